@@ -1,0 +1,1 @@
+"""Prompt templates, data only: ``<task>/v<N>.toml``."""
