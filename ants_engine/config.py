@@ -16,7 +16,7 @@ class ClipSettings(Stage):
     """The CLIP model that scores pictures and texts."""
 
     model: str = "ViT-B-16-quickgelu"
-    """An open_clip model name; or a folder in open_clip's local-dir form, written as a path (``./clip``, ``/models/clip``)."""
+    """An open_clip model name; or a folder in open_clip's local-dir form, written as a path (``./clip``)."""
     pretrained: str | None = "openai"
     """An open_clip weights tag, or a weights file as a path. Not used with a folder."""
     device: str = "auto"
@@ -51,6 +51,8 @@ class TextSettings(Stage):
     """For ID classes, look-alikes and nouns of the lexicon (NegLabel's template)."""
     adjective_template: str = "This is a {} photo."
     """For adjectives of the lexicon."""
+    feature_cache: Path | None = Path(".ants/features")
+    """Where the lexicon's features are kept, so that it is encoded once per CLIP model; nowhere when empty."""
 
 
 class LexiconSettings(Stage):
@@ -93,7 +95,7 @@ class EnsSettings(Stage):
     """Sentences kept."""
     drop_id_names: bool = True
     """Set aside a sentence that names an ID class: it would score that class as foreign."""
-    max_new_tokens: PositiveInt = 48
+    max_new_tokens: PositiveInt = 64
     """Length limit of one answer."""
 
 
@@ -108,7 +110,7 @@ class VsnlSettings(Stage):
     """Never fewer classes than this (all, if there are fewer): the paper's share of its 1,000 classes."""
     labels_per_class: PositiveInt = 5
     """Look-alikes asked for per class."""
-    max_new_tokens: PositiveInt = 96
+    max_new_tokens: PositiveInt = 160
     """Length limit of one answer."""
 
 

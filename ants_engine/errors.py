@@ -196,6 +196,7 @@ class NotEnoughAnswersError(ANTSError, ExceptionGroup[Exception]):
     """Too few requests were answered; ``exceptions`` holds each cause once."""
 
     def __new__(cls, message: str, exceptions: Sequence[Exception]) -> "NotEnoughAnswersError":
+        """Group the causes, each once."""
         return ExceptionGroup.__new__(cls, message, exceptions)
 
     def derive(self, excs: Sequence[Exception]) -> "NotEnoughAnswersError":  # type: ignore[override]

@@ -1,0 +1,67 @@
+"""What happened while a detector was built: counts, what was set aside and why, and what it was built with."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Something that was not used, and why. Nothing is dropped without one of these."""
+
+    what: str
+    """``picture``, ``request`` or ``text``."""
+    name: str
+    """The picture's name, the request in words, or the text itself (shortened)."""
+    reason: str
+
+
+@dataclass(slots=True)
+class BuildReport:
+    """Filled while a detector is built."""
+
+    pictures: int = 0
+    """Pictures in the history."""
+    candidates: int = 0
+    """Pictures with an initial score below gamma."""
+    negative_images: int = 0
+    """Pictures that the MLLM was to describe."""
+    gamma_star: float | None = None
+    """The highest initial score among the negative images (paper eq. 6)."""
+    similar_classes: tuple[str, ...] = ()
+    """ID classes whose look-alikes were asked for, most similar to the stream first."""
+    ens_texts: int = 0
+    vsnl_texts: int = 0
+    asked: int = 0
+    """Requests that went to the MLLM."""
+    from_store: int = 0
+    """Requests that the response store answered."""
+    failed: int = 0
+    """Requests without an answer."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall-clock seconds per stage."""
+    set_aside: list[SetAside] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What a reader should know about this detector, such as a bank that stayed empty."""
+    model_identity: dict[str, Any] = field(default_factory=dict)
+    """The MLLM that answered."""
+    versions: dict[str, str] = field(default_factory=dict)
+    """Versions of Python and of the packages that the scores depend on."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain, JSON-able values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """Return a few lines for people."""
+        lines = [
+            f"{self.pictures} pictures, {self.candidates} look foreign, {self.negative_images} shown to the MLLM",
+            f"{self.ens_texts} sentences, {self.vsnl_texts} look-alikes of {len(self.similar_classes)} classes",
+            f"{self.asked} answers asked for, {self.from_store} from the store, {self.failed} failed",
+        ]
+        reasons: dict[tuple[str, str], int] = {}
+        for item in self.set_aside:
+            reasons[item.what, item.reason] = reasons.get((item.what, item.reason), 0) + 1
+        for (what, reason), count in sorted(reasons.items(), key=lambda pair: -pair[1])[:8]:
+            lines.append(f"set aside: {count} {what}{'s' if count > 1 else ''}: {reason}")
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)

@@ -1,0 +1,72 @@
+"""``ants build`` and ``ants replay``: make a detector from class names and pictures."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ants_engine.cli.options import print_json, read_classes, settings_from, with_json, with_settings
+
+if TYPE_CHECKING:
+    from ants_engine.config import Settings
+
+CLASSES = click.option("--classes", required=True, help="A file with one class name a line, or names with commas.")
+OUT = click.option("-o", "--out", type=click.Path(path_type=Path), help="Save the detector to this folder.")
+PICTURES = click.argument("images", nargs=-1, required=True)
+
+
+@click.command()
+@CLASSES
+@OUT
+@with_settings
+@with_json
+@PICTURES
+def build(
+    classes: str,
+    out: Path | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    images: tuple[str, ...],
+) -> int:
+    """Build a detector from IMAGES: files, one folder, or one quoted glob."""
+    return _run(classes, images, settings_from(config, assignments), out, as_json)
+
+
+@click.command()
+@CLASSES
+@OUT
+@with_settings
+@with_json
+@PICTURES
+def replay(
+    classes: str,
+    out: Path | None,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+    images: tuple[str, ...],
+) -> int:
+    """Build again from recorded answers only: no MLLM, no network, the same bits."""
+    settings = settings_from(config, assignments, dispatch={"mode": "replay"})
+    return _run(classes, images, settings, out, as_json)
+
+
+def _run(classes: str, images: tuple[str, ...], settings: "Settings", out: Path | None, as_json: bool) -> int:
+    from ants_engine import ANTS
+
+    given: Any = images[0] if len(images) == 1 else list(images)
+    ants = asyncio.run(ANTS.build(read_classes(classes), given, config=settings))
+    if out is not None:
+        ants.save(out)
+    if as_json:
+        report = ants.report.to_dict()
+        print_json(
+            {"detector": str(out) if out else None, "weight": ants.weight, "threshold": ants.threshold, **report}
+        )
+    else:
+        click.echo(str(ants.report))
+        click.echo(f"lambda {ants.weight:.3f} (1 = far-OOD, 0 = near-OOD), threshold {ants.threshold:.3f}")
+        click.echo(f"saved to {out}" if out else "not saved; name a folder with -o to keep the detector")
+    return 3 if any(item.what == "picture" for item in ants.report.set_aside) else 0

@@ -1,0 +1,171 @@
+"""``ants demo``: the main job on a world of its own, from pictures to a bit-identical replay."""
+
+import asyncio
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ants_engine.cli.options import print_json, settings_from, with_json
+
+if TYPE_CHECKING:
+    from ants_engine import ANTS, Scores
+    from ants_engine.evaluation.comparison import Comparison
+    from ants_engine.evaluation.world import MixedStream, World
+
+SHOWN = 10
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One build on one stream, and what came of it."""
+
+    ants: "ANTS"
+    scores: "Scores"
+    comparison: "Comparison"
+    stream: "MixedStream"
+    seconds: float
+
+
+@click.command()
+@click.argument("world", type=click.Path(exists=True, file_okay=False, path_type=Path), default="examples/emoji_world")
+@click.option("--seeds", default="0", show_default=True, help="Stream seeds: 0, or 0,3, or 0-4 for mean and spread.")
+@click.option("--share", default=0.5, show_default=True, help="Share of each set's pictures that makes a stream.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. mining.eta=0.4.")
+@with_json
+def demo(world: Path, seeds: str, share: float, assignments: tuple[str, ...], as_json: bool) -> int:
+    """Build on a mixed stream of WORLD, compare with baselines, explain ten pictures, and replay."""
+    from ants_engine.evaluation.world import read_world
+
+    place = read_world(world)
+    numbers = _parse_seeds(seeds)
+    runs = [asyncio.run(_run(place, seed, share, assignments)) for seed in numbers]
+    first = runs[0]
+    if as_json:
+        same = asyncio.run(_same_bits(place, first, assignments))
+        print_json(
+            {"runs": [_facts(seed, run) for seed, run in zip(numbers, runs, strict=True)], "replay_identical": same}
+        )
+        return 0 if same else 1
+    for seed, run in zip(numbers, runs, strict=True):
+        _describe(seed, run)
+    _print_table([run.comparison for run in runs], numbers)
+    if len(runs) == 1:
+        _print_verdicts(first)
+    started = time.monotonic()
+    same = asyncio.run(_same_bits(place, first, assignments))
+    took = time.monotonic() - started
+    word = "bit-identical" if same else "DIFFERENT"
+    click.echo(f"\nReplayed from the recorded answers, without the MLLM, in {took:.0f} s: the scores are {word}.")
+    return 0 if same else 1
+
+
+def _parse_seeds(text: str) -> list[int]:
+    try:
+        first, dash, last = text.partition("-")
+        numbers = list(range(int(first), int(last) + 1)) if dash else [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers:
+        raise click.UsageError(f"--seeds {text!r}: write 0, or 0,3, or 0-4")
+    return numbers
+
+
+async def _run(world: "World", seed: int, share: float, assignments: tuple[str, ...], mode: str = "record") -> _Run:
+    from ants_engine import ANTS
+    from ants_engine.evaluation.comparison import compare
+    from ants_engine.evaluation.world import mixed_stream
+
+    stream = mixed_stream(world, seed, share)
+    paths = [image.path for image in stream.images]
+    started = time.monotonic()
+    settings = settings_from(world.settings_file, assignments, dispatch={"mode": mode})
+    ants = await ANTS.build(world.classes, paths, config=settings)
+    features = await ants.encode(paths)
+    scores = await asyncio.to_thread(ants.score_features, features)
+    took = time.monotonic() - started
+    labels = [image.label for image in stream.images]
+    return _Run(ants, scores, compare(ants.detector, features, scores, stream.sets, labels), stream, took)
+
+
+async def _same_bits(world: "World", first: _Run, assignments: tuple[str, ...]) -> bool:
+    from ants_engine import ANTS
+
+    settings = settings_from(world.settings_file, assignments, dispatch={"mode": "replay"})
+    paths = [image.path for image in first.stream.images]
+    again = await ANTS.build(world.classes, paths, config=settings)
+    scores = again.score_features(await again.encode(paths))
+    columns = ("id_score", "ens_score", "vsnl_score", "neglabel_score", "predicted")
+    same = all(getattr(scores, name).tobytes() == getattr(first.scores, name).tobytes() for name in columns)
+    return same and (scores.weight, scores.threshold) == (first.scores.weight, first.scores.threshold)
+
+
+def _facts(seed: int, run: _Run) -> dict[str, object]:
+    report = run.ants.report.to_dict()
+    report.pop("set_aside")
+    return {
+        "seed": seed,
+        "weight": run.ants.weight,
+        "threshold": run.ants.threshold,
+        "seconds": round(run.seconds, 1),
+        "metrics": run.comparison.to_dict(),
+        "report": report,
+    }
+
+
+def _describe(seed: int, run: _Run) -> None:
+    counts = {name: run.stream.sets.count(name) for name in dict.fromkeys(run.stream.sets)}
+    mixed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda pair: pair[0] != "id"))
+    click.echo(f"Stream {seed}: {len(run.stream.images)} pictures, mixed ({mixed}), {len(run.ants.classes)} ID classes")
+    for line in str(run.ants.report).splitlines():
+        click.echo(f"  {line}")
+    click.echo(f"  lambda {run.ants.weight:.3f}, threshold {run.ants.threshold:.3f}, {run.seconds:.0f} s\n")
+
+
+def _print_table(comparisons: Sequence["Comparison"], seeds: list[int]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ants_engine.evaluation.comparison import METHODS
+
+    names = list(comparisons[0].metrics["MCM"])
+    over = f", mean ± standard deviation over {len(seeds)} streams" if len(seeds) > 1 else ""
+    table = Table(title=f"FPR95 (convention openood, lower is better) / AUROC (higher is better), in %{over}")
+    table.add_column("method")
+    for name in names:
+        table.add_column(f"{name}-OOD FPR95", justify="right")
+        table.add_column(f"{name}-OOD AUROC", justify="right")
+    for method, what in METHODS.items():
+        row = [f"{method} ({what})"]
+        for name in names:
+            row.append(_spread([100 * one.metrics[method][name].fpr95 for one in comparisons]))
+            row.append(_spread([100 * one.metrics[method][name].auroc for one in comparisons]))
+        table.add_row(*row)
+    Console(width=120).print(table)
+    accuracy = [100 * (one.metrics["MCM"][names[0]].accuracy or 0.0) for one in comparisons]
+    click.echo(f"ID accuracy {_spread(accuracy)} %")
+
+
+def _spread(values: list[float]) -> str:
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def _print_verdicts(run: _Run) -> None:
+    """Show pictures of every set in turn, right and wrong as they come."""
+    click.echo(f"\n{SHOWN} pictures and why:")
+    rows: list[int] = []
+    by_set = {
+        name: [row for row, own in enumerate(run.stream.sets) if own == name] for name in dict.fromkeys(run.stream.sets)
+    }
+    while len(rows) < SHOWN:
+        rows += [own.pop(0) for own in by_set.values()]
+    for row in rows[:SHOWN]:
+        image = run.stream.images[row]
+        truth = run.ants.classes[image.label] if run.stream.sets[row] == "id" else f"{run.stream.sets[row]}-OOD"
+        click.echo(f"[{truth}] {run.ants.explain(image.path, top=1)}")

@@ -1,0 +1,50 @@
+"""The command group and what its commands share: error handling and exit codes."""
+
+import sys
+
+import click
+
+from ants_engine.cli.backends import backends
+from ants_engine.cli.build import build, replay
+from ants_engine.cli.cache import cache
+from ants_engine.cli.demo import demo
+from ants_engine.cli.explain import explain
+from ants_engine.cli.prompts import prompts
+from ants_engine.cli.score import score
+from ants_engine.cli.settings import settings
+
+EPILOG = (
+    "Exit codes: 0 done; 1 it went wrong (the MLLM, the store, a model); 2 the call, its input or its settings need "
+    "correcting; 3 done, but some pictures could not be used (they are listed); 130 interrupted."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+@click.version_option(package_name="ants-engine")
+def commands() -> None:
+    """Zero-shot out-of-distribution detection with CLIP and a multimodal LLM."""
+
+
+for command in (build, score, explain, replay, cache, prompts, backends, settings, demo):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """Run the command line; one line for an error that has a name, a traceback for a defect of ours."""
+    from ants_engine.errors import ANTSError, UsageError
+
+    try:
+        code = commands.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except click.Abort:
+        click.echo("interrupted", err=True)
+        code = 130
+    except ANTSError as error:
+        click.echo(f"ants: {type(error).__name__}: {error}", err=True)
+        if isinstance(error, ExceptionGroup):
+            for cause in error.exceptions:
+                click.echo(f"  - {type(cause).__name__}: {cause}", err=True)
+        code = 2 if isinstance(error, UsageError) else 1
+    sys.exit(code if isinstance(code, int) else 0)

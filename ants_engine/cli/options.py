@@ -1,0 +1,68 @@
+"""Options and output that several commands share."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from ants_engine.config import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def with_settings(function: F) -> F:
+    """Add ``--config`` and ``--set``."""
+    function = click.option(
+        "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. mllm.backend=openai."
+    )(function)
+    return click.option(
+        "--config", type=click.Path(exists=True, path_type=Path), help="An ants.toml, or the folder that holds one."
+    )(function)
+
+
+def with_json(function: F) -> F:
+    """Add ``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
+
+
+def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: Any) -> "Settings":
+    """Merge the settings file, the environment and ``--set``."""
+    from ants_engine.settings_loader import load_settings
+
+    keywords: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not key:
+            raise click.UsageError(f"--set {assignment!r}: write KEY=VALUE, e.g. mining.eta=0.4")
+        place = keywords
+        *stages, field = key.split(".")
+        for stage in stages:
+            place = place.setdefault(stage, {})
+            if not isinstance(place, dict):
+                raise click.UsageError(f"--set {assignment!r}: {stage} is already set to a plain value")
+        try:
+            place[field] = json.loads(text)
+        except json.JSONDecodeError:
+            place[field] = text
+    for stage, values in fixed.items():
+        keywords[stage] = {**keywords.get(stage, {}), **values}
+    return load_settings(config, **keywords)
+
+
+def read_classes(classes: str) -> list[str]:
+    """Read class names from a file, one a line, or from a comma-separated list."""
+    path = Path(classes)
+    if path.is_file():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if path.suffix:
+        raise click.UsageError(f"--classes {classes}: no such file")
+    return [name.strip() for name in classes.split(",")]
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=1))

@@ -1,0 +1,46 @@
+"""``ants prompts``: the prompt templates that can be named in the settings."""
+
+from pathlib import Path
+
+import click
+
+from ants_engine.cli.options import print_json, settings_from, with_json, with_settings
+
+
+@click.group()
+def prompts() -> None:
+    """List and show prompt templates."""
+
+
+@prompts.command("list")
+@with_settings
+@with_json
+def list_templates(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
+    """List the templates, a user's folder first."""
+    from ants_engine.dispatch.template import TemplateLibrary
+
+    entries = TemplateLibrary(settings_from(config, assignments).prompts.folder).list()
+    if as_json:
+        print_json(
+            [{"template": entry.ref, "origin": entry.origin, "description": entry.description} for entry in entries]
+        )
+        return
+    for entry in entries:
+        click.echo(f"{entry.ref:<10} {entry.description}  ({entry.origin})")
+
+
+@prompts.command("show")
+@click.argument("template")
+@with_settings
+@with_json
+def show_template(template: str, config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
+    """Show one TEMPLATE, e.g. ens/v1."""
+    from ants_engine.dispatch.template import TemplateLibrary
+
+    found = TemplateLibrary(settings_from(config, assignments).prompts.folder).load(template)
+    facts = {"template": found.ref, "sha256": found.sha256, "good_at": found.file.good_at, "prompt": found.file.prompt}
+    if as_json:
+        print_json(facts)
+        return
+    for key, value in facts.items():
+        click.echo(f"{key}: {value}")

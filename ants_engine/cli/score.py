@@ -1,0 +1,30 @@
+"""``ants score``: score pictures with a saved detector."""
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from ants_engine.cli.options import print_json, with_json
+
+
+@click.command()
+@click.argument("detector", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("images", nargs=-1, required=True)
+@with_json
+def score(detector: Path, images: tuple[str, ...], as_json: bool) -> int:
+    """Score IMAGES (files, one folder, or one quoted glob) with the DETECTOR folder."""
+    from ants_engine import ANTS
+
+    scores = asyncio.run(ANTS.load(detector).score(images[0] if len(images) == 1 else list(images)))
+    if as_json:
+        print_json(scores.to_dict())
+    else:
+        click.echo(f"{'id_score':>8}  {'verdict':<24}  picture      (threshold {scores.threshold:.3f})")
+        for row, one in enumerate(scores):
+            verdict = "outlier" if one.is_outlier else str(one.predicted_class)
+            if row in scores.failures:
+                click.echo(f"{'–':>8}  {'unreadable':<24}  {scores.failures[row]}")
+            else:
+                click.echo(f"{one.id_score:8.3f}  {verdict:<24}  {one.name}")
+    return 3 if scores.failures else 0

@@ -1,0 +1,179 @@
+"""A detector on disk: ``detector.json`` and ``tensors.safetensors``. Nothing in it is ever executed."""
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from ants_engine.build_report import BuildReport, SetAside
+from ants_engine.class_list import ClassList
+from ants_engine.config import Settings
+from ants_engine.detector import Detector
+from ants_engine.errors import DetectorFolderError
+from ants_engine.negative_bank import NegativeBank
+
+FORMAT = 1
+MANIFEST = "detector.json"
+TENSORS = "tensors.safetensors"
+BANKS = ("neglabel", "ens", "vsnl")
+
+
+class _Bank(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    texts: list[str]
+    sources: list[str]
+
+    @model_validator(mode="after")
+    def _same_length(self) -> Self:
+        if len(self.texts) != len(self.sources):
+            raise ValueError(f"{len(self.texts)} texts and {len(self.sources)} sources")
+        return self
+
+
+class _Manifest(BaseModel):
+    """What ``detector.json`` may hold."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int
+    classes: dict[str, list[str]] = Field(min_length=1)
+    banks: dict[str, _Bank]
+    temperature: float = Field(gt=0, allow_inf_nan=False)
+    groups: int = Field(gt=0)
+    seed: int
+    weight: float = Field(ge=0, le=1)
+    threshold: float
+    clip_identity: dict[str, Any]
+    settings: dict[str, Any]
+    report: dict[str, Any]
+    tensors_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class SavedDetector:
+    """What a detector folder holds."""
+
+    detector: Detector
+    settings: Settings
+    report: BuildReport
+
+
+def save_detector(folder: Path, saved: SavedDetector) -> None:
+    """Write the folder, each file atomically; an existing detector in it is replaced.
+
+    Raises:
+        DetectorFolderError: the folder cannot be written.
+    """
+    detector = saved.detector
+    banks = {"neglabel": detector.initial, "ens": detector.ens, "vsnl": detector.vsnl}
+    tensors = {f"{name}_features": bank.features.contiguous() for name, bank in banks.items()}
+    packed = save_tensors({**tensors, "class_features": detector.class_features.contiguous()})
+    manifest = _Manifest(
+        format=FORMAT,
+        classes={
+            name: list(texts) for name, texts in zip(detector.classes.names, detector.classes.prompts, strict=True)
+        },
+        banks={name: _Bank(texts=list(bank.texts), sources=list(bank.sources)) for name, bank in banks.items()},
+        temperature=detector.temperature,
+        groups=detector.groups,
+        seed=detector.seed,
+        weight=detector.weight,
+        threshold=detector.threshold,
+        clip_identity=dict(detector.clip_identity),
+        settings=saved.settings.model_dump(mode="json"),
+        report=saved.report.to_dict(),
+        tensors_sha256=hashlib.sha256(packed).hexdigest(),
+    )
+    text = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / TENSORS, packed)
+        # the manifest names the tensors' hash, so it comes last: a crash in between is found on load
+        _write(folder / MANIFEST, text.encode())
+    except OSError as error:
+        raise DetectorFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def load_detector(folder: Path) -> SavedDetector:
+    """Read a folder that `save_detector` wrote.
+
+    Raises:
+        DetectorFolderError: a file is missing, damaged, of another format, or does not fit the others.
+    """
+    try:
+        manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        packed = (folder / TENSORS).read_bytes()
+    except FileNotFoundError as error:
+        raise DetectorFolderError(
+            f"{folder}: no {Path(error.filename).name}; is this a folder from ants.save()?"
+        ) from None
+    except OSError as error:
+        raise DetectorFolderError(f"{folder}: cannot be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at {place}: {first['msg']}") from None
+    if manifest.format != FORMAT:
+        raise DetectorFolderError(f"{folder}: format {manifest.format}; this version reads format {FORMAT}")
+    if hashlib.sha256(packed).hexdigest() != manifest.tensors_sha256:
+        raise DetectorFolderError(
+            f"{folder / TENSORS}: damaged, or from another detector (sha256 differs); save it again"
+        )
+    try:
+        return _assemble(manifest, load_tensors(packed))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise DetectorFolderError(f"{folder}: its parts do not fit together: {error}") from None
+
+
+def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor]) -> SavedDetector:
+    class_features = tensors["class_features"]
+    classes = ClassList(tuple(manifest.classes), tuple(map(tuple, manifest.classes.values())))
+    dim = class_features.shape[-1]
+    if class_features.shape != (len(classes), dim):
+        raise ValueError(f"class_features has shape {tuple(class_features.shape)} for {len(classes)} classes")
+    banks = {}
+    for name in BANKS:
+        bank, features = manifest.banks[name], tensors[f"{name}_features"]
+        if features.shape != (len(bank.texts), dim):
+            raise ValueError(f"{name} has {len(bank.texts)} texts and features of shape {tuple(features.shape)}")
+        banks[name] = NegativeBank(name, tuple(bank.texts), tuple(bank.sources), features.to(torch.float32))
+    detector = Detector(
+        classes=classes,
+        class_features=class_features.to(torch.float32),
+        initial=banks["neglabel"],
+        ens=banks["ens"],
+        vsnl=banks["vsnl"],
+        temperature=manifest.temperature,
+        groups=manifest.groups,
+        seed=manifest.seed,
+        weight=manifest.weight,
+        threshold=manifest.threshold,
+        clip_identity=manifest.clip_identity,
+    )
+    report = dict(manifest.report)
+    report["set_aside"] = [SetAside(**item) for item in report.get("set_aside", [])]
+    report["similar_classes"] = tuple(report.get("similar_classes", []))
+    return SavedDetector(detector, Settings.model_validate(manifest.settings), BuildReport(**report))
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,69 @@
+"""ANTS beside its baselines on the same features: one row per method, one column pair per OOD set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ants_engine.detector import Detector, check_features
+from ants_engine.evaluation.metrics import Metrics, measure
+from ants_engine.evaluation.world import ID_SET
+from ants_engine.method.scoring import mcm_score
+from ants_engine.scores import Scores
+
+METHODS = {
+    "MCM": "highest ID softmax",
+    "NegLabel": "S_nl, lexicon negatives",
+    "ANTS S_ens": "sentences",
+    "ANTS S_vsnl": "look-alikes",
+    "ANTS S_ada": "lambda between both",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Metrics by method and OOD set."""
+
+    metrics: Mapping[str, Mapping[str, Metrics]]
+
+    def to_dict(self) -> dict[str, dict[str, dict[str, float | None]]]:
+        """Return percentages: method → OOD set → column."""
+        return {method: {name: one.percent() for name, one in row.items()} for method, row in self.metrics.items()}
+
+
+def compare(
+    detector: Detector, features: NDArray[np.float32], scores: Scores, sets: Sequence[str], labels: Sequence[int]
+) -> Comparison:
+    """Measure every method on the same pictures.
+
+    Args:
+        detector: the ID classes and temperature for MCM.
+        features: (N, D) of the pictures that ``scores`` is of.
+        scores: of N pictures.
+        sets: per picture, ``id`` or the OOD set's name.
+        labels: per picture, the ID class index; anything for OOD.
+    """
+    logits = check_features(features, detector.dim) @ detector.class_features.T / detector.temperature
+    columns = {
+        "MCM": mcm_score(torch.as_tensor(logits)).numpy(),
+        "NegLabel": scores.neglabel_score,
+        "ANTS S_ens": scores.ens_score,
+        "ANTS S_vsnl": scores.vsnl_score,
+        "ANTS S_ada": scores.id_score,
+    }
+    own = np.asarray(sets)
+    is_id = own == ID_SET
+    true = np.asarray(labels)
+    return Comparison(
+        {
+            method: {
+                name: measure(
+                    column[is_id], column[own == name], id_predicted=scores.predicted[is_id], id_labels=true[is_id]
+                )
+                for name in sorted(set(sets) - {ID_SET})
+            }
+            for method, column in columns.items()
+        }
+    )

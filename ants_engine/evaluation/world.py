@@ -1,0 +1,77 @@
+"""A folder with everything that a demonstration needs: settings, ID classes, and pictures in OpenOOD's list format.
+
+::
+
+    ants.toml
+    classes.txt                                   one ID class a line, in the order of the labels
+    pictures/…
+    benchmark_imglist/<name>/test_<set>.txt       <name> again for the ID pictures, any other set is OOD
+"""
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from ants_engine.errors import UsageError
+from ants_engine.evaluation.image_lists import ListedImage, read_image_list
+
+ID_SET = "id"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the folder holds."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    sets: dict[str, tuple[ListedImage, ...]]
+    """``id`` first, then the OOD sets by name."""
+
+    @property
+    def settings_file(self) -> Path:
+        """Return the path of ``ants.toml``."""
+        return self.folder / "ants.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class MixedStream:
+    """Pictures of all sets in one seeded order, as they would reach a classifier."""
+
+    images: tuple[ListedImage, ...]
+    sets: tuple[str, ...]
+    """Per picture: the set that it is from."""
+
+
+def read_world(folder: Path) -> World:
+    """Read a world folder.
+
+    Raises:
+        UsageError: a file is missing or malformed; says which, and where to get the embedded world.
+    """
+    lists = sorted((folder / "benchmark_imglist").glob("*/test_*.txt"))
+    if not (folder / "ants.toml").is_file() or not (folder / "classes.txt").is_file() or not lists:
+        raise UsageError(
+            f"{folder}: a world folder holds ants.toml, classes.txt and benchmark_imglist/<name>/test_<set>.txt; "
+            "the embedded one is examples/emoji_world in the repository (it is not part of the wheel)"
+        )
+    classes = tuple((folder / "classes.txt").read_text(encoding="utf-8").split("\n"))
+    found = {
+        ID_SET if path.stem == f"test_{path.parent.name}" else path.stem.removeprefix("test_"): path for path in lists
+    }
+    if ID_SET not in found or len(found) < 2:
+        raise UsageError(
+            f"{folder}: needs test_<name>.txt for ID and at least one other list; found {', '.join(found)}"
+        )
+    names = [ID_SET, *sorted(set(found) - {ID_SET})]
+    sets = {name: tuple(read_image_list(found[name], folder / "pictures")) for name in names}
+    return World(folder, tuple(name for name in classes if name), sets)
+
+
+def mixed_stream(world: World, seed: int, share: float = 1.0) -> MixedStream:
+    """Draw the same share of every set, seeded, and shuffle them together."""
+    rng = random.Random(seed)  # noqa: S311 - a reproducible order, not a secret
+    drawn: list[tuple[ListedImage, str]] = []
+    for name, images in world.sets.items():
+        drawn += [(image, name) for image in rng.sample(images, round(share * len(images)))]
+    rng.shuffle(drawn)
+    return MixedStream(tuple(image for image, _ in drawn), tuple(name for _, name in drawn))

@@ -1,0 +1,84 @@
+"""From the MLLM's answers to negative texts: clean them, set aside what must not become a label, keep the order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from ants_engine.build_report import SetAside
+from ants_engine.class_list import ClassList
+from ants_engine.config import EnsSettings, VsnlSettings
+from ants_engine.method.answer import Rejection, fold_spaces
+from ants_engine.method.class_names import ClassNames
+from ants_engine.method.labels import parse_labels
+from ants_engine.method.sentence import clean_sentence
+
+SHOWN = 60
+# an MLLM asked for few words may run over; beyond this the rest says more about style than about the picture
+WORDS_OVER = 3
+# these say that the MLLM failed its task; the others are good answers that are not needed
+UNUSABLE = frozenset({Rejection.EMPTY, Rejection.REFUSAL, Rejection.NOT_LATIN, Rejection.RAMBLING})
+
+
+@dataclass(slots=True)
+class NegativeTexts:
+    """Texts with their sources, in the order of the questions, and what was set aside."""
+
+    texts: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    unusable: int = 0
+    """Answers that the MLLM failed to give in a usable form."""
+    _seen: set[str] = field(default_factory=set)
+
+    def keep(self, text: str, source: str, room: int | None = None) -> None:
+        """Add a text unless it is there, ignoring case, or there is no room."""
+        if text.casefold() in self._seen:
+            self.drop(text, Rejection.DUPLICATE)
+        elif room is not None and len(self.texts) >= room:
+            self.drop(text, Rejection.BANK_FULL)
+        else:
+            self._seen.add(text.casefold())
+            self.texts.append(text)
+            self.sources.append(source)
+
+    def drop(self, text: str, reason: Rejection) -> None:
+        """Set a text aside."""
+        short = fold_spaces(text[: 4 * SHOWN])
+        self.set_aside.append(
+            SetAside("text", short if len(short) <= SHOWN else short[: SHOWN - 1] + "…", reason.value)
+        )
+
+
+def sentences(answers: Sequence[tuple[str, str]], classes: ClassList, settings: EnsSettings) -> NegativeTexts:
+    """Clean ENS answers, given as (picture name, raw answer) (paper eq. 7).
+
+    Of sentences that are equal but for case the first is kept; when more than ``bank_size`` remain, the first ones.
+    """
+    result = NegativeTexts()
+    names = ClassNames(classes.names)
+    for source, raw in answers:
+        cleaned = clean_sentence(raw, WORDS_OVER * settings.max_words)
+        if isinstance(cleaned, Rejection):
+            result.unusable += cleaned in UNUSABLE
+            result.drop(raw, cleaned)
+        elif settings.drop_id_names and names.find(cleaned) is not None:
+            result.drop(cleaned, Rejection.NAMES_ID_CLASS)
+        else:
+            result.keep(cleaned, source, settings.bank_size)
+    return result
+
+
+def look_alikes(answers: Sequence[tuple[str, str]], classes: ClassList, settings: VsnlSettings) -> NegativeTexts:
+    """Read VSNL answers, given as (ID class, raw answer) (paper eq. 11): labels that are no ID class themselves."""
+    result = NegativeTexts()
+    names = ClassNames(classes.names)
+    for source, raw in answers:
+        found = parse_labels(raw, settings.labels_per_class, asked=source, class_names=names)
+        for text, reason in found.rejected:
+            result.drop(text, reason)
+        if found.rejection is not None:
+            result.unusable += found.rejection in UNUSABLE
+            if not found.rejected:
+                result.drop(raw, found.rejection)
+        for label in found.labels:
+            result.keep(label, source)
+    return result

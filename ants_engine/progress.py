@@ -1,0 +1,61 @@
+"""What a long run tells while it goes on: events, and a bar on a terminal."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ants_engine.config import ProgressSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """One step of one stage."""
+
+    stage: str
+    """``model``, ``lexicon``, ``pictures``, ``captions``, ``look-alikes`` or ``negatives``."""
+    done: int
+    total: int | None
+    """None while unknown."""
+    note: str = ""
+
+
+ProgressCallback = Callable[[ProgressEvent], None]
+
+
+@contextmanager
+def progress_reporter(settings: ProgressSettings, callback: ProgressCallback | None) -> Iterator[ProgressCallback]:
+    """Yield a function that passes events on to the callback and, where wanted, to a bar on stderr."""
+    wanted = settings.bar == "on" or (settings.bar == "auto" and sys.stderr.isatty())
+    if not wanted:
+        yield callback or _ignore
+        return
+    with _bar() as show:
+
+        def both(event: ProgressEvent) -> None:
+            show(event)
+            if callback is not None:
+                callback(event)
+
+        yield both
+
+
+def _ignore(event: ProgressEvent) -> None:
+    pass
+
+
+@contextmanager
+def _bar() -> Iterator[ProgressCallback]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(event: ProgressEvent) -> None:
+            if event.stage not in tasks:
+                tasks[event.stage] = progress.add_task(event.stage, total=event.total, note="")
+            progress.update(tasks[event.stage], completed=event.done, total=event.total, note=event.note)
+
+        yield show

@@ -1,0 +1,59 @@
+"""The two questions that ANTS asks an MLLM, as requests: describe this picture, name look-alikes of this class."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from ants_engine.clip.image_ref import ImageRef
+from ants_engine.clip.picture import encode_picture
+from ants_engine.config import Settings
+from ants_engine.dispatch.coordinator import Coordinator, Outcome
+from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.protocol import Decoding, Picture
+
+# pictures decoded and encoded ahead of the MLLM, per slot: one being answered, one ready
+AHEAD = 2
+
+
+class Questions:
+    """Renders prompts, shows pictures, and hands requests to the coordinator."""
+
+    def __init__(self, settings: Settings, coordinator: Coordinator) -> None:
+        library = TemplateLibrary(settings.prompts.folder)
+        self._settings = settings
+        self._coordinator = coordinator
+        self._ens = library.load(settings.ens.template)
+        self._vsnl = library.load(settings.vsnl.template)
+        # an encoded picture lives in memory while its request does; this bounds how many do
+        self._ahead = asyncio.Semaphore(AHEAD * coordinator.slots)
+
+    @property
+    def can_show_pictures(self) -> bool:
+        """Whether this MLLM can be shown a picture."""
+        return self._coordinator.capabilities.pictures
+
+    async def describe(self, ref: ImageRef, class_name: str) -> Outcome:
+        """Ask for one ENS sentence of the picture that CLIP took for ``class_name`` (paper eq. 7).
+
+        Raises:
+            ImageError: the picture cannot be read any more.
+        """
+        prompt = self._ens.render(max_words=self._settings.ens.max_words, class_name=class_name)
+        decoding = Decoding(max_new_tokens=self._settings.ens.max_new_tokens)
+        async with self._ahead:
+            picture = await asyncio.to_thread(self._shown, ref)
+            return await self._ask(self._ens, prompt, decoding, picture)
+
+    async def look_alikes(self, class_name: str) -> Outcome:
+        """Ask for labels that look like ``class_name`` (paper eq. 11)."""
+        prompt = self._vsnl.render(count=self._settings.vsnl.labels_per_class, class_name=class_name)
+        return await self._ask(self._vsnl, prompt, Decoding(max_new_tokens=self._settings.vsnl.max_new_tokens), None)
+
+    def _shown(self, ref: ImageRef) -> Picture:
+        return encode_picture(ref.load(self._settings.images), self._settings.mllm.image_max_side)
+
+    async def _ask(self, template: Any, prompt: str, decoding: Decoding, picture: Picture | None) -> Outcome:
+        identity: Mapping[str, Any] = self._coordinator.identity
+        request = Request.of(template=template, prompt=prompt, picture=picture, identity=identity, decoding=decoding)
+        return await self._coordinator.submit(request)

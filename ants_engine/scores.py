@@ -1,0 +1,146 @@
+"""What scoring returns: arrays with one entry per picture."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ants_engine.errors import ImageError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One picture's scores; the names are those of `Scores`."""
+
+    name: str
+    id_score: float
+    outlier_score: float
+    predicted: int
+    predicted_class: str | None
+    ens_score: float
+    vsnl_score: float
+    neglabel_score: float
+    is_outlier: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Scores of N pictures, in input order. All ``*_score`` are float32 (N,) in [0, 1].
+
+    A picture that could not be read keeps its row: its scores are NaN, ``predicted`` is −1, and it never passes as
+    known (``is_outlier`` is True). `failures` says why.
+    """
+
+    id_score: NDArray[np.float32]
+    """The paper's S (eq. 13): higher = more in-distribution."""
+    predicted: NDArray[np.int64]
+    """Index of the nearest ID class."""
+    ens_score: NDArray[np.float32]
+    """S against the expressive negative sentences (eq. 8): far-OOD is low. ``neglabel_score`` when there are none."""
+    vsnl_score: NDArray[np.float32]
+    """S against the look-alikes (eq. 12): near-OOD is low. ``neglabel_score`` when there are none."""
+    neglabel_score: NDArray[np.float32]
+    """S against the lexicon's negatives, averaged over groups (NegLabel)."""
+    weight: float
+    """Lambda, the share of ``ens_score`` in ``id_score`` (eq. 14)."""
+    threshold: float
+    """Below this ``id_score`` a picture is called an outlier."""
+    class_names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
+    """What each picture is called: its path, or its position."""
+    failures: dict[int, ImageError] = field(default_factory=dict)
+    """Row → why this picture has no score."""
+
+    @property
+    def outlier_score(self) -> NDArray[np.float32]:
+        """1 − ``id_score``: higher = more out-of-distribution."""
+        return np.float32(1) - self.id_score
+
+    @property
+    def predicted_class(self) -> list[str | None]:
+        """Name of the nearest ID class per picture."""
+        return [self.class_names[index] if index >= 0 else None for index in self.predicted]
+
+    @property
+    def is_outlier(self) -> NDArray[np.bool_]:
+        """Whether ``id_score`` is below the threshold (or there is none to compare)."""
+        return ~(self.id_score >= self.threshold)
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.id_score)
+
+    @overload
+    def __getitem__(self, index: int) -> Score: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> "Scores": ...
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> "Score | Scores":
+        """Return one picture's `Score`, or `Scores` of a selection (slice, positions, boolean mask)."""
+        if isinstance(index, (int, np.integer)):
+            return self._row(range(len(self))[index])
+        rows = np.arange(len(self))[index]
+        return Scores(
+            id_score=self.id_score[rows],
+            predicted=self.predicted[rows],
+            ens_score=self.ens_score[rows],
+            vsnl_score=self.vsnl_score[rows],
+            neglabel_score=self.neglabel_score[rows],
+            weight=self.weight,
+            threshold=self.threshold,
+            class_names=self.class_names,
+            names=[self.names[row] for row in rows],
+            failures={new: self.failures[row] for new, row in enumerate(rows.tolist()) if row in self.failures},
+        )
+
+    def __iter__(self) -> Iterator[Score]:
+        """Yield one `Score` per picture."""
+        return (self._row(row) for row in range(len(self)))
+
+    def _row(self, row: int) -> Score:
+        id_score = self.id_score[row]
+        predicted = int(self.predicted[row])
+        return Score(
+            name=self.names[row],
+            id_score=float(id_score),
+            outlier_score=float(np.float32(1) - id_score),
+            predicted=predicted,
+            predicted_class=self.class_names[predicted] if predicted >= 0 else None,
+            ens_score=float(self.ens_score[row]),
+            vsnl_score=float(self.vsnl_score[row]),
+            neglabel_score=float(self.neglabel_score[row]),
+            is_outlier=not id_score >= self.threshold,
+        )
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return one plain list per column; scores that do not exist are None."""
+        columns: dict[str, list[Any]] = {"name": list(self.names), "predicted": self.predicted.tolist()}
+        columns["predicted_class"] = list(self.predicted_class)
+        for column in ("id_score", "outlier_score", "ens_score", "vsnl_score", "neglabel_score"):
+            columns[column] = [None if math.isnan(value) else value for value in getattr(self, column).tolist()]
+        columns["is_outlier"] = self.is_outlier.tolist()
+        columns["error"] = [str(self.failures[row]) if row in self.failures else None for row in range(len(self))]
+        return columns
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain, JSON-able values: one list per column, and ``weight`` and ``threshold``."""
+        return {**self.columns(), "weight": self.weight, "threshold": self.threshold}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return one row per picture; ``weight`` and ``threshold`` are in ``attrs``.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise MissingDependencyError('to_pandas needs pandas: pip install "ants-engine[pandas]"') from None
+        frame = pandas.DataFrame(self.columns())
+        frame.attrs.update(weight=self.weight, threshold=self.threshold)
+        return frame

@@ -1,0 +1,91 @@
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ants_engine.build_report import BuildReport, SetAside
+from ants_engine.config import Settings
+from ants_engine.detector_folder import MANIFEST, TENSORS, SavedDetector, load_detector, save_detector
+from ants_engine.errors import DetectorFolderError
+from tests.unit.detectors import small_detector, unit_rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    report = BuildReport(
+        pictures=3, set_aside=[SetAside("text", "a cat", "names an ID class")], similar_classes=("cat",)
+    )
+    save_detector(tmp_path / "d", SavedDetector(small_detector(), Settings(seed=5), report))
+    return tmp_path / "d"
+
+
+def test_what_was_saved_comes_back_to_the_same_bits(folder: Path) -> None:
+    saved = load_detector(folder)
+    features = unit_rows(20, 8)
+    before, after = small_detector().score(features), saved.detector.score(features)
+    for column in ("id_score", "ens_score", "vsnl_score", "neglabel_score", "predicted"):
+        np.testing.assert_array_equal(getattr(before, column), getattr(after, column))
+    assert saved.settings == Settings(seed=5)
+    assert saved.report.set_aside == [SetAside("text", "a cat", "names an ID class")]
+    assert saved.report.similar_classes == ("cat",)
+    assert saved.detector.explain(features[0], "x", 1) == small_detector().explain(features[0], "x", 1)
+
+
+def test_saving_twice_gives_the_same_files_and_no_others(folder: Path) -> None:
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(files) == {MANIFEST, TENSORS}
+    save_detector(folder, load_detector(folder))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
+
+
+def test_empty_banks_are_kept(tmp_path: Path) -> None:
+    save_detector(tmp_path, SavedDetector(small_detector(ens=0, vsnl=0), Settings(), BuildReport()))
+    assert len(load_detector(tmp_path).detector.ens) == 0
+
+
+def _edit(change: Callable[[dict[str, object]], object]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        data = json.loads((folder / MANIFEST).read_text())
+        change(data)
+        (folder / MANIFEST).write_text(json.dumps(data))
+
+    return apply
+
+
+class Boom:
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+        return (pytest.fail, ("a detector folder was executed",))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / MANIFEST).unlink(), "no detector.json"),
+        (lambda folder: (folder / TENSORS).unlink(), "no tensors.safetensors"),
+        (lambda folder: (folder / MANIFEST).write_text((folder / MANIFEST).read_text()[:-100]), "damaged"),
+        (lambda folder: (folder / TENSORS).write_bytes((folder / TENSORS).read_bytes()[:-4]), "sha256 differs"),
+        (lambda folder: (folder / TENSORS).write_bytes(pickle.dumps(Boom())), "sha256 differs"),
+        (lambda folder: (folder / MANIFEST).write_bytes(pickle.dumps(Boom())), "damaged"),
+        (_edit(lambda data: data.update(format=99)), "format 99"),
+        (_edit(lambda data: data.update(extra=1)), "damaged at extra"),
+        (_edit(lambda data: data.update(weight=2)), "damaged at weight"),
+        (_edit(lambda data: data["banks"]["ens"]["texts"].pop()), "damaged at banks.ens"),  # type: ignore[index]
+        (_edit(lambda data: data["classes"].pop("cat")), "do not fit together"),  # type: ignore[attr-defined]
+        (_edit(lambda data: data["banks"].pop("ens")), "do not fit together"),  # type: ignore[attr-defined]
+    ],
+)
+def test_a_damaged_folder_is_refused(folder: Path, damage: Callable[[Path], None], said: str) -> None:
+    damage(folder)
+    with pytest.raises(DetectorFolderError) as error:
+        load_detector(folder)
+    assert said in str(error.value)
+    assert str(folder) in str(error.value)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DetectorFolderError, match="cannot be written"):
+        save_detector(tmp_path / "file" / "d", SavedDetector(small_detector(), Settings(), BuildReport()))
