@@ -83,7 +83,7 @@ class ANTS:
 
         Raises:
             UsageError: the classes, pictures or settings cannot be used; one of its leaves says which and why.
-            ImageError: with ``images.on_error="raise"``, the first picture that cannot be used.
+            ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
             NotEnoughAnswersError: too few questions were answered.
             StoreError: the response store is damaged, or a replay misses an answer.
         """
@@ -137,7 +137,7 @@ class ANTS:
 
         Raises:
             NoImagesError: there is no picture.
-            ImageError: with ``images.on_error="raise"``, the first picture that cannot be used.
+            ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
         """
         features, names, failures = await self._encode(images)
         return await asyncio.to_thread(self._detector.score, features, names, failures)
@@ -170,7 +170,7 @@ class ANTS:
         if isinstance(image, torch.Tensor) or (isinstance(image, np.ndarray) and image.ndim == 1):
             return self._detector.explain(image, "feature", top)
         name = str(image) if isinstance(image, (str, Path)) else type(image).__name__
-        picture = load_rgb(image, name=name, limits=self._settings.images)
+        picture = load_rgb(image, name=name, limits=self._settings.pictures)
         return self._detector.explain(self.encoder.encode_images([picture])[0], name, top)
 
     async def calibrate(self, id_images: Any = None, *, features: Any = None, tpr: float = 0.95) -> float:
@@ -277,7 +277,7 @@ class ANTS:
         rows: dict[int, tuple[str, torch.Tensor | None]] = {}
         failures: dict[int, ImageError] = {}
         async with ClipWorker(encoder) as worker:
-            async for batch in worker.image_batches(stream, self._settings.clip.batch_size, self._settings.images):
+            async for batch in worker.image_batches(stream, self._settings.clip.batch_size, self._settings.pictures):
                 for ref, feature in zip(batch.refs, batch.features, strict=True):
                     rows[ref.index] = (ref.name, feature)
                 for ref, error in batch.failures:

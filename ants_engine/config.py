@@ -177,7 +177,7 @@ class Settings(Stage):
     seed: int = 0
     """Seeds the order of the negatives' groups."""
     clip: ClipSettings = ClipSettings()
-    images: ImageSettings = ImageSettings()
+    pictures: ImageSettings = ImageSettings()
     text: TextSettings = TextSettings()
     lexicon: LexiconSettings = LexiconSettings()
     neglabel: NegLabelSettings = NegLabelSettings()

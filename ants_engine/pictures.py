@@ -59,7 +59,7 @@ class Pictures:
         if self._stream is None:
             return
         side = settings.mllm.image_max_side
-        batches = worker.image_batches(self._stream, settings.clip.batch_size, settings.images, keep_side=side)
+        batches = worker.image_batches(self._stream, settings.clip.batch_size, settings.pictures, keep_side=side)
         async for batch in batches:
             yield PictureBatch(
                 refs=list(batch.refs),

@@ -51,7 +51,7 @@ class Questions:
         return await self._ask(self._vsnl, prompt, Decoding(max_new_tokens=self._settings.vsnl.max_new_tokens), None)
 
     def _shown(self, ref: ImageRef) -> Picture:
-        return encode_picture(ref.load(self._settings.images), self._settings.mllm.image_max_side)
+        return encode_picture(ref.load(self._settings.pictures), self._settings.mllm.image_max_side)
 
     async def _ask(self, template: Any, prompt: str, decoding: Decoding, picture: Picture | None) -> Outcome:
         identity: Mapping[str, Any] = self._coordinator.identity
