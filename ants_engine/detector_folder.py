@@ -18,8 +18,9 @@ from ants_engine.build_report import BuildReport, SetAside
 from ants_engine.class_list import ClassList
 from ants_engine.config import Settings
 from ants_engine.detector import Detector
-from ants_engine.errors import DetectorFolderError
+from ants_engine.errors import DetectorFolderError, SettingError
 from ants_engine.negative_bank import NegativeBank
+from ants_engine.settings_loader import load_settings
 
 FORMAT = 1
 MANIFEST = "detector.json"
@@ -131,7 +132,7 @@ def load_detector(folder: Path) -> SavedDetector:
         )
     try:
         return _assemble(manifest, load_tensors(packed))
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, SettingError, KeyError, ValueError, TypeError) as error:
         raise DetectorFolderError(f"{folder}: its parts do not fit together: {error}") from None
 
 
@@ -163,7 +164,7 @@ def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor]) -> SavedDet
     report = dict(manifest.report)
     report["set_aside"] = [SetAside(**item) for item in report.get("set_aside", [])]
     report["similar_classes"] = tuple(report.get("similar_classes", []))
-    return SavedDetector(detector, Settings.model_validate(manifest.settings), BuildReport(**report))
+    return SavedDetector(detector, load_settings(manifest.settings, environment={}), BuildReport(**report))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -1,0 +1,1 @@
+"""Measuring a detector as the field does: metrics and image lists."""

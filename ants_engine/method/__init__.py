@@ -1,0 +1,24 @@
+"""The paper as pure functions on tensors and texts: no I/O, no async, no globals, nothing else of the engine.
+
+Source throughout: "ANTS: Adaptive Negative Textual Space Shaping for OOD Detection via Test-Time MLLM
+Understanding and Reasoning", arXiv 2509.03951 (v4), CVPR 2026; equation numbers are the paper's. *Logits* are
+cosines divided by the temperature tau. Every score is an ID score in [0, 1]: **higher means more in-distribution**.
+
+======================= ====== ===============================================================
+module                  stage  what
+======================= ====== ===============================================================
+`scoring`                      ID score of a picture against a bank of negatives
+`grouping`              1      the same, averaged over groups of the bank
+`neglabel`              1      initial negative labels out of a lexicon
+`mining`                2      negative images out of the history
+`adaptive_threshold`    2      the public code's threshold for them
+`sentence`              3      one sentence out of an MLLM's answer
+`similar_classes`       4      the ID classes that the history looks like
+`labels`                5      look-alike names out of an MLLM's answer
+`answer`                3, 5   why an answer is not used; what both readers share
+`class_names`           3, 5   does a text name an ID class
+`weighting`             6      lambda and the adaptive score
+`activation`                   the public code's activation-aware score
+`threshold`                    where outliers begin
+======================= ====== ===============================================================
+"""

@@ -1,0 +1,153 @@
+"""What an MLLM's answer looks like before it is read: cleaned of markup, bounded, and told from a refusal."""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from enum import StrEnum
+
+MAX_CHARACTERS = 4096
+"""How much of an answer is looked at; a longer one costs nothing more."""
+
+
+class Rejection(StrEnum):
+    """Why an answer, or a part of it, is not used."""
+
+    EMPTY = "empty"
+    """Nothing in it that could be read as a word."""
+    REFUSAL = "refusal"
+    """The MLLM declined, or gave a placeholder such as "none"."""
+    NOT_LATIN = "not_latin"
+    """Mostly letters of another script, which CLIP's text encoder cannot read."""
+    NAMES_ID_CLASS = "names_id_class"
+    """It names an ID class, and would make that class look foreign."""
+    DUPLICATE = "duplicate"
+    """The same was said before."""
+    RAMBLING = "rambling"
+    """Too long, prose where a name was asked for, or the same words over and over."""
+    BANK_FULL = "bank_full"
+    """A good text, for which the bank has no place left."""
+
+
+_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"</?[A-Za-z|][^<>\n]{0,80}>")
+_FENCE = re.compile(r"```[A-Za-z]*")
+_LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
+_EMPHASIS = re.compile(r"\*\*|__|`|~~|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)")
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'})
+
+_JSON_QUOTED = re.compile(r'"((?:[^"\\\n]|\\.){1,400})"')
+_JSON_ARRAY = re.compile(r'\[\s*["{]')
+_JSON_OBJECT = re.compile(r'\{\s*"')
+
+_CANNOT = r"(?:can't|cannot|can not|couldn't|could not|won't|will not|don't|do not|am unable|'m unable|am not|'m not)"
+_REFUSAL = re.compile(
+    rf"""^(?:
+        (?:(?:i'm|i\ am|we're|we\ are)\ )?(?:\w+\ )?(?:sorry|afraid)\b(?=[,.;:!]|\ (?:but|that|i|we|for|about|to)\b|$)
+      | (?:i|we)\ apologi[sz]e\b | (?:my\ )?apologies\b
+      | as\ an?\ (?:ai|artificial|(?:\w+\ ){{0,3}}language\ model|\w+\ assistant)\b
+      | (?:unfortunately|regrettably),?\ (?:i|we|it|there|the\ (?:image|picture|photo))\b
+      | (?:i|we)(?:\ {_CANNOT}|'m\ (?:unable|not))\b
+      | (?:there\ is|i\ see)\ no\ (?:image|picture|photo)\b
+      | no\ (?:image|picture|photo)\ (?:was|is|has|provided|attached|available|uploaded)\b
+      | (?:could\ you\ )?please\ (?:provide|upload|share|attach|send)\b
+      | (?:it\ is|it's)\ (?:not\ possible|impossible)\b
+      | (?:unable|not\ able)\ to\b
+      | (?:n/?a|none|null|nothing|unknown|undefined|nil|no\ (?:answer|labels?|classes)|not\ (?:applicable|sure))[.!]?$
+    )
+    | \bas\ an\ ai\ (?:language\ )?(?:model|assistant)\b
+    | \bi(?:'m|\ am)\ (?:unable|not\ able)\ to\b
+    | \bagainst\ my\ (?:guidelines|policy|policies|programming)\b""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def clean(text: str) -> str:
+    """Bound an answer and strip what is markup and not language; line breaks stay.
+
+    Control and invisible characters, HTML-like and chat-template tags, a reasoning model's ``<think>`` part, code
+    fences, links and emphasis go; typographic quotes become plain ones.
+
+    Args:
+        text: as the MLLM gave it; only the first `MAX_CHARACTERS` are looked at (after a ``<think>`` part).
+    """
+    head = text[: 4 * MAX_CHARACTERS]
+    if "<think>" in head[:64].lower():
+        # What follows the reasoning is the answer, wherever it starts.
+        end = text.rfind("</think>")
+        head = text[end + len("</think>") :] if end >= 0 else ""
+    head = head.lstrip()[:MAX_CHARACTERS]
+    head = unicodedata.normalize("NFC", _THINKING.sub(" ", head)).translate(_QUOTES)
+    head = head.replace("\r\n", "\n").replace("\r", "\n")
+    head = "".join(_printable(character) for character in head)
+    head = _LINK.sub(r"\1", _FENCE.sub("\n", _TAG.sub(" ", head)))
+    return _EMPHASIS.sub("", head).strip()
+
+
+def json_array(text: str) -> list[str]:
+    """Return the strings of the first JSON array in a cleaned answer, also of one that was cut off."""
+    start = _JSON_ARRAY.search(text)
+    if start is None:
+        return []
+    try:
+        values, _ = json.JSONDecoder().raw_decode(text, start.start())
+    except (ValueError, RecursionError):
+        return _JSON_QUOTED.findall(text, start.start())
+    return list(_strings(values))
+
+
+def json_value(text: str) -> str | None:
+    """Return the first string value when a cleaned answer is a JSON object; else ``None``."""
+    if _JSON_OBJECT.match(text) is None:
+        return None
+    try:
+        value, _ = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    return next(_strings([value]), None)
+
+
+def fold_spaces(text: str) -> str:
+    """Turn every run of white space into one space; none at the ends."""
+    return " ".join(text.split())
+
+
+def is_refusal(text: str) -> bool:
+    """Tell whether an answer, or an item of a list, declines ("I'm sorry, I can't …", "As an AI …", "none")."""
+    return _REFUSAL.search(fold_spaces(text[:400]).translate(_QUOTES).strip("\"' ")) is not None
+
+
+def is_latin(text: str) -> bool:
+    """Tell whether at least half of the letters are of the Latin script."""
+    letters = [character for character in text if character.isalpha()]
+    return 2 * sum(_latin(character) for character in letters) >= len(letters)
+
+
+def fault(text: str) -> Rejection | None:
+    """Return what makes a cleaned text unusable by itself: nothing in it, a refusal, another script; or ``None``."""
+    if not any(character.isalpha() for character in text):
+        return Rejection.EMPTY
+    if is_refusal(text):
+        return Rejection.REFUSAL
+    return None if is_latin(text) else Rejection.NOT_LATIN
+
+
+def _strings(values: object) -> Iterator[str]:
+    """Yield the strings of an array; of an object in it, its first string."""
+    for value in values if isinstance(values, list) else []:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            yield from [inner for inner in value.values() if isinstance(inner, str)][:1]
+
+
+def _latin(character: str) -> bool:
+    # Basic Latin to Latin Extended-B, Latin Extended Additional, and the fi and fl ligatures.
+    return character < "\u0250" or "\u1e00" <= character <= "\u1eff" or "\ufb00" <= character <= "\ufb06"
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    # Invisible format characters stand inside words; everything else that cannot be printed parts them.
+    return "" if unicodedata.category(character) == "Cf" else " "

@@ -1,0 +1,98 @@
+"""Negative images out of the history (stage 2; paper eq. 5, 6)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ants_engine.method.rounding import share_of
+
+
+@dataclass(frozen=True, slots=True)
+class NegativeImages:
+    """The pictures that are taken for outliers, X_neg."""
+
+    indices: Tensor
+    """``(X,)`` int64 on the CPU: positions in the scores, lowest score first, ties by position."""
+    threshold: float | None
+    """gamma*, the highest score among them; ``None`` when there is none."""
+    candidates: int
+    """How many scores were below gamma."""
+
+
+def mine_negative_images(scores: Tensor, gamma: float, eta: float, max_images: int | None = None) -> NegativeImages:
+    """Take the share ``eta``, lowest scores first, of the pictures that score below ``gamma``.
+
+    The share is rounded up, so one candidate is enough for one negative image. Of equal scores the earlier picture
+    comes first.
+
+    Args:
+        scores: ``(N,)`` initial ID scores S_nl of the history in [0, 1], higher is more ID.
+        gamma: candidates score strictly below it.
+        eta: in (0, 1].
+        max_images: take no more than this, lowest scores first.
+
+    Raises:
+        ValueError: scores that are no vector or hold NaN, ``eta`` outside (0, 1], ``max_images`` below 1.
+    """
+    ranked, values = _ranked_candidates(scores, gamma)
+    kept = _kept(len(ranked), eta, max_images)
+    return NegativeImages(
+        indices=ranked[:kept],
+        threshold=float(values[kept - 1]) if kept else None,
+        candidates=len(ranked),
+    )
+
+
+def certain_negatives(
+    scores: Tensor, remaining: int, gamma: float, eta: float, max_images: int | None = None
+) -> Tensor:
+    """Pictures that `mine_negative_images` will take, whatever the pictures still to come will score.
+
+    So an MLLM can be asked about them before the history is complete, and no question is asked in vain.
+
+    Let c pictures be candidates so far and K(n) the number taken of n candidates. If r of the ``remaining`` become
+    candidates, at most r of them rank before the picture of rank j (from 0), so it is taken if ``j + r < K(c + r)``.
+    K grows by at most one per candidate: the worst case is that all R remaining rank before it, ``j < K(c + R) - R``.
+    Nothing can rank before a score of 0 (equal scores go to the earlier picture), where ``j < K(c)`` is enough.
+    Both conditions are also necessary. With ``remaining = 0`` the answer is the final set.
+
+    Args:
+        scores: ``(N,)`` initial ID scores in [0, 1] known so far; those to come are later in the history.
+        remaining: R, how many are still to come, at least 0.
+        gamma: as for `mine_negative_images`.
+        eta: as for `mine_negative_images`.
+        max_images: as for `mine_negative_images`.
+
+    Returns:
+        ``(Z,)`` int64 on the CPU: positions in ``scores``, lowest score first, ties by position.
+
+    Raises:
+        ValueError: as for `mine_negative_images`, or ``remaining`` is below 0.
+    """
+    if remaining < 0:
+        raise ValueError(f"remaining must be at least 0, not {remaining}")
+    ranked, values = _ranked_candidates(scores, gamma)
+    known = len(ranked)
+    against_all = _kept(known + remaining, eta, max_images) - remaining
+    at_the_floor = min(_kept(known, eta, max_images), int((values <= 0.0).sum()))
+    return ranked[: max(0, against_all, at_the_floor)]
+
+
+def _ranked_candidates(scores: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Positions and scores of the candidates, lowest first, ties by position."""
+    if scores.ndim != 1:
+        raise ValueError(f"scores must be a vector, not of shape {tuple(scores.shape)}")
+    scores = scores.detach().cpu().double()
+    if bool(scores.isnan().any()):
+        raise ValueError("scores hold NaN")
+    positions = torch.nonzero(scores < gamma).flatten()
+    values, order = torch.sort(scores[positions], stable=True)
+    return positions[order], values
+
+
+def _kept(candidates: int, eta: float, max_images: int | None) -> int:
+    if max_images is not None and max_images < 1:
+        raise ValueError(f"max_images must be at least 1, not {max_images}")
+    kept = share_of(eta, candidates)
+    return kept if max_images is None else min(kept, max_images)

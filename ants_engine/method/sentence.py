@@ -1,0 +1,110 @@
+"""One sentence out of an MLLM's description of a picture (stage 3, ENS; paper eq. 7)."""
+
+import re
+from collections.abc import Iterable
+
+from ants_engine.method.answer import Rejection, clean, fault, fold_spaces, json_value
+from ants_engine.method.labels import tidy_labels
+
+_LIST_MARK = re.compile(r"^\s*(?:#{1,6}\s+|>\s*|[-*•·]\s+|\(?\d{1,2}[.):]\s+)+")
+_PREFIX = re.compile(
+    r"^\s*(?:(?:the\s+)?(?:short\s+|brief\s+|final\s+)?"
+    r"(?:answer|caption|description|sentence|response|output|image|picture|photo|assistant|ai)\s*(?:\d{1,2}\s*)?:"
+    r"|(?:sure|certainly|of course|okay|ok|absolutely|yes|great)\s*(?:[!,.:]|$)"
+    r"|here(?:'s| is| are)\b[^.:!?\n]{0,80}:)\s*",
+    re.IGNORECASE,
+)
+_END = re.compile(r"""(?P<word>[^\s.!?]{0,40})[.!?]+["')\]]*(?=\s|$)""")
+_ABBREVIATIONS = frozenset({"st", "mt", "mr", "mrs", "ms", "dr", "jr", "sr", "vs", "no", "approx", "e.g", "i.e", "etc"})
+_REPEATED_AFTER = 6
+
+
+def clean_sentence(text: str, max_words: int) -> str | Rejection:
+    """Read one short sentence out of an answer.
+
+    Takes the first sentence behind any preamble ("Sure! Here is …:"), label ("Answer:"), list mark or quotes, folds
+    white space, and drops trailing punctuation. More than ``max_words`` words are cut off.
+
+    Args:
+        text: the answer as it came; 50 kB cost no more than 4.
+        max_words: at least 1.
+
+    Returns:
+        The sentence, or why there is none: ``EMPTY``, ``REFUSAL``, ``NOT_LATIN``, or ``RAMBLING`` for an answer that
+        goes on and on with the same few words.
+
+    Raises:
+        ValueError: ``max_words`` below 1.
+    """
+    if max_words < 1:
+        raise ValueError(f"max_words must be at least 1, not {max_words}")
+    cleaned = clean(text)
+    found = fault(cleaned)
+    if found in (Rejection.EMPTY, Rejection.REFUSAL):
+        return found
+    sentence = _first_sentence(json_value(cleaned) or cleaned)
+    # What is left behind a preamble may again be nothing, or a refusal.
+    found = fault(sentence)
+    if found is not None:
+        return found
+    words = sentence.split()
+    if _repeats(words):
+        return Rejection.RAMBLING
+    return _strip(" ".join(words[:max_words])) if len(words) > max_words else sentence
+
+
+def unique_sentences(sentences: Iterable[str], seen: Iterable[str] = ()) -> list[str]:
+    """Clean as the public code does, keep the order, and drop what was said before, ignoring case.
+
+    Args:
+        sentences: new ones, oldest first.
+        seen: sentences already in the bank.
+
+    Returns:
+        The new sentences that are left: ends and a trailing full stop stripped, white space folded.
+    """
+    before = [*tidy_labels(seen)]
+    return tidy_labels([*before, *sentences])[len(before) :]
+
+
+def _first_sentence(text: str) -> str:
+    for line in text.split("\n"):
+        rest = _bare(line)
+        # A line that ends in a colon announces what follows.
+        if not any(map(str.isalpha, rest)) or rest.endswith(":"):
+            continue
+        return _strip(_cut_at_end(rest))
+    return ""
+
+
+def _bare(line: str) -> str:
+    """Take marks, labels and pleasantries off the front of a line until nothing changes."""
+    while True:
+        rest = _PREFIX.sub("", _LIST_MARK.sub("", line).lstrip("\"' "), count=1)
+        if rest == line:
+            return fold_spaces(rest)
+        line = rest
+
+
+def _cut_at_end(line: str) -> str:
+    for match in _END.finditer(line):
+        word = match["word"].casefold().lstrip("(\"'")
+        if word in _ABBREVIATIONS or (len(word) == 1 and word.isalpha() and match.end() < len(line)):
+            continue
+        if any(map(str.isalpha, line[: match.end()])):
+            return line[: match.end()]
+    return line
+
+
+def _strip(sentence: str) -> str:
+    sentence = fold_spaces(sentence).strip("\"' ")
+    sentence = sentence.rstrip(".!?,;:\"' ")
+    if sentence.startswith("(") and sentence.endswith(")"):
+        sentence = sentence[1:-1]
+    return sentence.strip()
+
+
+def _repeats(words: list[str]) -> bool:
+    """Tell whether the same few words come again and again."""
+    head = [word.casefold().strip(".,;") for word in words[:60]]
+    return len(head) > _REPEATED_AFTER and 2 * len(set(head)) <= len(head)

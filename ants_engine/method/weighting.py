@@ -1,0 +1,69 @@
+"""The adaptive weight between the two kinds of negatives (stage 6; paper eq. 13, 14)."""
+
+from torch import Tensor
+
+
+def adaptive_weight(ens_scores: Tensor | None, vsnl_scores: Tensor | None) -> float:
+    """Lambda, the share of S_ens in S_ada (paper eq. 13).
+
+    ``lambda = (1-a) / ((1-a) + (1-b))`` with a, b the means of S_ens and S_vsnl over the negative images: the bank that
+    scores the negative images lower gets the larger share.
+
+    Args:
+        ens_scores: ``(X,)`` S_ens of the negative images in [0, 1]; ``None`` when the ENS bank is empty.
+        vsnl_scores: ``(X,)`` S_vsnl of the same pictures; ``None`` when the VSNL bank is empty.
+
+    Returns:
+        A number in [0, 1]; 0.5 when there are no negative images or both banks see nothing in them (a = b = 1);
+        1 or 0 when only the ENS or only the VSNL bank holds anything.
+
+    Raises:
+        ValueError: both banks are empty (S_nl stands in then), lengths differ, or a score is outside [0, 1].
+    """
+    if ens_scores is None and vsnl_scores is None:
+        raise ValueError("both banks are empty: there is nothing to weigh")
+    if ens_scores is None:
+        return 0.0
+    if vsnl_scores is None:
+        return 1.0
+    if ens_scores.ndim != 1 or ens_scores.shape != vsnl_scores.shape:
+        shapes = f"{tuple(ens_scores.shape)} and {tuple(vsnl_scores.shape)}"
+        raise ValueError(f"scores must be two vectors of one length, not of shapes {shapes}")
+    if ens_scores.numel() == 0:
+        return 0.5
+    ens_share, vsnl_share = _mean_outlier_score(ens_scores), _mean_outlier_score(vsnl_scores)
+    total = ens_share + vsnl_share
+    return ens_share / total if total > 0.0 else 0.5
+
+
+def adaptive_score(ens_score: Tensor | None, vsnl_score: Tensor | None, weight: float) -> Tensor:
+    """S_ada = lambda * S_ens + (1 - lambda) * S_vsnl (paper eq. 14).
+
+    Args:
+        ens_score: ``(N,)`` in [0, 1], higher is more ID; ``None`` when the ENS bank is empty.
+        vsnl_score: ``(N,)`` likewise for the VSNL bank. An empty bank leaves all the weight to the other.
+        weight: lambda, in [0, 1].
+
+    Returns:
+        ``(N,)`` in [0, 1], higher is more ID.
+
+    Raises:
+        ValueError: both are ``None``, shapes differ, or the weight is outside [0, 1].
+    """
+    if not 0.0 <= weight <= 1.0:
+        raise ValueError(f"weight must be in [0, 1], not {weight}")
+    if ens_score is None or vsnl_score is None:
+        only = ens_score if vsnl_score is None else vsnl_score
+        if only is None:
+            raise ValueError("both banks are empty: there is nothing to weigh")
+        return only
+    if ens_score.shape != vsnl_score.shape:
+        raise ValueError(f"scores of shapes {tuple(ens_score.shape)} and {tuple(vsnl_score.shape)}")
+    return weight * ens_score + (1.0 - weight) * vsnl_score
+
+
+def _mean_outlier_score(scores: Tensor) -> float:
+    scores = scores.detach().double()
+    if not bool(((scores >= 0.0) & (scores <= 1.0)).all()):
+        raise ValueError("scores must be in [0, 1]")
+    return float((1.0 - scores).mean())

@@ -1,0 +1,20 @@
+"""For all tests: no network to model hubs, no settings from outside, and the same examples on every run."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+# read when huggingface_hub is imported, so it must be there first
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+settings.register_profile("tests", deadline=None, derandomize=True)
+settings.load_profile("tests")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may have ANTS_… variables set."""
+    for name in [name for name in os.environ if name.startswith("ANTS_")]:
+        monkeypatch.delenv(name)

@@ -1,0 +1,108 @@
+"""Replay golden fixtures through `ants_engine.method` and print the largest difference per function.
+
+``python tests/golden/check.py FILE…`` takes ``functions_*.npz`` and ``labels.json``. It exits with 0 only if every
+difference is at most 1e-6 and every label is the same; a file of another kind is named and counts as a failure.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ants_engine.method import activation, adaptive_threshold, grouping, labels, scoring
+
+LIMIT = 1e-6
+
+
+class UnsupportedFixtureError(Exception):
+    """This kind of file cannot be replayed."""
+
+
+def check(path: Path) -> dict[str, float]:
+    """Return the largest absolute difference per function of one fixture.
+
+    Raises:
+        UnsupportedFixtureError: a file of another kind.
+    """
+    if path.suffix == ".json" and path.name.startswith("labels"):
+        return _check_labels(path)
+    if path.suffix != ".npz":
+        raise UnsupportedFixtureError("not a fixture")
+    with np.load(path, allow_pickle=False) as archive:
+        if "positive_probability" not in archive.files:
+            raise UnsupportedFixtureError("not supported yet")
+        golden = {key: archive[key] for key in archive.files}
+    return {name: _difference(value, golden[name]) for name, value in _replay(golden)}
+
+
+def _replay(golden: dict[str, np.ndarray]) -> Iterator[tuple[str, object]]:
+    logits = torch.from_numpy(golden["logits"])
+    classes = int(golden["num_id_classes"])
+    history = torch.from_numpy(golden["score_history"])
+    id_logits, negatives = scoring.split_logits(logits, classes)
+    yield "positive_probability", scoring.positive_probability(logits, classes)
+    for name, length, permute in (
+        ("grouped_20", 20, False),
+        ("grouped_20_permuted", 20, True),
+        ("grouped_33_permuted", 33, True),
+    ):
+        groups = grouping.reference_groups(negatives.shape[1], length, permute=permute)
+        yield name, grouping.grouped_score(id_logits, negatives, groups)
+    yield "cumulative_step2", activation.cumulative_score(id_logits, negatives, 2)
+    yield "cumulative_step7", activation.cumulative_score(id_logits, negatives, 7)
+    yield "activation_threshold", activation.activation_threshold(history)
+    cut = adaptive_threshold.adaptive_threshold(history, eta=0.5)
+    yield "adaptive_threshold", cut.threshold
+    yield "upper_interval", cut.upper_interval
+    active = activation.activation_score(
+        id_logits,
+        negatives,
+        torch.from_numpy(golden["reference_confidence"]),
+        threshold=0.5,
+        gap=0.3,
+        max_negatives=30,
+        step=2,
+    )
+    yield "activation_score", active.score
+    yield "activation_counts", (active.selected, active.low, active.high)
+
+
+def _difference(ours: object, theirs: np.ndarray) -> float:
+    value = np.asarray(ours, dtype=np.float64)
+    if value.shape != theirs.shape:
+        return float("inf")
+    return float(np.abs(value - theirs.astype(np.float64)).max())
+
+
+def _check_labels(path: Path) -> dict[str, float]:
+    cases = json.loads(path.read_text(encoding="utf-8"))
+    wrong = [case for case in cases if labels.parse_numbered_labels(case["text"], 5) != case["parsed"]]
+    return {"parse_numbered_labels": float(len(wrong))}
+
+
+def main(paths: list[str]) -> int:
+    """Check every file and print what was found; 0 if all agree."""
+    if not paths:
+        print("usage: check.py FILE…", file=sys.stderr)
+        return 2
+    good = True
+    for path in map(Path, paths):
+        try:
+            differences = check(path)
+        except (OSError, ValueError, KeyError, UnsupportedFixtureError) as error:
+            print(f"{path.name}: {error}")
+            good = False
+            continue
+        print(path.name)
+        for name, difference in differences.items():
+            agrees = difference <= LIMIT
+            good = good and agrees
+            print(f"  {name:<22} {difference:.3g}{'' if agrees else f'  MORE THAN {LIMIT:g}'}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,114 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from ants_engine.cli.main import commands, main
+from tests.integration.conftest import CLASSES, OBJECTS, WORLD
+
+
+@pytest.fixture
+def folder(tmp_path: Path, images: list[Image.Image], settings: dict[str, Any]) -> Path:
+    """A user's folder: pictures, classes.txt, ants.toml with a scripted MLLM."""
+    (tmp_path / "pictures").mkdir()
+    for number, image in enumerate(images[:24]):
+        image.save(tmp_path / "pictures" / f"{number:02}.png")
+    (tmp_path / "classes.txt").write_text("# known\n" + "\n".join(CLASSES) + "\n")
+    answers = {"Describe": [f"A {one} and a {other}" for one in OBJECTS for other in OBJECTS[:2]]}
+    answers["Name 5"] = ["wolf, fox, bear, seal, lynx", "boat, ship, canoe, raft, kayak", "plum, pear, fig, lime, kiwi"]
+    (tmp_path / "answers.json").write_text(json.dumps({"answers": answers}))
+    (tmp_path / "ants.toml").write_text(
+        f'[clip]\nmodel = "{WORLD / "clip"}"\n[lexicon]\nsource = "./lexicon.txt"\n[mllm]\nbackend = "scripted"\n'
+        'answers = "./answers.json"\n[mining]\ngamma = 1.0\n[dispatch]\nstore = "store"\n'
+        '[text]\nfeature_cache = "features"\n'
+    )
+    return tmp_path
+
+
+def run(*arguments: str | Path, code: int = 0) -> str:
+    result = CliRunner().invoke(commands, [str(each) for each in arguments], standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    assert (result.return_value or 0) == code, result.output
+    return result.stdout
+
+
+def test_build_score_explain_replay_and_cassette(folder: Path) -> None:
+    common = ["--classes", folder / "classes.txt", "--config", folder]
+    built = json.loads(run("build", *common, "-o", folder / "d", "--json", folder / "pictures"))
+    assert (built["pictures"], built["negative_images"], built["from_store"]) == (24, 12, 0)
+    scores = json.loads(run("score", folder / "d", "--json", folder / "pictures"))
+    assert len(scores["id_score"]) == 24
+    table = run("score", folder / "d", folder / "pictures" / "00.png")
+    assert "00.png" in table
+    assert f"{scores['id_score'][0]:.3f}" in table
+    why = json.loads(run("explain", folder / "d", folder / "pictures" / "00.png", "--json", "--top", "1"))
+    assert {near["kind"] for near in why["negatives"]} == {"ens", "vsnl", "neglabel"}
+    (folder / "answers.json").rename(folder / "gone.json")
+    run("replay", *common, "-o", folder / "again", folder / "pictures")
+    assert (folder / "again" / "tensors.safetensors").read_bytes() == (
+        folder / "d" / "tensors.safetensors"
+    ).read_bytes()
+
+    assert "16 answers" in run("cache", "stats", "--config", folder)
+    assert "16 answers" in run("cache", "export", folder / "run.jsonl", "--config", folder)
+    elsewhere = ["--set", f"dispatch.store={folder / 'other'}"]
+    run("cache", "import", folder / "run.jsonl", "--config", folder, *elsewhere)
+    run("replay", *common, *elsewhere, "-o", folder / "third", folder / "pictures")
+    assert (folder / "third" / "tensors.safetensors").read_bytes() == (
+        folder / "d" / "tensors.safetensors"
+    ).read_bytes()
+
+
+def test_pictures_that_cannot_be_read_are_told_by_the_exit_code(folder: Path) -> None:
+    (folder / "pictures" / "bad.png").write_bytes(b"no picture")
+    common = ["--classes", ",".join(CLASSES), "--config", folder]
+    assert "bad.png" in run("build", *common, "-o", folder / "d", folder / "pictures", code=3)
+    assert "unreadable" in run("score", folder / "d", folder / "pictures", code=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["score", ".", "x.png"], 2, "DetectorFolderError"),
+        (["build", "--classes", "a,a", "x"], 2, "same as"),
+        (["build", "--classes", "a", "--set", "clip.modle=x", "x"], 2, "did you mean 'clip.model'"),
+        (["build", "--classes", "a", "--set", "nonsense", "x"], 2, "write KEY=VALUE"),
+        (["build", "--classes", "missing.txt", "x"], 2, "no such file"),
+        (["prompts", "show", "ens/v999"], 2, "TemplateError"),
+        (["cache", "stats", "--set", "dispatch.store=nowhere"], 1, "StoreUnavailableError"),
+        (["demo", "."], 2, "ants.toml"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_a_code(
+    arguments: list[str], code: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ants", *arguments])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == code
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert "Traceback" not in printed.err
+
+
+def test_settings_prompts_and_backends_are_listed(folder: Path) -> None:
+    assert json.loads(run("settings", "--config", folder, "--set", "seed=3"))["seed"] == 3
+    assert "ens/v1" in run("prompts", "list")
+    assert "$class_name" in run("prompts", "show", "ens/v1")
+    assert set(json.loads(run("backends", "--json"))) >= {"huggingface", "openai", "scripted"}
+
+
+def test_neither_help_nor_import_loads_torch() -> None:
+    probe = (
+        "import sys; import ants_engine, ants_engine.cli; ants_engine.Settings; heavy = {'torch', 'open_clip', "
+        "'transformers', 'PIL', 'numpy'} & set(sys.modules); assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", probe], check=True)
