@@ -118,7 +118,7 @@ class Build:
             seed=self._settings.seed,
             weight=UNDECIDED,
             threshold=UNDECIDED,
-            clip_identity={**encoder.identity, "sha256": encoder.identity_sha256},
+            clip_identity=encoder.identity,
         )
 
     async def _class_features(self) -> Tensor:

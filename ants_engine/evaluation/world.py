@@ -3,9 +3,9 @@
 ::
 
     ants.toml
-    classes.txt                                   one ID class a line, in the order of the labels
-    pictures/…
-    benchmark_imglist/<name>/test_<set>.txt       <name> again for the ID pictures, any other set is OOD
+    pictures/benchmark_imglist/<name>/classes.txt       one ID class a line, in the order of the labels
+    pictures/benchmark_imglist/<name>/test_<set>.txt    <name> again for the ID pictures, any other set is OOD
+    pictures/…                                          what the lists name
 """
 
 import random
@@ -48,13 +48,14 @@ def read_world(folder: Path) -> World:
     Raises:
         UsageError: a file is missing or malformed; says which, and where to get the embedded world.
     """
-    lists = sorted((folder / "benchmark_imglist").glob("*/test_*.txt"))
-    if not (folder / "ants.toml").is_file() or not (folder / "classes.txt").is_file() or not lists:
+    pictures = folder / "pictures"
+    lists = sorted((pictures / "benchmark_imglist").glob("*/test_*.txt"))
+    if not (folder / "ants.toml").is_file() or not lists or not (lists[0].parent / "classes.txt").is_file():
         raise UsageError(
-            f"{folder}: a world folder holds ants.toml, classes.txt and benchmark_imglist/<name>/test_<set>.txt; "
-            "the embedded one is examples/emoji_world in the repository (it is not part of the wheel)"
+            f"{folder}: a world folder holds ants.toml and pictures/benchmark_imglist/<name>/ with classes.txt and "
+            "test_<set>.txt; the embedded one is examples/emoji_world in the repository (it is not part of the wheel)"
         )
-    classes = tuple((folder / "classes.txt").read_text(encoding="utf-8").split("\n"))
+    classes = (lists[0].parent / "classes.txt").read_text(encoding="utf-8").splitlines()
     found = {
         ID_SET if path.stem == f"test_{path.parent.name}" else path.stem.removeprefix("test_"): path for path in lists
     }
@@ -63,7 +64,7 @@ def read_world(folder: Path) -> World:
             f"{folder}: needs test_<name>.txt for ID and at least one other list; found {', '.join(found)}"
         )
     names = [ID_SET, *sorted(set(found) - {ID_SET})]
-    sets = {name: tuple(read_image_list(found[name], folder / "pictures")) for name in names}
+    sets = {name: tuple(read_image_list(found[name], pictures)) for name in names}
     return World(folder, tuple(name for name in classes if name), sets)
 
 

@@ -1,0 +1,282 @@
+"""Decoding: whatever picture a user has becomes an upright 8-bit RGB `PIL.Image.Image`, or one clear `ImageError`."""
+
+import io
+import math
+import os
+import stat
+import threading
+import warnings
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageFile
+
+from ants_engine.config import ImageSettings
+from ants_engine.errors import ImageError, ImageNotFoundError, ImageTooLargeError, ImageUnreadableError
+
+PictureSource: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
+"""What one picture may be given as."""
+
+FORMATS = (
+    "JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "AVIF", "HEIF", "JPEG2000", "TGA", "PCX", "QOI",
+)  # fmt: skip
+"""Pillow's names of the formats that are decoded. EPS, WMF and the like are left out: they start other programs."""
+
+_READ_CHUNK = 1 << 20
+_INIT_LOCK = threading.Lock()
+_WARNING_LOCK = threading.Lock()
+_SHARED_LOCK = threading.Lock()
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Image.Image:
+    """Decode one picture. Blocking, and safe to call from several threads.
+
+    Transparency is laid on white, 16-bit and float samples are scaled to 8 bits, of an animation the first frame is
+    taken, EXIF orientation is applied. A given PIL picture is copied, never changed (a lazily opened one is loaded).
+
+    Args:
+        source: a path, the bytes of a file, a PIL picture, or a uint8 array of shape (H, W), (H, W, 1), (H, W, 3) or
+            (H, W, 4).
+        name: what the picture is called in errors.
+        limits: ``max_bytes`` is checked before a file is read, ``max_pixels`` before its samples are decoded.
+
+    Returns:
+        A new picture of mode ``RGB``.
+
+    Raises:
+        ImageNotFoundError: there is no such file.
+        ImageTooLargeError: more bytes or pixels than ``limits`` allow.
+        ImageUnreadableError: not a picture, truncated, or of a kind that cannot be decoded.
+    """
+    try:
+        if isinstance(source, str | os.PathLike):
+            return _from_bytes(_read_file(source, name, limits), name, limits)
+        if isinstance(source, bytes | bytearray | memoryview):
+            return _from_bytes(_check_bytes(bytes(source), name, limits), name, limits)
+        if isinstance(source, Image.Image):
+            return _from_pil(source, name, limits)
+        if isinstance(source, np.ndarray):
+            return _from_array(source, name, limits)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _translated(error, name) from error
+    raise ImageUnreadableError(
+        name, f"a {_kind(source)} is not a picture; give a path, bytes, a PIL picture or a uint8 array"
+    )
+
+
+def _kind(value: object) -> str:
+    """Name a value's type as its user would: ``torch.Tensor``, ``dict``."""
+    cls = type(value)
+    module = cls.__module__.partition(".")[0]
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+
+
+def _translated(error: Exception, name: str) -> ImageError:
+    """Turn what a decoder raised into an `ImageError` that holds neither bytes nor objects' addresses."""
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return ImageTooLargeError(name, "a part of it claims more pixels than Pillow's own limit allows")
+    if isinstance(error, MemoryError):
+        return ImageUnreadableError(name, "there is not enough memory to decode it")
+    detail = str(error).splitlines()[0] if str(error) else ""
+    plain = detail if detail.isprintable() and len(detail) <= 160 and "<" not in detail else ""
+    return ImageUnreadableError(name, f"cannot be decoded ({plain or type(error).__name__})")
+
+
+# ---- bytes -----------------------------------------------------------------------------------------------------------
+
+
+def _read_file(source: "str | os.PathLike[str]", name: str, limits: ImageSettings) -> bytes:
+    path = Path(source)
+    if str(source).lower().startswith(("http://", "https://")):
+        raise ImageUnreadableError(name, "pictures are not fetched from the network; download it and give its path")
+    try:
+        info = path.stat()
+        if stat.S_ISDIR(info.st_mode):
+            raise ImageUnreadableError(name, "is a folder; give a folder by itself, not inside a list")
+        # opening a pipe or a device could block for ever
+        if not stat.S_ISREG(info.st_mode):
+            raise ImageUnreadableError(name, "is not a regular file")
+        if info.st_size > limits.max_bytes:
+            raise _too_many_bytes(info.st_size, name, limits)
+        with path.open("rb") as file:
+            data = file.read(limits.max_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ImageNotFoundError(name, "no such file") from error
+    except PermissionError as error:
+        raise ImageUnreadableError(name, "may not be read (permission denied)") from error
+    except (OSError, ValueError) as error:
+        detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ImageUnreadableError(name, f"cannot be opened ({detail})") from error
+    return _check_bytes(data, name, limits)
+
+
+def _check_bytes(data: bytes, name: str, limits: ImageSettings) -> bytes:
+    if not data:
+        raise ImageUnreadableError(name, "is empty (0 bytes)")
+    if len(data) > limits.max_bytes:
+        raise _too_many_bytes(len(data), name, limits)
+    return data
+
+
+def _too_many_bytes(size: int, name: str, limits: ImageSettings) -> ImageTooLargeError:
+    return ImageTooLargeError(name, f"has {size:,} bytes; pictures.max_bytes allows {limits.max_bytes:,}")
+
+
+def _check_pixels(size: tuple[int, int], name: str, limits: ImageSettings) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageUnreadableError(name, f"has no pixels ({width}x{height})")
+    if width * height > limits.max_pixels:
+        raise ImageTooLargeError(
+            name, f"has {width}x{height} = {width * height:,} pixels; pictures.max_pixels allows {limits.max_pixels:,}"
+        )
+
+
+def _from_bytes(data: bytes, name: str, limits: ImageSettings) -> Image.Image:
+    try:
+        return _decode(data, name, limits)
+    except Warning:
+        # a filter of the application made an error of one of Pillow's remarks: what decodes must not depend on that
+        with _WARNING_LOCK, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _decode(data, name, limits)
+
+
+def _decode(data: bytes, name: str, limits: ImageSettings) -> Image.Image:
+    with _open_header(data, name) as image:
+        _check_pixels(image.size, name, limits)
+        image.load()
+        # a frame may turn out larger than the header said
+        _check_pixels(image.size, name, limits)
+        return _turned(_to_rgb(image), _turn(image))
+
+
+def _open_header(data: bytes, name: str) -> ImageFile.ImageFile:
+    """Identify the format and read the header. `Image.open` would apply Pillow's process-wide pixel limit first."""
+    with _INIT_LOCK:
+        Image.init()
+    prefix = data[:16]
+    reason = ""
+    for kind in FORMATS:
+        if kind not in Image.OPEN:
+            continue
+        factory, accept = Image.OPEN[kind]
+        accepted = accept(prefix) if accept else True
+        if not accepted or isinstance(accepted, str):
+            continue
+        try:
+            return factory(io.BytesIO(data), "")
+        except Warning:
+            raise
+        except Exception as error:
+            # another format may yet recognise it
+            if isinstance(error, Image.DecompressionBombError | MemoryError):
+                raise
+            # TGA has no signature, so that its complaint means nothing
+            if accept:
+                reason = reason or f"looks like {kind}, but its header is damaged ({type(error).__name__})"
+    raise ImageUnreadableError(name, reason or "is not a picture of a known kind")
+
+
+# ---- objects ---------------------------------------------------------------------------------------------------------
+
+
+def _from_pil(source: Image.Image, name: str, limits: ImageSettings) -> Image.Image:
+    _check_pixels(source.size, name, limits)
+    # two threads must not load one lazily opened picture at once
+    with _SHARED_LOCK:
+        copy = source.copy()
+        # a copy has lost what was set on `getexif()`
+        turn = _turn(source)
+    return _turned(_to_rgb(copy), turn)
+
+
+def _from_array(source: NDArray[Any], name: str, limits: ImageSettings) -> Image.Image:
+    if source.dtype != np.uint8:
+        raise ImageUnreadableError(name, f"an array of {source.dtype} was given; picture arrays are uint8, 0 to 255")
+    array = source[..., 0] if source.ndim == 3 and source.shape[2] == 1 else source
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ImageUnreadableError(
+            name, f"an array of shape {source.shape} was given; expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        )
+    _check_pixels((array.shape[1], array.shape[0]), name, limits)
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(array)))
+
+
+# ---- samples ---------------------------------------------------------------------------------------------------------
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Read the EXIF orientation of a loaded picture. Formats that apply it themselves (TIFF, AVIF) have dropped it."""
+    try:
+        return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Warning:
+        raise
+    except Exception:  # damaged EXIF beside sound samples: the picture is good as it lies
+        return None
+
+
+def _turned(rgb: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Give a new RGB picture, whatever the mode."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_eight_bits(np.asarray(image), image.mode)).convert("RGB")
+    if image.mode == "LAB":
+        return _lab_to_rgb(image)
+    if image.mode in ("RGBa", "La"):
+        image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
+    if image.has_transparency_data:
+        return _on_white(image.convert("RGBA"))
+    return image.copy() if image.mode == "RGB" else image.convert("RGB")
+
+
+def _on_white(rgba: Image.Image) -> Image.Image:
+    white = Image.new("RGB", rgba.size, (255, 255, 255))
+    white.paste(rgba, mask=rgba.getchannel("A"))
+    return white
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    if converted is None:
+        raise ValueError("Lab colours could not be converted")
+    return converted
+
+
+def _eight_bits(samples: NDArray[Any], mode: str) -> NDArray[np.uint8]:
+    """Scale (H, W) samples of more than 8 bits to uint8 (H, W).
+
+    ``I;16`` spans 0 to 65535. ``I`` and ``F`` have no fixed span: 0 to 1 (floats), 0 to 255 and 0 to 65535 are taken as
+    such when everything lies inside, anything else is stretched from its least to its greatest value.
+    """
+    values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=math.inf, neginf=-math.inf)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    if mode.startswith("I;16"):
+        low, high = 0.0, 65535.0
+    elif low >= 0.0 and high <= 65535.0:
+        spans = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
+        low, high = 0.0, next(span for span in spans if high <= span)
+    shares = (values - low) / ((high - low) or 1.0)
+    scaled: NDArray[np.uint8] = np.rint(np.clip(shares, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return scaled

@@ -1,0 +1,290 @@
+"""The CLIP encoder: pictures and texts in, L2-normalised float32 features on the CPU out. Everything here blocks."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from ants_engine.clip.model import ClipModel, Tokenizer
+from ants_engine.clip.text_tower import CausalTextTower
+from ants_engine.config import ClipSettings
+from ants_engine.errors import FeatureError, SettingError
+from ants_engine.protocol import JSON
+
+if TYPE_CHECKING:
+    import torch
+
+_EXTREME_RATIO = 16
+
+
+class ClipEncoder:
+    """A loaded CLIP model. Preprocessing may run in several threads, encoding in one at a time."""
+
+    def __init__(self, found: ClipModel, settings: ClipSettings, device: str, precision: str) -> None:
+        """Load a model that has been found; `load` is the usual way.
+
+        Args:
+            found: the model.
+            settings: batch sizes are taken from here.
+            device: a torch device string.
+            precision: ``fp32``, ``bf16`` or ``fp16``.
+        """
+        import torch
+
+        self._model = found.load(device, precision)
+        self._tokenizer = found.load_tokenizer()
+        # a fast tokenizer keeps its padding between calls, and `fits` may be called from another thread
+        self._tokenizer_lock = threading.Lock()
+        self._settings = settings
+        self._device = device
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        self._transform = _transform(self._model.visual.preprocess_cfg)
+        self._size = min(_pair(self._model.visual.preprocess_cfg["size"]))
+        self.context_length: int = int(self._tokenizer.context_length)
+        """Tokens that a text may have, the marks of its beginning and end included."""
+        self.logit_scale: float = float(self._model.logit_scale.detach().float().exp().max())
+        """What the model multiplies cosines with before a softmax: 1 / temperature."""
+        self._short_tower = self._checked(CausalTextTower.of(self._model))
+        self.dim: int = int(self._encode_tokens(self._tokens(["a"])).shape[-1])
+        """D, the features' length."""
+        self.identity: dict[str, JSON] = self._identify(found, precision)
+        """What was loaded, JSON-able and without paths; ``sha256`` is over the parts that determine features."""
+
+    @classmethod
+    def load(cls, settings: ClipSettings) -> "ClipEncoder":
+        """Find and load the model that the settings name (blocking; seconds, longer with a download).
+
+        Raises:
+            ModelNotFoundError: it cannot be found, or its files cannot be used; the message says what to do.
+            SettingError: the device is not there, or settings contradict each other.
+        """
+        found = ClipModel.find(settings)
+        device = _choose_device(settings.device)
+        precision = settings.precision
+        if precision == "auto":
+            precision = "fp32" if device.startswith("cpu") else "fp16"
+        return cls(found, settings, device, precision)
+
+    @property
+    def identity_sha256(self) -> str:
+        """Hex digest of the parts of `identity` that determine features: not names, device or versions."""
+        return str(self.identity["sha256"])
+
+    def preprocess(self, image: Image.Image) -> "torch.Tensor":
+        """Turn an RGB picture into the model's input: float32 (3, H, W). Safe to call from several threads."""
+        width, height = image.size
+        short, longest = sorted((width, height))
+        most = short * min(_EXTREME_RATIO, self._size)
+        if longest > most:
+            # scaling 1 x 50,000 pixels up to the model's height would take gigabytes; the crop drops those ends anyway
+            left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
+            image = image.crop((left, top, left + min(width, most), top + min(height, most)))
+        tensor: torch.Tensor = self._transform(image)
+        return tensor
+
+    def encode_inputs(self, inputs: Sequence["torch.Tensor"]) -> "torch.Tensor":
+        """Encode preprocessed pictures, each float32 (3, H, W), in batches of ``batch_size``.
+
+        Returns:
+            Float32 (N, D) on the CPU, every row of length 1, in the order given.
+
+        Raises:
+            FeatureError: the model gave a number that is not finite.
+        """
+        import torch
+
+        rows = [torch.empty(0, self.dim)]
+        for start in range(0, len(inputs), self._settings.batch_size):
+            batch = torch.stack(list(inputs[start : start + self._settings.batch_size]))
+            with torch.inference_mode():
+                features = self._model.encode_image(batch.to(self._device, self._dtype))
+            rows.append(_normalised(features, "pictures"))
+        return torch.cat(rows)
+
+    def encode_images(self, images: Sequence[Image.Image]) -> "torch.Tensor":
+        """Encode RGB pictures; see `encode_inputs`.
+
+        Returns:
+            Float32 (N, D) on the CPU, every row of length 1, in the order given.
+        """
+        return self.encode_inputs([self.preprocess(image) for image in images])
+
+    def encode_texts(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> "torch.Tensor":
+        """Encode texts in batches of ``text_batch_size``, equal texts once, short ones together.
+
+        What does not fit the context (`fits`) is cut off at its end.
+
+        Args:
+            texts: K texts.
+            on_progress: called in this thread after each batch with the number of different texts encoded so far.
+
+        Returns:
+            Float32 (K, D) on the CPU, every row of length 1, in the order given.
+
+        Raises:
+            FeatureError: the model gave a number that is not finite.
+        """
+        import torch
+
+        if not texts:
+            return torch.empty(0, self.dim)
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        unique = list(row_of)
+        size = self._settings.text_batch_size
+        tokens = torch.cat([self._tokens(unique[i : i + size]) for i in range(0, len(unique), size)])
+        # texts of one length together need the least padding; stable, so that the batches depend on the texts alone
+        order = torch.arange(len(unique))
+        if self._short_tower is not None:
+            order = torch.argsort(self._short_tower.positions(tokens), stable=True)
+        features = torch.empty(len(unique), self.dim)
+        for start in range(0, len(unique), size):
+            rows = order[start : start + size]
+            features[rows] = self._encode_tokens(tokens[rows])
+            if on_progress is not None:
+                on_progress(min(start + size, len(unique)))
+        return features[[row_of[text] for text in texts]]
+
+    def fits(self, text: str) -> bool:
+        """Tell whether the whole text is seen by the model, or its end would be cut off."""
+        return self.token_count(text) <= self.context_length
+
+    def token_count(self, text: str) -> int:
+        """Count the tokens that the text has before it is cut, the marks of its beginning and end included."""
+        tokenizer: Any = self._tokenizer
+        inner = getattr(tokenizer, "tokenizer", None)
+        if inner is None:
+            return len(tokenizer.encode(text)) + 2
+        clean = getattr(tokenizer, "clean_fn", None)
+        if clean is None:
+            from open_clip.tokenizer import basic_clean, canonicalize_text
+
+            text = canonicalize_text(basic_clean(text))
+        else:
+            text = clean(text)
+        own_marks = getattr(tokenizer, "tokenizer_mode", "") == "clips"
+        with self._tokenizer_lock:
+            ids = inner(
+                text, add_special_tokens=not own_marks, truncation=False, padding=False, verbose=False
+            ).input_ids
+        return len(ids) + (3 if own_marks else 0)
+
+    def _tokens(self, texts: list[str]) -> "torch.Tensor":
+        with self._tokenizer_lock:
+            return self._tokenizer(texts)
+
+    def _encode_tokens(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        import torch
+
+        with torch.inference_mode():
+            encode = self._model.encode_text if self._short_tower is None else self._short_tower
+            return _normalised(encode(tokens.to(self._device)), "texts")
+
+    def _identify(self, found: ClipModel, precision: str) -> dict[str, JSON]:
+        packages = ("open_clip_torch", "torch", "torchvision", "pillow")
+        identity: dict[str, Any] = {
+            "architecture": found.architecture,
+            "pretrained": found.pretrained,
+            "revision": found.revision,
+            "weights_sha256": found.weights_sha256(),
+            "config": {key: value for key, value in found.config.items() if key != "quick_gelu"},
+            "quick_gelu": bool(found.config.get("quick_gelu", False)),
+            "tokenizer_sha256": _tokenizer_sha256(self._tokenizer),
+            "context_length": self.context_length,
+            "preprocess": found.preprocess | {"size": list(_pair(self._model.visual.preprocess_cfg["size"]))},
+            "precision": precision,
+            "device": self._device.partition(":")[0],
+            "dim": self.dim,
+            "versions": {name: metadata.version(name) for name in packages},
+        }
+        identity["sha256"] = _sha256({key: identity[key] for key in _DETERMINING})
+        # through JSON, so that what is in memory equals what comes back from a file
+        plain: dict[str, JSON] = json.loads(json.dumps(identity))
+        return plain
+
+    def _checked(self, tower: CausalTextTower | None) -> CausalTextTower | None:
+        """Use the short way only if it gives what the model's own way gives."""
+        import torch
+
+        if tower is None:
+            return None
+        tokens = self._tokens(["a", "a photo of a dog and a cat"])
+        self._short_tower = None
+        whole = self._encode_tokens(tokens)
+        self._short_tower = tower
+        tolerance = 1e-5 if self._dtype == torch.float32 else 2e-2
+        return tower if torch.allclose(whole, self._encode_tokens(tokens), atol=tolerance, rtol=0.0) else None
+
+
+_DETERMINING = (
+    "config", "quick_gelu", "weights_sha256", "tokenizer_sha256", "context_length", "preprocess", "precision",
+)  # fmt: skip
+
+
+def _normalised(features: "torch.Tensor | tuple[torch.Tensor, ...]", what: str) -> "torch.Tensor":
+    """Bring features to float32 on the CPU and to length 1; refuse what is not finite."""
+    import torch
+
+    pooled = features[0] if isinstance(features, tuple) else features
+    whole = pooled.float().cpu()
+    if not bool(torch.isfinite(whole).all()):
+        raise FeatureError(
+            f"the CLIP model gave features of {what} that are not finite numbers: damaged weights, or a precision that "
+            "they do not stand (try clip.precision = 'fp32')"
+        )
+    return torch.nn.functional.normalize(whole, dim=-1)
+
+
+def _transform(preprocess: dict[str, Any]) -> Callable[[Image.Image], Any]:
+    from open_clip.transform import PreprocessCfg, image_transform_v2
+
+    transform: Callable[[Image.Image], Any] = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
+    return transform
+
+
+def _pair(size: "int | Sequence[int]") -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (int(size[0]), int(size[-1]))
+
+
+def _choose_device(wanted: str) -> str:
+    """Resolve ``auto``; refuse a device that is not there."""
+    import torch
+
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise SettingError(
+            f"clip.device = {wanted!r} cannot be used here ({reason}); 'auto' takes what there is"
+        ) from error
+    return wanted
+
+
+def _tokenizer_sha256(tokenizer: Tokenizer) -> str:
+    """Hash what makes ids of texts: kind, vocabulary and, where it can be had, the whole pipeline."""
+    given: Any = tokenizer
+    inner = getattr(given, "tokenizer", None)
+    parts: dict[str, Any] = {"kind": type(given).__name__}
+    if inner is None:
+        parts["vocabulary"] = given.encoder
+        parts["clean"] = getattr(given.clean_fn, "__name__", "")
+    else:
+        parts["vocabulary"] = inner.get_vocab()
+        parts["mode"] = getattr(given, "tokenizer_mode", "")
+        backend = getattr(inner, "backend_tokenizer", None)
+        if backend is not None:
+            pipeline = json.loads(backend.to_str())
+            # these two are set anew by every call
+            parts["pipeline"] = {key: value for key, value in pipeline.items() if key not in ("truncation", "padding")}
+    return _sha256(parts)
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

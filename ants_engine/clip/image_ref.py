@@ -1,0 +1,94 @@
+"""One picture of the input, by reference: decoded when asked, not before."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from PIL import Image
+
+from ants_engine.clip.decode import PictureSource, load_rgb
+from ants_engine.config import ImageSettings
+from ants_engine.errors import ImageUnreadableError
+
+
+class Held:
+    """The box that a picture lies in; it can be emptied while references to it live on."""
+
+    __slots__ = ("empty", "source")
+
+    def __init__(self, source: object) -> None:
+        self.source = source
+        self.empty = False
+
+    def clear(self) -> None:
+        """Let go of the source."""
+        self.source = None
+        self.empty = True
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """Where a picture is. Cheap to keep for files and for what the user holds anyway."""
+
+    index: int
+    """Position in the input, from 0."""
+    name: str
+    """What a person calls it: the path as given, or ``PIL.Image #3``, ``array #3``, ``bytes #3``."""
+    key: str | None
+    """Absolute path of a file, which tells whether two references mean one; ``None`` for a picture in memory."""
+    rereadable: bool
+    """It can be loaded at any later time. Otherwise only until `release` is called: keep it with a `Spool`."""
+    held: Held = field(repr=False, compare=False)
+    """The source itself."""
+
+    def load(self, limits: ImageSettings) -> Image.Image:
+        """Decode the picture (blocking); see `load_rgb`.
+
+        Returns:
+            A new upright picture of mode ``RGB``.
+
+        Raises:
+            ImageError: it cannot be used, or it came from a one-shot iterator and was let go.
+        """
+        if self.held.empty:
+            raise ImageUnreadableError(self.name, "came from a one-shot iterator and was let go after it was encoded")
+        # anything else than a picture is refused there, by name
+        return load_rgb(cast("PictureSource", self.held.source), name=self.name, limits=limits)
+
+    def release(self) -> None:
+        """Let go of the picture if only this reference kept it alive; a rereadable one stays as it is."""
+        if not self.rereadable:
+            self.held.clear()
+
+
+def file_ref(index: int, path: str | Path, name: str | None = None) -> ImageRef:
+    """Refer to a file, which need not exist yet; `ImageRef.load` finds out."""
+    return ImageRef(index, str(path) if name is None else name, _absolute(path), True, Held(path))
+
+
+def object_ref(index: int, source: object, *, kept: bool) -> ImageRef:
+    """Refer to an item of the input: a path, or a picture in memory.
+
+    Args:
+        index: position in the input.
+        source: the item. One of a kind that is no picture is only complained about by `ImageRef.load`.
+        kept: the user's own container keeps the item alive, so that holding it costs nothing.
+    """
+    if isinstance(source, str | Path):
+        return file_ref(index, source)
+    return ImageRef(index, f"{_kind(source)} #{index}", None, kept, Held(source))
+
+
+def _absolute(path: str | Path) -> str:
+    return Path(path).absolute().as_posix()
+
+
+def _kind(source: object) -> str:
+    if isinstance(source, Image.Image):
+        return "PIL.Image"
+    if isinstance(source, bytes | bytearray | memoryview):
+        return "bytes"
+    cls = type(source)
+    if cls.__module__ == "numpy" and cls.__qualname__ == "ndarray":
+        return "array"
+    return "item"

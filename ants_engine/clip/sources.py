@@ -1,0 +1,219 @@
+"""Whatever a user gives as ``images`` becomes one stream of references."""
+
+import asyncio
+import glob
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from ants_engine.clip.folder import SUFFIXES, pictures_below, pictures_matching
+from ants_engine.clip.image_ref import ImageRef, file_ref, object_ref
+from ants_engine.errors import NoImagesError
+
+__all__ = ["ImageRef", "ImageStream", "Images", "open_images"]
+
+Images: TypeAlias = str | Path | bytes | Image.Image | np.ndarray[Any, Any] | Iterable[Any] | AsyncIterable[Any]
+"""A file, a folder, a glob pattern, one picture, or any iterable or async iterable of pictures and paths."""
+
+_END = object()
+
+
+class ImageStream:
+    """The pictures of one input, in order, as `ImageRef`. Nothing is decoded here.
+
+    A list, folder or array can be run through again; a one-shot iterator only once, lazily, never kept as a list.
+    """
+
+    def __init__(self, begin: Callable[[], AsyncIterator[ImageRef]], *, total: int | None, one_shot: bool) -> None:
+        self._begin = begin
+        self._spent = False
+        self.total = total
+        """How many pictures there are, where that can be known beforehand."""
+        self.one_shot = one_shot
+        """It can be run through only once."""
+
+    async def __aiter__(self) -> AsyncGenerator[ImageRef, None]:
+        """Yield every picture's reference.
+
+        Raises:
+            NoImagesError: there turn out to be none, or a one-shot stream is run through a second time.
+        """
+        if self._spent and self.one_shot:
+            raise NoImagesError("`images` is an iterator and has already been used up; give a list, or a new iterator")
+        self._spent = True
+        count = 0
+        refs = self._begin()
+        try:
+            async for ref in refs:
+                count += 1
+                yield ref
+        finally:
+            close = getattr(refs, "aclose", None)
+            if close is not None:
+                await close()
+        if count == 0:
+            raise NoImagesError("`images` is empty: the iterator gave no picture")
+
+
+def open_images(images: Images) -> ImageStream:
+    """Make a stream of what the user gave as ``images``. Blocking where a folder is listed.
+
+    Raises:
+        NoImagesError: nothing is there: an empty list, a folder without pictures, a pattern without match, a path that
+            does not exist; or pictures cannot be had from such a thing (a URL, a mapping, a tensor, an open file).
+    """
+    if isinstance(images, str | Path):
+        paths = _find(images)
+        return _known(len(paths), lambda: (file_ref(i, path) for i, path in enumerate(paths)))
+    if isinstance(images, bytes | bytearray | memoryview | Image.Image):
+        return _known(1, lambda: iter([object_ref(0, images, kept=True)]))
+    if isinstance(images, np.ndarray):
+        return _from_array(images)
+    _refuse(images)
+    if isinstance(images, AsyncIterable):
+        return ImageStream(lambda: _pull_async(images), total=None, one_shot=isinstance(images, AsyncIterator))
+    if isinstance(images, Sequence):
+        if not len(images):
+            raise NoImagesError("`images` is empty")
+        if isinstance(images, list | tuple):
+            return _known(len(images), lambda: (object_ref(i, item, kept=True) for i, item in enumerate(images)))
+    if not isinstance(images, Iterable) and not hasattr(images, "__getitem__"):
+        raise NoImagesError(f"pictures cannot be had from a {type(images).__name__}; {_ACCEPTED}")
+    total = None
+    with suppress(TypeError, NotImplementedError):
+        total = len(images)  # type: ignore[arg-type]
+    return ImageStream(lambda: _pull(images), total=total, one_shot=isinstance(images, Iterator))
+
+
+_ACCEPTED = "give paths, a folder, a glob pattern, PIL pictures, uint8 arrays, bytes, or an iterable of them"
+
+
+def _known(total: int, begin: Callable[[], Iterator[ImageRef]]) -> ImageStream:
+    async def run() -> AsyncIterator[ImageRef]:
+        for ref in begin():
+            yield ref
+
+    return ImageStream(run, total=total, one_shot=False)
+
+
+def _find(images: str | Path) -> list[Path]:
+    """List the files that a path, a folder or a pattern stands for."""
+    text = str(images)
+    if not text.strip():
+        raise NoImagesError("`images` is an empty path")
+    if text.lower().startswith(("http://", "https://", "ftp://", "s3://")):
+        raise NoImagesError(f"{text}: pictures are not fetched from the network; download them and give their folder")
+    try:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            found = pictures_below(path)
+            if not found:
+                known = " ".join(sorted(SUFFIXES))
+                raise NoImagesError(f"{text}: no pictures in this folder or below; looked for files ending in {known}")
+            return found
+        # a file may have brackets in its name, so the plain meaning comes first
+        if path.exists() or path.is_symlink() or not glob.has_magic(text):
+            if not path.exists():
+                raise NoImagesError(f"{text}: no such file or folder")
+            return [path]
+        matched = pictures_matching(str(path))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise NoImagesError(f"{text}: cannot be read ({error})") from error
+    if not matched:
+        raise NoImagesError(f"{text}: no picture matches this pattern")
+    return matched
+
+
+def _from_array(array: np.ndarray[Any, Any]) -> ImageStream:
+    if array.ndim == 4 or (array.ndim == 1 and array.dtype.kind in "OU"):
+        if len(array) == 0:
+            raise NoImagesError(f"`images` is an empty array of shape {array.shape}")
+        items: Any = array if array.ndim == 4 else array.tolist()
+        return _known(len(array), lambda: (object_ref(i, item, kept=True) for i, item in enumerate(items)))
+    if array.ndim in (2, 3):
+        return _known(1, lambda: iter([object_ref(0, array, kept=True)]))
+    raise NoImagesError(
+        f"`images` is an array of shape {array.shape}; one picture is (H, W, 3), several are (N, H, W, 3), uint8"
+    )
+
+
+def _refuse(images: object) -> None:
+    """Name what is iterable and yet not pictures."""
+    kind = f"{type(images).__module__.partition('.')[0]}.{type(images).__qualname__}"
+    if kind.startswith("torch.") and hasattr(images, "detach"):
+        raise NoImagesError(
+            "`images` is a torch tensor; give a uint8 array (N, H, W, 3), for instance "
+            "`tensor.permute(0, 2, 3, 1).cpu().numpy()` of values 0 to 255"
+        )
+    if isinstance(images, Mapping):
+        raise NoImagesError(f"`images` is a mapping; give its pictures alone: `list(images.values())`. {_ACCEPTED}")
+    if hasattr(images, "read"):
+        raise NoImagesError("`images` is an open file; give its path, or `file.read()`")
+    if isinstance(images, set | frozenset):
+        raise NoImagesError("`images` is a set, which has no order; give a list: `sorted(images)`")
+    if images is None:
+        raise NoImagesError(f"`images` is None; {_ACCEPTED}")
+
+
+async def _pull_async(images: AsyncIterable[Any]) -> AsyncIterator[ImageRef]:
+    index = 0
+    iterator = aiter(images)
+    try:
+        async for item in iterator:
+            yield object_ref(index, item, kept=False)
+            index += 1
+    finally:
+        # closed here and now, not whenever the garbage collector gets to it
+        close = getattr(iterator, "aclose", None)
+        if close is not None and iterator is not images:
+            await close()
+
+
+async def _pull(images: Iterable[Any]) -> AsyncIterator[ImageRef]:
+    """Advance a blocking iterator in one thread of its own, item by item, so that the loop never waits for it."""
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, thread_name_prefix="ants-images")
+    iterator: Any = None
+
+    def begin() -> None:
+        nonlocal iterator
+        iterator = iter(images)
+
+    def close() -> None:
+        with suppress(Exception):
+            getattr(iterator, "close", lambda: None)()
+
+    idle = True
+    try:
+        await loop.run_in_executor(thread, begin)
+        index = 0
+        while True:
+            item = await loop.run_in_executor(thread, next, iterator, _END)
+            if item is _END:
+                return
+            yield object_ref(index, item, kept=False)
+            del item
+            index += 1
+    except asyncio.CancelledError:
+        # the user's `next` may still be running and cannot be interrupted; its thread ends when it returns
+        idle = False
+        raise
+    finally:
+        if iterator is not images:
+            # in its own thread, after that `next`: a generator cannot be closed from outside while it runs
+            thread.submit(close)
+        thread.shutdown(wait=idle)

@@ -1,0 +1,63 @@
+"""Encoding short texts without the padding behind them, where the text tower allows it."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import torch
+
+
+class CausalTextTower:
+    """open_clip's own text transformer under a causal mask, run only as far as the position that is read.
+
+    Such a tower reads one position per text, and nothing behind a position can change it, so that everything behind the
+    last position read in a batch may be cut off.
+    """
+
+    def __init__(self, tower: object, pool: str, end_id: int | None) -> None:
+        # torch's modules are not typed by their attributes
+        self._tower: Any = tower
+        self._pool = pool
+        self._end_id = end_id
+
+    @classmethod
+    def of(cls, model: object) -> "CausalTextTower | None":
+        """Give the tower of an open_clip model; ``None`` if its padding must stay (not causal, Hugging Face, CoCa)."""
+        from open_clip.model import CLIP, CustomTextCLIP
+        from open_clip.transformer import TextTransformer
+
+        kind, whole = type(model), cast(Any, model)
+        if kind is CLIP:
+            tower, pool, end_id = whole, whole.text_pool_type, whole.text_eos_id
+        elif kind is CustomTextCLIP and type(whole.text) is TextTransformer:
+            tower = whole.text
+            if tower.cls_emb is not None or tower.use_pad_mask or tower.output_tokens:
+                return None
+            pool, end_id = tower.pool_type, tower.eos_id
+        else:
+            return None
+        if tower.attn_mask is None or pool not in ("argmax", "eos"):
+            return None
+        return cls(tower, pool, end_id)
+
+    def positions(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        """Tell which position of each text is read: int64 (K,) for int64 tokens (K, L)."""
+        if self._pool == "argmax":
+            return tokens.argmax(dim=-1)
+        return tokens.eq(-1 if self._end_id is None else self._end_id).int().argmax(dim=-1)
+
+    def __call__(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        """Encode int64 tokens (K, L) to features (K, D), not normalised, in the model's own precision."""
+        import torch
+
+        tower = self._tower
+        read = self.positions(tokens)
+        length = int(read.max()) + 1
+        dtype = tower.transformer.get_cast_dtype()
+        x = tower.token_embedding(tokens[:, :length]).to(dtype) + tower.positional_embedding[:length].to(dtype)
+        x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
+        pooled: torch.Tensor = x[torch.arange(len(tokens), device=x.device), read]
+        projection = tower.text_projection
+        if projection is None:
+            return pooled
+        features: torch.Tensor = projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
+        return features

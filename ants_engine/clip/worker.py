@@ -1,0 +1,280 @@
+"""CLIP beside the event loop: one thread encodes, a few decode ahead of it."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from PIL import Image
+
+from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.image_ref import ImageRef
+from ants_engine.clip.picture import shrink
+from ants_engine.clip.sources import ImageStream
+from ants_engine.clip.text_cache import TextFeatureCache
+from ants_engine.config import ImageSettings
+from ants_engine.errors import ImageError, ImageUnreadableError
+
+if TYPE_CHECKING:
+    import torch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """``batch_size`` consecutive pictures of a stream (fewer at its end), those that cannot be used set aside.
+
+    Which pictures make a batch depends on the stream alone: one set aside leaves its batch smaller and moves no other.
+    """
+
+    refs: tuple[ImageRef, ...]
+    """The n usable pictures, in order."""
+    images: tuple[Image.Image | None, ...]
+    """Per usable picture: decoded RGB, for a `Spool`, where it cannot be read again; else None."""
+    features: "torch.Tensor"
+    """Float32 (n, D), every row of length 1."""
+    failures: tuple[tuple[ImageRef, ImageError], ...]
+    """The others, in order, each with its reason."""
+
+
+class ClipWorker:
+    """An encoder behind one thread of its own, so that encoding never blocks the loop and never runs twice at once.
+
+    Use as an async context manager, or call `aclose`; the encoder itself belongs to the caller and stays loaded.
+    """
+
+    def __init__(self, encoder: ClipEncoder) -> None:
+        """Wrap a loaded encoder."""
+        self.encoder = encoder
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ants-clip")
+        self._jobs: set[Future[object]] = set()
+        self._stops: set[threading.Event] = set()
+        self._pipelines: set[_Decoding] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End all threads; what runs at the moment ends at its next batch. May be called twice."""
+        for pipeline in tuple(self._pipelines):
+            await pipeline.aclose()
+        for stop in self._stops:
+            stop.set()
+        await _end(self._thread, self._jobs)
+
+    async def encode_images(
+        self, images: Sequence[Image.Image | ImageRef], limits: ImageSettings | None = None
+    ) -> "torch.Tensor":
+        """Encode some pictures, decoding references first.
+
+        Returns:
+            Float32 (N, D) on the CPU, every row of length 1, in the order given.
+
+        Raises:
+            ImageError: a reference cannot be decoded within ``limits``.
+            FeatureError: the model gave a number that is not finite.
+        """
+        bounds = limits or ImageSettings()
+
+        def encode() -> "torch.Tensor":
+            return self.encoder.encode_images([i.load(bounds) if isinstance(i, ImageRef) else i for i in images])
+
+        return await self._run(encode)
+
+    async def encode_texts(
+        self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
+    ) -> "torch.Tensor":
+        """Encode texts; see `ClipEncoder.encode_texts`.
+
+        Args:
+            texts: K texts.
+            on_progress: called on the event loop with the number of different texts encoded so far.
+
+        Returns:
+            Float32 (K, D) on the CPU, every row of length 1, in the order given.
+        """
+        return await self.encode_texts_cached(texts, TextFeatureCache(None), on_progress)
+
+    async def encode_texts_cached(
+        self, texts: Sequence[str], cache: TextFeatureCache, on_progress: Callable[[int], None] | None = None
+    ) -> "torch.Tensor":
+        """Encode texts unless the cache has them, and keep them there.
+
+        Returns:
+            Float32 (K, D) on the CPU, every row of length 1, in the order given.
+        """
+        loop = asyncio.get_running_loop()
+        stop = threading.Event()
+        model = self.encoder.identity_sha256
+
+        def progress(done: int) -> None:
+            if stop.is_set():
+                raise _StoppedError
+            if on_progress is not None:
+                loop.call_soon_threadsafe(on_progress, done)
+
+        def encode() -> "torch.Tensor":
+            kept = cache.load(model, texts)
+            if kept is None:
+                kept = self.encoder.encode_texts(texts, progress)
+                cache.save(model, texts, kept)
+            return kept
+
+        self._stops.add(stop)
+        try:
+            return await self._run(encode)
+        finally:
+            # a cancelled caller must not keep the thread busy with a whole lexicon
+            stop.set()
+            self._stops.discard(stop)
+
+    async def image_batches(
+        self, stream: ImageStream, batch_size: int, limits: ImageSettings, *, keep_side: int | None = None
+    ) -> AsyncGenerator[Batch, None]:
+        """Decode and encode a stream batch by batch; at most two batches are decoded at a time.
+
+        Args:
+            stream: the pictures.
+            batch_size: pictures per batch.
+            limits: what is accepted, by how many threads it is decoded, and whether a bad picture ends the run.
+            keep_side: `Batch.images` are shrunk to this longest side in pixels, which bounds the memory they take.
+
+        Yields:
+            Batches in the stream's order.
+
+        Raises:
+            ImageError: the first unusable picture, where ``limits.on_error`` is ``raise``.
+            NoImagesError: the stream is empty.
+            FeatureError: the model gave a number that is not finite.
+        """
+        pipeline = _Decoding(self.encoder, stream, limits, keep_side, 2 * batch_size)
+        self._pipelines.add(pipeline)
+        try:
+            while items := await pipeline.take(batch_size):
+                failures = tuple((item.ref, item.error) for item in items if item.error is not None)
+                if failures and limits.on_error == "raise":
+                    raise failures[0][1]
+                good = [item for item in items if item.input is not None]
+                inputs = [item.input for item in good if item.input is not None]
+                features = await self._run(lambda inputs=inputs: self.encoder.encode_inputs(inputs))  # type: ignore[misc]
+                batch = Batch(tuple(item.ref for item in good), tuple(item.kept for item in good), features, failures)
+                del items, good, inputs
+                pipeline.free(len(batch.refs) + len(batch.failures))
+                yield batch
+                # nothing here may outlive the caller's use of it
+                del batch, features, failures
+        finally:
+            await pipeline.aclose()
+            self._pipelines.discard(pipeline)
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        future: Future[T] = self._thread.submit(job)
+        self._jobs.add(future)  # type: ignore[arg-type]
+        future.add_done_callback(self._jobs.discard)
+        return await asyncio.wrap_future(future)
+
+
+class _StoppedError(Exception):
+    """Nobody waits for the result any more."""
+
+
+@dataclass(slots=True)
+class _Decoded:
+    """One picture after decoding: an input for CLIP, or the reason why there is none."""
+
+    ref: ImageRef
+    input: "torch.Tensor | None" = None
+    kept: Image.Image | None = None
+    error: ImageError | None = None
+
+
+class _Decoding:
+    """Pulls references from a stream and decodes them in threads, bounded and in order."""
+
+    def __init__(
+        self, encoder: ClipEncoder, stream: ImageStream, limits: ImageSettings, keep_side: int | None, ahead: int
+    ) -> None:
+        self._encoder = encoder
+        self._stream = stream
+        self._limits = limits
+        self._keep_side = keep_side
+        self._slots = asyncio.Semaphore(ahead)
+        self._threads = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="ants-decode")
+        self._jobs: set[Future[object]] = set()
+        self._queue: asyncio.Queue[Future[_Decoded] | BaseException | None] = asyncio.Queue()
+        self._producer = asyncio.create_task(self._produce())
+        self._ended = False
+
+    async def take(self, count: int) -> list[_Decoded]:
+        """Wait for the next pictures: ``count`` of them, fewer at the end, none after it."""
+        futures: list[Future[_Decoded]] = []
+        while len(futures) < count and not self._ended:
+            item = await self._queue.get()
+            if isinstance(item, Future):
+                futures.append(item)
+                continue
+            self._ended = True
+            if item is not None:
+                raise item
+        return [await asyncio.wrap_future(future) for future in futures]
+
+    def free(self, count: int) -> None:
+        """Make room for as many further pictures."""
+        for _ in range(count):
+            self._slots.release()
+
+    async def aclose(self) -> None:
+        """Stop pulling and decoding; waits for the pictures that are being decoded right now."""
+        self._producer.cancel()
+        await asyncio.wait([self._producer])
+        await _end(self._threads, self._jobs)
+
+    async def _produce(self) -> None:
+        try:
+            async with aclosing(aiter(self._stream)) as refs:
+                await self._slots.acquire()
+                async for ref in refs:
+                    future = self._threads.submit(self._decode, ref)
+                    self._jobs.add(future)  # type: ignore[arg-type]
+                    future.add_done_callback(self._jobs.discard)
+                    self._queue.put_nowait(future)
+                    # not one picture more is asked of the stream than there is room for
+                    await self._slots.acquire()
+        except Exception as error:
+            self._queue.put_nowait(error)
+        else:
+            self._queue.put_nowait(None)
+
+    def _decode(self, ref: ImageRef) -> _Decoded:
+        try:
+            image = ref.load(self._limits)
+            ready = self._encoder.preprocess(image)
+            if ref.rereadable:
+                return _Decoded(ref, ready)
+            # a copy's samples go to the consumer, the rest of a large picture goes at once
+            return _Decoded(ref, ready, shrink(image, self._keep_side) if self._keep_side else image)
+        except ImageError as error:
+            return _Decoded(ref, error=error)
+        except MemoryError:
+            return _Decoded(ref, error=ImageUnreadableError(ref.name, "there is not enough memory to decode it"))
+        finally:
+            ref.release()
+
+
+async def _end(threads: ThreadPoolExecutor, jobs: set[Future[object]]) -> None:
+    """Shut an executor down without blocking the loop: what waits is cancelled, what runs is awaited."""
+    threads.shutdown(wait=False, cancel_futures=True)
+    running = [asyncio.wrap_future(job) for job in tuple(jobs) if not job.done()]
+    await asyncio.gather(*running, return_exceptions=True)
+    # idle by now, so that this returns at once
+    threads.shutdown(wait=True)

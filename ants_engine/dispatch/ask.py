@@ -1,0 +1,93 @@
+"""The innermost responder: one request becomes one call to the backend, and what comes back is looked at."""
+
+import re
+from dataclasses import replace
+
+from ants_engine.dispatch.entry import MAX_ANSWER_CHARACTERS
+from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.trace import Trace
+from ants_engine.errors import (
+    ANTSError,
+    BadRequestError,
+    EmptyAnswerError,
+    FinalBackendError,
+    ImageUnreadableError,
+    ProtocolError,
+    TruncatedAnswerError,
+)
+from ants_engine.protocol import Answer, Backend, Call, Picture
+
+_HALF = re.compile("[\ud800-\udfff]")
+
+
+class BackendResponder:
+    """Asks a backend. Only a whole answer passes: what is empty or cut off by the token limit is an error."""
+
+    def __init__(self, backend: Backend) -> None:
+        """Ask this backend."""
+        self._backend = backend
+
+    async def answer(self, request: Request, trace: Trace) -> Answer:
+        """Ask once.
+
+        Raises:
+            BadRequestError: the backend cannot take a picture, or cannot do without one.
+            ImageError: the picture cannot be read any more.
+            EmptyAnswerError: there is nothing but blanks in the answer.
+            TruncatedAnswerError: the token limit cut it, so its last words cannot be trusted, whatever the task.
+            ProtocolError: the backend returned no `Answer`.
+            FinalBackendError: it raised something that is no `ANTSError`, which is chained.
+            BackendError: what it raised itself.
+        """
+        self._check_capabilities(request)
+        picture = await self._picture(request)
+        trace.update(phase="asking")
+        try:
+            answer = await self._backend.generate(Call(request.prompt, picture, request.decoding))
+        except ANTSError:
+            raise
+        except Exception as error:
+            # The text of a foreign error may hold anything, picture bytes and keys included: only its kind is named.
+            raise FinalBackendError(
+                f"the backend {type(self._backend).__name__} raised {type(error).__name__}, "
+                "which is none of ants_engine.errors: a defect of the backend"
+            ) from error
+        finally:
+            trace.update(phase="waiting")
+        return _checked(answer, request)
+
+    def _check_capabilities(self, request: Request) -> None:
+        capabilities = self._backend.capabilities
+        if request.picture_sha256 is not None and not capabilities.pictures:
+            raise BadRequestError(f"task {request.task} shows a picture, and this backend takes text only")
+        if request.picture_sha256 is None and not capabilities.text_only:
+            raise BadRequestError(f"task {request.task} shows no picture, and this backend needs one")
+
+    async def _picture(self, request: Request) -> Picture | None:
+        try:
+            return await request.fetch_picture()
+        except ANTSError:
+            raise
+        except Exception as error:
+            name = request.label or f"picture {(request.picture_sha256 or '')[:12]}…"
+            raise ImageUnreadableError(name, f"reading it again failed with {type(error).__name__}") from error
+
+
+def _checked(answer: object, request: Request) -> Answer:
+    if not isinstance(answer, Answer) or not isinstance(answer.text, str):
+        raise ProtocolError(f"the backend returned {type(answer).__name__}, not an Answer with text")
+    for tokens in (answer.prompt_tokens, answer.completion_tokens):
+        if tokens is not None and (type(tokens) is not int or tokens < 0):
+            raise ProtocolError("the backend's token counts are not counts")
+    if answer.finish_reason not in {"stop", "length"}:
+        raise ProtocolError("the backend's finish_reason is neither 'stop' nor 'length'")
+    if not answer.text.strip():
+        raise EmptyAnswerError("the MLLM answered with nothing")
+    if answer.finish_reason == "length":
+        limit = request.decoding.max_new_tokens
+        raise TruncatedAnswerError(
+            f"the answer was cut off after {limit} tokens; raise {request.task}.max_new_tokens or use another template"
+        )
+    # Half characters (lone surrogates) come out of careless JSON, and no tokenizer or file takes them.
+    text = _HALF.sub("\ufffd", answer.text[:MAX_ANSWER_CHARACTERS])
+    return answer if text == answer.text else replace(answer, text=text)

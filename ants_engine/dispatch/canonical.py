@@ -1,0 +1,48 @@
+"""JSON in one spelling: for keys and checksums, and for lines that people read."""
+
+import hashlib
+import json
+import re
+
+_HIDDEN = re.compile(
+    "[\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    "\U000e0000-\U000e007f]"
+)
+"""Control, direction and invisible characters, as a fixed list: a Unicode table would tie keys to Python's version."""
+
+
+def canonical(value: object) -> str:
+    """Spell JSON in the one way that keys and checksums are made of: ASCII, sorted, no blanks.
+
+    Floats are spelled as Python's shortest round-trip form, which is the same on every machine.
+
+    Raises:
+        TypeError: the value, or a part of it, is not JSON.
+        ValueError: a number is not finite.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def digest(text: str) -> str:
+    """Hash canonical JSON: sha256, hex."""
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def readable(value: object) -> str:
+    """Spell JSON for people: other scripts stay as they are, whatever could disturb a terminal is escaped.
+
+    Raises:
+        TypeError: the value, or a part of it, is not JSON.
+        ValueError: a number is not finite.
+    """
+    return _HIDDEN.sub(_escape, json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def excerpt(text: str, limit: int = 80) -> str:
+    """Quote the start of a text on one line."""
+    return readable(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def _escape(found: re.Match[str]) -> str:
+    # Beyond the first plane JSON escapes are surrogate pairs, which json.dumps knows how to spell.
+    return json.dumps(found[0])[1:-1]

@@ -1,0 +1,203 @@
+"""A request: one question to an MLLM as a value, with a key that is the same on every machine."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from ants_engine.dispatch.canonical import canonical, digest, excerpt
+from ants_engine.dispatch.prompt_template import PromptTemplate
+from ants_engine.errors import ImageUnreadableError, TemplateError
+from ants_engine.protocol import JSON, Decoding, Picture
+
+SCHEMA = 1
+"""Version of the key's recipe. It is part of the key: another recipe never finds this one's answers."""
+
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+@dataclass(frozen=True, slots=True)
+class LazyPicture:
+    """A picture that is read when the MLLM must see it, and not before."""
+
+    sha256: str
+    """As in `Picture`; what it must turn out to be."""
+    load: Callable[[], Awaitable[Picture]]
+    """Reads it. May be called again for another attempt."""
+
+
+PictureSource: TypeAlias = Picture | LazyPicture
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Request:
+    """One question to an MLLM. Two requests are equal when their keys are."""
+
+    task: str
+    """``ens`` or ``vsnl``."""
+    template: str
+    """The template's name, ``<task>/v<N>``."""
+    template_sha256: str
+    """The template file's digest."""
+    prompt: str
+    """The rendered text."""
+    identity: Mapping[str, JSON]
+    """The model, as its backend identifies it."""
+    decoding: Decoding
+    """How the answer is decoded."""
+    picture_sha256: str | None = None
+    """Digest of the picture that is shown, if any."""
+    picture: PictureSource | None = None
+    """The picture itself. Not part of the key."""
+    label: str = ""
+    """What the picture is called where it came from, for messages. Not part of the key, and never stored."""
+    key: str = field(init=False)
+    """Hex sha256 of the canonical JSON of all that decides the answer."""
+    text: str = field(init=False)
+    """That canonical JSON."""
+
+    def __post_init__(self) -> None:
+        """Compute the key once, from what is there now: a mapping that is changed later changes nothing.
+
+        Raises:
+            TypeError: the identity is not JSON.
+            ValueError: a number is not finite, or the prompt holds half a character (a lone surrogate).
+        """
+        self.prompt.encode("utf-8")
+        payload = {
+            "schema": SCHEMA,
+            "task": self.task,
+            "template": {"ref": self.template, "sha256": self.template_sha256},
+            "prompt": self.prompt,
+            "picture": self.picture_sha256,
+            "model": dict(self.identity),
+            # 0, 0.0 and -0.0 are one temperature.
+            "decoding": {
+                "max_new_tokens": self.decoding.max_new_tokens,
+                "temperature": float(self.decoding.temperature) + 0.0,
+            },
+        }
+        object.__setattr__(self, "text", canonical(payload))
+        object.__setattr__(self, "key", digest(self.text))
+
+    @classmethod
+    def of(
+        cls,
+        template: PromptTemplate,
+        prompt: str,
+        *,
+        identity: Mapping[str, JSON],
+        decoding: Decoding,
+        picture: PictureSource | None = None,
+        label: str = "",
+    ) -> "Request":
+        """Ask with a template and the text that it was rendered to.
+
+        Raises:
+            TemplateError: the template needs a picture and there is none, or the reverse.
+        """
+        if template.file.needs_picture is not (picture is not None):
+            need = "a picture, and none was given" if picture is None else "no picture, and one was given"
+            raise TemplateError(f"template {template.ref} takes {need}")
+        return cls(
+            task=template.file.task,
+            template=template.ref,
+            template_sha256=template.sha256,
+            prompt=prompt,
+            identity=identity,
+            decoding=decoding,
+            picture_sha256=None if picture is None else picture.sha256,
+            picture=picture,
+            label=label,
+        )
+
+    @classmethod
+    def from_payload(cls, payload: object) -> "Request":
+        """Read what `payload` returned, without the picture.
+
+        Raises:
+            ValueError: it is not of that form.
+        """
+        try:
+            parts = _Payload.model_validate(payload)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise ValueError(f"request.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        request = cls(
+            task=parts.task,
+            template=parts.template.ref,
+            template_sha256=parts.template.sha256,
+            prompt=parts.prompt,
+            identity=parts.model,
+            decoding=Decoding(parts.decoding.max_new_tokens, parts.decoding.temperature),
+            picture_sha256=parts.picture,
+        )
+        if canonical(payload) != request.text:
+            raise ValueError("request: not spelled as this version spells it")
+        return request
+
+    def payload(self) -> dict[str, Any]:
+        """Give the parts that the key is made of, as fresh JSON."""
+        parts: dict[str, Any] = json.loads(self.text)
+        return parts
+
+    async def fetch_picture(self) -> Picture | None:
+        """Get the picture to show, reading it if it must be read.
+
+        Raises:
+            ImageError: it cannot be read, or it is no longer the picture that the request was made for.
+        """
+        if self.picture_sha256 is None:
+            return None
+        name = self.label or f"picture {self.picture_sha256[:12]}…"
+        if self.picture is None:
+            raise ImageUnreadableError(name, "the request carries its digest only, so it cannot be shown")
+        picture = self.picture if isinstance(self.picture, Picture) else await self.picture.load()
+        if picture.sha256 != self.picture_sha256:
+            raise ImageUnreadableError(name, "changed since it was first read; run again")
+        return picture
+
+    def describe(self) -> str:
+        """Name the request in one readable line."""
+        parts = [self.template if self.template.startswith(f"{self.task}/") else f"{self.task} ({self.template})"]
+        if self.picture_sha256 is not None:
+            parts.append(f"picture {self.picture_sha256[:12]}…" + (f" ({excerpt(self.label)})" if self.label else ""))
+        return ", ".join([*parts, excerpt(self.prompt)])
+
+    def __repr__(self) -> str:
+        """Name it without picture bytes: a repr ends in logs."""
+        return f"Request({self.key[:12]}…, {self.describe()})"
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by key."""
+        return self.key == other.key if isinstance(other, Request) else NotImplemented
+
+    def __hash__(self) -> int:
+        """Hash by key."""
+        return hash(self.key)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+
+class _Template(_Part):
+    ref: str
+    sha256: _Sha256
+
+
+class _Decoding(_Part):
+    max_new_tokens: int
+    temperature: float
+
+
+class _Payload(_Part):
+    schema_: Annotated[Literal[1], Field(alias="schema")]
+    task: str
+    template: _Template
+    prompt: str
+    picture: _Sha256 | None
+    model: dict[str, JsonValue]
+    decoding: _Decoding

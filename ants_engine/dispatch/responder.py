@@ -1,0 +1,19 @@
+"""What every layer between a request and its answer looks like from outside."""
+
+from typing import Protocol
+
+from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.trace import Trace
+from ants_engine.protocol import Answer
+
+
+class Responder(Protocol):
+    """Answers requests: a backend's adapter, or a wrapper around another responder."""
+
+    async def answer(self, request: Request, trace: Trace) -> Answer:
+        """Answer one request, and note on ``trace`` what happens meanwhile.
+
+        Raises:
+            ANTSError: there is no answer; the class says why.
+        """
+        ...

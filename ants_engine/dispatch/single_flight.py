@@ -1,0 +1,76 @@
+"""One upstream call per distinct request, however many ask."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.responder import Responder
+from ants_engine.dispatch.trace import Trace
+from ants_engine.protocol import Answer
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    task: asyncio.Task[Answer]
+    trace: Trace
+    passengers: list[Trace] = field(default_factory=list)
+
+
+class SingleFlight:
+    """Lets equal requests that are asked at the same time share one answer.
+
+    It stands outside of the store: inside, a request could miss the store just before another's answer is put there,
+    and find that one's flight landed just after.
+    """
+
+    def __init__(self, inner: Responder) -> None:
+        """Wrap ``inner``."""
+        self._inner = inner
+        self._flights: dict[str, _Flight] = {}
+
+    async def answer(self, request: Request, trace: Trace) -> Answer:
+        """Answer, together with whoever asks the same.
+
+        One who is cancelled leaves the others alone; when the last one leaves, the call is cancelled.
+
+        Raises:
+            ANTSError: what ``inner`` raises, for all who wait.
+        """
+        flight = self._flights.get(request.key) or self._take_off(request)
+        flight.passengers.append(trace)
+        trace.follow(flight.trace)
+        try:
+            # Unlike awaiting the task itself, this leaves it alone when the one who waits is cancelled.
+            await asyncio.wait([flight.task])
+        finally:
+            # By identity: several passengers may look alike.
+            flight.passengers[:] = [each for each in flight.passengers if each is not trace]
+            if not flight.passengers and not flight.task.done():
+                self._forget(request.key, flight)
+                flight.task.cancel()
+                await asyncio.wait([flight.task])
+        return flight.task.result()
+
+    def _take_off(self, request: Request) -> _Flight:
+        passengers: list[Trace] = []
+
+        def tell(trace: Trace) -> None:
+            for passenger in passengers:
+                passenger.follow(trace)
+
+        trace = Trace(tell)
+        task = asyncio.get_running_loop().create_task(self._inner.answer(request, trace))
+        flight = _Flight(task, trace, passengers)
+        self._flights[request.key] = flight
+        task.add_done_callback(lambda _: self._land(request.key, flight))
+        return flight
+
+    def _land(self, key: str, flight: _Flight) -> None:
+        self._forget(key, flight)
+        if not flight.task.cancelled():
+            # Marks an error as seen: when everybody has left, nobody will look at it.
+            flight.task.exception()
+
+    def _forget(self, key: str, flight: _Flight) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]

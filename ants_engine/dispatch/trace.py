@@ -1,0 +1,33 @@
+"""What has happened to one request so far, as the wrappers report it."""
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+Phase: TypeAlias = Literal["waiting", "asking", "pausing"]
+"""``waiting`` for its turn, ``asking`` the backend, or ``pausing`` between two tries."""
+Source: TypeAlias = Literal["store", "backend"]
+
+
+class Trace:
+    """A request's way. Whoever made it is told of every change."""
+
+    def __init__(self, on_change: Callable[["Trace"], None] | None = None) -> None:
+        """Tell ``on_change`` of changes, after each."""
+        self.phase: Phase = "waiting"
+        self.source: Source = "backend"
+        """Where the ending came from."""
+        self.attempts = 0
+        """How often the backend was asked."""
+        self._on_change = on_change
+
+    def update(self, *, phase: Phase | None = None, source: Source | None = None, attempts: int | None = None) -> None:
+        """Set what is given."""
+        self.phase = phase or self.phase
+        self.source = source or self.source
+        self.attempts = self.attempts if attempts is None else attempts
+        if self._on_change is not None:
+            self._on_change(self)
+
+    def follow(self, other: "Trace") -> None:
+        """Take over what another trace says."""
+        self.update(phase=other.phase, source=other.source, attempts=other.attempts)

@@ -1,0 +1,197 @@
+"""Features: their shape, length, order, and that padding does not matter."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.text_tower import CausalTextTower
+from ants_engine.config import ClipSettings
+from tests.unit.clip.tiny_clip import WORDS, write_model
+
+TEXTS = [" ".join(WORDS[i : i + 1 + i % 11]) for i in range(20)]
+WORLD = Path(__file__).parents[3] / "examples" / "emoji_world" / "clip"
+
+
+def load(folder: Path, **more: Any) -> ClipEncoder:
+    return ClipEncoder.load(ClipSettings(model=str(folder), pretrained=None, device="cpu", **more))
+
+
+def pictures() -> list[Image.Image]:
+    gradient = Image.radial_gradient("L").convert("RGB")
+    return [gradient.resize((20 + 7 * i, 50 - 3 * i)).rotate(20 * i) for i in range(9)]
+
+
+def whole(encoder: ClipEncoder, texts: list[str]) -> torch.Tensor:
+    """The model's own way, with all the padding."""
+    with torch.inference_mode():
+        features = encoder._model.encode_text(encoder._tokens(texts)).float()
+    return torch.nn.functional.normalize(features, dim=-1)
+
+
+def test_shapes_lengths_and_order(encoder: ClipEncoder) -> None:
+    images, texts = encoder.encode_images(pictures()), encoder.encode_texts(TEXTS)
+    assert images.shape == (9, 24)
+    assert texts.shape == (20, 24)
+    assert encoder.dim == 24
+    for features in (images, texts):
+        assert features.dtype == torch.float32
+        assert features.device.type == "cpu"
+        assert not features.requires_grad
+        assert torch.allclose(features.norm(dim=1), torch.ones(len(features)), atol=1e-6)
+    for row, image in enumerate(pictures()):
+        assert torch.allclose(encoder.encode_images([image])[0], images[row], atol=1e-6)
+    for row, text in enumerate(TEXTS):
+        assert torch.allclose(encoder.encode_texts([text])[0], texts[row], atol=1e-6)
+    assert torch.cdist(images, images).max() > 0.05
+
+
+def test_nothing_in_nothing_out(encoder: ClipEncoder) -> None:
+    assert encoder.encode_images([]).shape == (0, 24)
+    assert encoder.encode_texts([]).shape == (0, 24)
+
+
+def test_twice_the_same_bits(encoder: ClipEncoder, settings: ClipSettings) -> None:
+    again = ClipEncoder.load(settings)
+    assert torch.equal(again.encode_images(pictures()), encoder.encode_images(pictures()))
+    assert torch.equal(again.encode_texts(TEXTS), encoder.encode_texts(TEXTS))
+    assert again.identity == encoder.identity
+
+
+def test_equal_texts_are_encoded_once(encoder: ClipEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = encoder._encode_tokens
+
+    def watched(tokens: torch.Tensor) -> torch.Tensor:
+        seen.append(len(tokens))
+        return real(tokens)
+
+    monkeypatch.setattr(encoder, "_encode_tokens", watched)
+    features = encoder.encode_texts(["a dog", "a cat", "a dog", "a dog"])
+    assert seen == [2]
+    assert torch.equal(features[0], features[2])
+    assert torch.equal(features[0], features[3])
+
+
+def test_progress(encoder: ClipEncoder) -> None:
+    done: list[int] = []
+    encoder.encode_texts(TEXTS[:7], done.append)
+    assert done == [3, 6, 7]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"custom_text": True},
+        {"quick_gelu": True},
+        {"text_cfg": {"pool_type": "eos", "eos_id": 39}},
+        {"text_cfg": {"proj_bias": True}, "custom_text": True},
+        {"text_cfg": {"pool_type": "eos", "eos_id": 39, "pad_id": 5}, "custom_text": True},
+    ],
+)
+def test_cut_padding_changes_nothing(changes: dict[str, Any], tmp_path: Path) -> None:
+    encoder = load(write_model(tmp_path / "m", **changes))
+    assert encoder._short_tower is not None
+    assert torch.allclose(encoder.encode_texts(TEXTS), whole(encoder, TEXTS), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text_cfg": {"no_causal_mask": True}, "custom_text": True},
+        {"text_cfg": {"pool_type": "last"}, "custom_text": True},
+        {"text_cfg": {"pool_type": "first"}, "custom_text": True},
+        {"text_cfg": {"embed_cls": True}, "custom_text": True},
+    ],
+)
+def test_padding_stays_where_it_matters(changes: dict[str, Any], tmp_path: Path) -> None:
+    encoder = load(write_model(tmp_path / "m", **changes))
+    assert encoder._short_tower is None
+    assert torch.allclose(encoder.encode_texts(TEXTS), whole(encoder, TEXTS), atol=1e-6, rtol=0)
+
+
+def test_a_short_way_that_went_wrong_is_not_taken(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CausalTextTower, "positions", lambda self, tokens: torch.zeros(len(tokens), dtype=torch.int64))
+    assert load(model_folder)._short_tower is None
+
+
+def test_what_fits_the_context(encoder: ClipEncoder) -> None:
+    assert encoder.context_length == 12
+    assert encoder.token_count("a dog") == 4
+    assert encoder.fits("a " * 10)
+    assert not encoder.fits("a " * 11)
+    assert not encoder.fits("a " * 5000)
+    assert encoder.fits("")
+    # the tokenizer's state is as before
+    assert encoder._tokens(["a dog"]).shape == (1, 12)
+
+
+def test_what_fits_the_context_of_openais_tokenizer(encoder: ClipEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    tokenizer = SimpleTokenizer(context_length=77)
+    monkeypatch.setattr(encoder, "_tokenizer", tokenizer)
+    monkeypatch.setattr(encoder, "context_length", 77)
+    for words in (1, 74, 75, 76, 200):
+        text = "dog " * words
+        assert encoder.token_count(text) == words + 2
+        assert encoder.fits(text) == (words <= 75) == bool((tokenizer([text])[0][:-1] == 49407).any() or words == 75)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision(precision: str, model_folder: Path, encoder: ClipEncoder) -> None:
+    other = load(model_folder, precision=precision)
+    assert other.identity["precision"] == precision
+    assert other.identity_sha256 != encoder.identity_sha256
+    for low, high in (
+        (other.encode_images(pictures()), encoder.encode_images(pictures())),
+        (other.encode_texts(TEXTS), encoder.encode_texts(TEXTS)),
+    ):
+        assert low.dtype == torch.float32
+        assert torch.allclose(low, high, atol=0.05)
+        assert not torch.equal(low, high)
+    assert other.logit_scale == pytest.approx(encoder.logit_scale, rel=1e-2)
+
+
+def test_auto_precision_on_the_cpu(encoder: ClipEncoder) -> None:
+    assert encoder.identity["precision"] == "fp32"
+    assert encoder.identity["device"] == "cpu"
+
+
+def test_the_identity_is_json_and_says_what_matters(encoder: ClipEncoder, model_folder: Path, tmp_path: Path) -> None:
+    assert json.loads(json.dumps(encoder.identity)) == encoder.identity
+    assert str(model_folder) not in json.dumps(encoder.identity)
+    assert encoder.identity["sha256"] == encoder.identity_sha256
+    assert len(encoder.identity_sha256) == 64
+    same = write_model(tmp_path / "elsewhere")
+    assert load(same).identity == encoder.identity
+    assert load(write_model(tmp_path / "seed", seed=1)).identity_sha256 != encoder.identity_sha256
+    assert load(write_model(tmp_path / "gelu", quick_gelu=True)).identity_sha256 != encoder.identity_sha256
+
+
+@pytest.mark.parametrize("size", [(1, 40_000), (40_000, 1), (1, 1), (3, 900)])
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+def test_extreme_shapes_stay_small(size: tuple[int, int], mode: str, tmp_path: Path) -> None:
+    encoder = load(write_model(tmp_path / "m", preprocess={"resize_mode": mode}))
+    assert encoder.encode_images([Image.new("RGB", size, (9, 99, 199))]).shape == (1, 24)
+
+
+def test_no_parameter_learns(encoder: ClipEncoder) -> None:
+    model: Any = encoder._model
+    assert not model.training
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_embedded_worlds_model() -> None:
+    if not (WORLD / "open_clip_config.json").is_file():
+        pytest.skip("the embedded world's CLIP is not here")
+    encoder = load(WORLD)
+    assert encoder.encode_images(pictures()[:2]).shape == (2, encoder.dim)
+    texts = ["a cat", "a red apple", "a"]
+    assert encoder._short_tower is not None
+    assert torch.allclose(encoder.encode_texts(texts), whole(encoder, texts), atol=1e-6, rtol=0)
