@@ -90,7 +90,8 @@ class Build:
                 # leaving the group waits for every answer
         self.report.seconds["waiting for the MLLM"] = time.monotonic() - waiting
         with self._timed("negatives"):
-            return self._balance(await self._negative_space(detector, mined), mined)
+            detector = await self._negative_space(detector, mined)
+            return await asyncio.to_thread(self._balance, detector, mined)
 
     async def _initial_detector(self, group: asyncio.TaskGroup) -> Detector:
         """Stage 1: ID classes and the negatives mined from the lexicon."""
@@ -140,7 +141,9 @@ class Build:
             lambda done: self._progress(ProgressEvent("lexicon", done, len(texts))),
         )
         self._progress(ProgressEvent("lexicon", len(texts), len(texts)))
-        chosen = mine_negative_labels(
+        # seconds of arithmetic for a large lexicon and many classes must not hold up the questions
+        chosen = await asyncio.to_thread(
+            mine_negative_labels,
             features,
             class_features,
             count=self._settings.neglabel.count,
