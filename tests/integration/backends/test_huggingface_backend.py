@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ants_engine import errors
-from ants_engine.backends.huggingface import HuggingFaceBackend
+from ants_engine.backends.huggingface import HuggingFaceBackend, HuggingFaceOptions
 from ants_engine.protocol import Call, Decoding, Picture
 from tests.support.pictures import call, picture
 from tests.support.tiny_llava import save_tiny_llava
@@ -22,7 +22,7 @@ SIZES = [(40, 40), (64, 20), (20, 64), (7, 7), (100, 90)]
 
 @pytest.fixture
 async def backend(llava):
-    backend = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(llava), device="cpu", batch_size=4))
+    backend = HuggingFaceBackend(HuggingFaceOptions(model=str(llava), device="cpu", batch_size=4))
     yield backend
     await backend.aclose()
 
@@ -221,16 +221,27 @@ async def test_a_batch_that_nobody_waits_for_ends(backend, endless):
     assert len(endless) < 50
 
 
+def ours():
+    return sum(thread.name.startswith("ants-") for thread in threading.enumerate())
+
+
+def all_gone(before):
+    while set(threading.enumerate()) - before - {threading.current_thread()}:
+        time.sleep(0.01)
+
+
 async def test_closing_ends_what_runs_and_joins_the_thread(llava, endless):
-    threads = threading.active_count()
-    backend = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(llava), device="cpu"))
+    before = set(threading.enumerate())
+    backend = HuggingFaceBackend(HuggingFaceOptions(model=str(llava), device="cpu"))
     await backend.load()
-    assert threading.active_count() == threads + 1
+    assert ours() == 1
     running = asyncio.create_task(backend.generate(call(tokens=200)))
     await asyncio.sleep(0.1)
     await asyncio.gather(backend.aclose(), backend.aclose())
     assert len(endless) < 50
-    assert threading.active_count() == threads
+    assert ours() == 0
+    # The loader's own threads are on their way out.
+    await asyncio.wait_for(asyncio.to_thread(all_gone, before), 5)
     with pytest.raises(errors.UsageError, match="closed"):
         await running
     with pytest.raises(errors.UsageError, match="closed"):
@@ -240,14 +251,14 @@ async def test_closing_ends_what_runs_and_joins_the_thread(llava, endless):
 
 
 def test_one_backend_serves_one_loop_after_another(llava):
-    backend = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(llava), device="cpu"))
+    backend = HuggingFaceBackend(HuggingFaceOptions(model=str(llava), device="cpu"))
     answers = [asyncio.run(backend.generate(call())) for _ in range(2)]
     assert answers[0] == answers[1]
     asyncio.run(backend.aclose())
 
 
 async def test_the_loop_stays_free_while_it_loads_and_answers(llava, endless):
-    backend = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(llava), device="cpu"))
+    backend = HuggingFaceBackend(HuggingFaceOptions(model=str(llava), device="cpu"))
     task = asyncio.create_task(backend.generate(call(tokens=10)))
     longest, before = 0.0, time.perf_counter()
     while not task.done():
@@ -271,7 +282,7 @@ async def test_it_is_loaded_once(llava, monkeypatch):
         return load(*args, **options)
 
     monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", counted)
-    backend = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(llava), device="cpu"))
+    backend = HuggingFaceBackend(HuggingFaceOptions(model=str(llava), device="cpu"))
     await backend.identity()
     assert not loads
     await asyncio.gather(*(backend.generate(call(f"dog {i}", tokens=1)) for i in range(20)))
@@ -287,11 +298,11 @@ async def test_nothing_is_said_and_the_users_settings_stay(llava, tmp_path, capf
     before = (root.level, settings.is_progress_bar_enabled(), [list(handler.filters) for handler in root.handlers])
     assert settings.is_progress_bar_enabled()
     capfd.readouterr()
-    backend = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(llava), device="cpu"))
+    backend = HuggingFaceBackend(HuggingFaceOptions(model=str(llava), device="cpu"))
     await asyncio.gather(*(backend.generate(call(shown=picture(i))) for i in range(3)))
     await backend.generate(Call("dog", None, Decoding(max_new_tokens=4, temperature=0.7)))
     await backend.aclose()
-    missing = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(broken(llava, tmp_path, "model.safetensors"))))
+    missing = HuggingFaceBackend(HuggingFaceOptions(model=str(broken(llava, tmp_path, "model.safetensors"))))
     with pytest.raises(errors.ModelNotFoundError):
         await missing.load()
     await missing.aclose()
@@ -303,7 +314,7 @@ async def test_nothing_is_said_and_the_users_settings_stay(llava, tmp_path, capf
 
 async def test_identity(llava, tmp_path):
     async def identity(**options):
-        backend = HuggingFaceBackend(HuggingFaceBackend.Options(**options))
+        backend = HuggingFaceBackend(HuggingFaceOptions(**options))
         try:
             return await backend.identity()
         finally:
@@ -321,7 +332,7 @@ async def test_identity(llava, tmp_path):
 
 
 async def test_bf16(llava):
-    backend = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(llava), device="cpu", dtype="bf16"))
+    backend = HuggingFaceBackend(HuggingFaceOptions(model=str(llava), device="cpu", dtype="bf16"))
     answer = await backend.generate(call(shown=picture()))
     await backend.aclose()
     assert answer.completion_tokens
@@ -335,7 +346,7 @@ def broken(llava, tmp_path, *without):
 
 
 async def refused(folder, kind=errors.ModelNotFoundError, **options):
-    backend = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(folder), **options))
+    backend = HuggingFaceBackend(HuggingFaceOptions(model=str(folder), **options))
     try:
         with pytest.raises(kind) as first:
             await backend.generate(call())
@@ -364,8 +375,10 @@ async def test_a_chat_template_for_plain_strings(tmp_path):
         "{% if message['content'] is string %}{{ message['content'] }}{% endif %} </s> {% endfor %}"
     )
     folder = save_tiny_llava(tmp_path / "plain", chat_template=template)
-    backend = HuggingFaceBackend(HuggingFaceBackend.Options(model=str(folder), device="cpu"))
+    backend = HuggingFaceBackend(HuggingFaceOptions(model=str(folder), device="cpu"))
     answer = await backend.generate(call("name five dog"))
+    with pytest.raises(errors.BadRequestError, match="takes no pictures"):
+        await backend.generate(call("name five dog", picture()))
     await backend.aclose()
     assert answer.prompt_tokens == 5
 

@@ -1,0 +1,254 @@
+"""A loaded transformers model: a batch of calls in, their outcomes out. Synchronous, for one thread."""
+
+import copy
+import gc
+import inspect
+import io
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ants_engine.errors import BadRequestError, MissingDependencyError, ModelNotFoundError, SettingError, UsageError
+from ants_engine.protocol import Answer, Call, Decoding
+
+from ._batcher import Outcome
+from ._chat import Chat
+from ._hush import hushed, no_progress_bars
+from ._one_line import one_line
+from ._placement import Placement
+from ._weights import INSTALL, WAYS_OUT, Weights
+
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+class LocalModel:
+    """Answers batches with one model in memory."""
+
+    def __init__(self, name: str, model: Any, processor: Any, placement: Placement) -> None:
+        """Make a loaded model ready for chat.
+
+        Raises:
+            ModelNotFoundError: the processor has no tokenizer, no image processor or no usable chat template.
+        """
+        self._model = model
+        self._processor = processor
+        self._placement = placement
+        self._fits: int | None = None
+        tokenizer = _tokenizer(name, processor)
+        tokenizer.padding_side = "left"
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self._tokenizer = tokenizer
+        self._chat = Chat(name, processor, tokenizer)
+        self._greedy, self._eos = _greedy_config(model, tokenizer)
+        model.generation_config = self._greedy
+        self._drops_token_types = "token_type_ids" not in inspect.signature(model.forward).parameters
+
+    @classmethod
+    def load(
+        cls, name: str, weights: Weights, placement: Placement, *, trust_remote_code: bool, cache_dir: Path | None
+    ) -> "LocalModel":
+        """Load model and processor.
+
+        Raises:
+            ModelNotFoundError: files are missing, damaged, or of a model that does not answer questions on pictures.
+            MissingDependencyError: transformers, or a package that this model needs, is not installed.
+        """
+        try:
+            import torch
+            from transformers import AutoModelForImageTextToText, AutoProcessor
+        except ImportError as error:
+            raise MissingDependencyError(INSTALL) from error
+        options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "cache_dir": cache_dir}
+        if weights.revision is not None:
+            options |= {"revision": weights.revision, "local_files_only": weights.cached}
+        with hushed(), no_progress_bars():
+            try:
+                processor = AutoProcessor.from_pretrained(weights.source, **options)
+                model, report = AutoModelForImageTextToText.from_pretrained(
+                    weights.source,
+                    dtype=getattr(torch, _DTYPES[placement.precision]),
+                    output_loading_info=True,
+                    **options,
+                )
+            except ImportError as error:
+                raise MissingDependencyError(f"The model {name!r} needs a package more: {one_line(error)}") from error
+            except Exception as error:
+                raise ModelNotFoundError(
+                    f"The model {name!r} cannot be loaded: {one_line(error)}. {WAYS_OUT}"
+                ) from error
+            if report["missing_keys"]:
+                some = ", ".join(sorted(report["missing_keys"])[:3])
+                count = len(report["missing_keys"])
+                raise ModelNotFoundError(f"The model {name!r} lacks {count} of its weights ({some}, …). {WAYS_OUT}")
+            try:
+                model = model.to(placement.device).eval()
+            except (RuntimeError, AssertionError) as error:
+                raise SettingError(f"mllm.device: {placement.device!r} cannot be used: {one_line(error)}") from error
+            return cls(name, model, processor, placement)
+
+    def answer(self, calls: Sequence[Call], abandoned: threading.Event) -> list[Outcome]:
+        """Answer a batch. A call that fails costs its own answer; too little memory makes smaller batches.
+
+        Args:
+            calls: questions of one kind: all with a picture or all without, same decoding.
+            abandoned: once set, generation ends at the next token and the answers are worth nothing.
+        """
+        size = len(calls) if self._fits is None else min(self._fits, len(calls))
+        outcomes: list[Outcome] = []
+        for start in range(0, len(calls), size):
+            outcomes += self._answer_or_split(calls[start : start + size], abandoned)
+        return outcomes
+
+    def _answer_or_split(self, calls: Sequence[Call], abandoned: threading.Event) -> list[Outcome]:
+        out_of_memory = False
+        try:
+            with hushed():
+                return list(self._generate(calls, abandoned))
+        except Exception as error:  # what a model's own code raises on odd input has no common type
+            out_of_memory = _is_out_of_memory(error)
+            if len(calls) == 1:
+                return [_rejection(error, out_of_memory=out_of_memory)]
+        # Outside of the handler, so that the failed batch's tensors are free by now.
+        if not out_of_memory:
+            return [outcome for call in calls for outcome in self._answer_or_split([call], abandoned)]
+        free_memory()
+        half = (len(calls) + 1) // 2
+        self._fits = half
+        return [
+            *self._answer_or_split(calls[:half], abandoned),
+            *self._answer_or_split(calls[half:], abandoned),
+        ]
+
+    def _generate(self, calls: Sequence[Call], abandoned: threading.Event) -> list[Answer]:
+        import torch
+
+        decoding = calls[0].decoding
+        inputs = self._inputs(calls)
+        asked = inputs["input_ids"]
+        with torch.inference_mode():
+            output = self._model.generate(
+                **inputs,
+                generation_config=self._config(decoding),
+                stopping_criteria=_stop_when(abandoned),
+            )
+        # Encoder-decoders start with a token of their own; others repeat the prompt, some that embed it do not.
+        if self._model.config.is_encoder_decoder:
+            output = output[:, 1:]
+        elif output.shape[1] >= asked.shape[1] and torch.equal(output[:, : asked.shape[1]], asked):
+            output = output[:, asked.shape[1] :]
+        prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+        return [self._read(row, decoding, count) for row, count in zip(output.tolist(), prompt_tokens, strict=True)]
+
+    def _read(self, tokens: list[int], decoding: Decoding, prompt_tokens: int) -> Answer:
+        end = next((place for place, token in enumerate(tokens) if token in self._eos), None)
+        said = tokens if end is None else tokens[: end + 1]
+        return Answer(
+            text=self._tokenizer.decode(said, skip_special_tokens=True),
+            finish_reason="length" if end is None and len(said) >= decoding.max_new_tokens else "stop",
+            prompt_tokens=prompt_tokens,
+            completion_tokens=len(said),
+        )
+
+    def _inputs(self, calls: Sequence[Call]) -> dict[str, Any]:
+        import torch
+
+        texts = [self._chat.render(call) for call in calls]
+        pictures = [[_decode(call)] for call in calls if call.picture is not None]
+        options: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+        bos = self._tokenizer.bos_token
+        if bos is not None and texts[0].startswith(bos):
+            options["add_special_tokens"] = False
+        batch = self._processor(text=texts, images=pictures or None, **options)
+        inputs = dict(batch.to(self._placement.device, dtype=getattr(torch, _DTYPES[self._placement.precision])))
+        if self._drops_token_types:
+            inputs.pop("token_type_ids", None)
+        if not bool(inputs["attention_mask"][:, -1].all()):
+            raise ValueError("the processor pads on the right, so its texts cannot share a batch")
+        return inputs
+
+    def _config(self, decoding: Decoding) -> Any:
+        config = copy.deepcopy(self._greedy)
+        config.max_new_tokens = decoding.max_new_tokens
+        if decoding.temperature > 0:
+            config.do_sample = True
+            config.temperature = decoding.temperature
+            config.top_k, config.top_p = 0, 1.0
+        return config
+
+
+def _tokenizer(name: str, processor: Any) -> Any:
+    tokenizer = getattr(processor, "tokenizer", None)
+    if tokenizer is None or getattr(processor, "image_processor", None) is None:
+        missing = "tokenizer" if tokenizer is None and hasattr(processor, "image_processor") else "image processor"
+        raise ModelNotFoundError(
+            f"The model {name!r} has no {missing}: its files (processor_config.json or preprocessor_config.json, "
+            f"tokenizer.json) have to lie beside the weights. {WAYS_OUT}"
+        )
+    return tokenizer
+
+
+def _greedy_config(model: Any, tokenizer: Any) -> "tuple[Any, frozenset[int]]":
+    config = copy.deepcopy(model.generation_config)
+    ends = config.eos_token_id
+    eos = set(ends if isinstance(ends, list | tuple) else [ends]) | {tokenizer.eos_token_id}
+    eos -= {None}
+    config.do_sample = False
+    # Sampling flags and length limits that a model brings along would warn, or win over the call's own.
+    for flag in ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "max_length"):
+        setattr(config, flag, None)
+    config.eos_token_id = sorted(eos) or None
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(eos, default=None)
+    return config, frozenset(eos)
+
+
+def _stop_when(abandoned: threading.Event) -> Any:
+    import torch
+    from transformers import StoppingCriteriaList
+
+    def stop(input_ids: torch.Tensor, _scores: object, **_: object) -> torch.Tensor:
+        return torch.full((input_ids.shape[0],), abandoned.is_set(), dtype=torch.bool, device=input_ids.device)
+
+    return StoppingCriteriaList([stop])
+
+
+def _decode(call: Call) -> Any:
+    from PIL import Image, UnidentifiedImageError
+
+    if call.picture is None:
+        raise UsageError("a batch mixes calls with and without pictures")
+    try:
+        with Image.open(io.BytesIO(call.picture.data)) as picture:
+            return picture.convert("RGB")
+    except (UnidentifiedImageError, OSError, ValueError) as error:
+        raise BadRequestError(f"the picture {call.picture.sha256[:12]} cannot be decoded: {one_line(error)}") from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    # On the CPU torch raises a bare RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def _rejection(error: Exception, *, out_of_memory: bool) -> BadRequestError:
+    if isinstance(error, BadRequestError):
+        return error
+    if out_of_memory:
+        return BadRequestError(
+            "there is too little memory for a single question: lower `mllm.image_max_side` or take a smaller model"
+        )
+    return BadRequestError(f"the model cannot take this question: {type(error).__name__}: {one_line(error)}")
+
+
+def free_memory() -> None:
+    """Give memory that nothing refers to any more back to the device."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

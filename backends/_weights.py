@@ -1,0 +1,129 @@
+"""Where a Hugging Face model comes from, pinned to its content: a folder's hashes or a hub commit."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ants_engine.errors import MissingDependencyError, ModelNotFoundError
+
+HUB_TIMEOUT = 5.0
+"""Seconds to ask the hub which commit a revision is."""
+
+WAYS_OUT = (
+    'Name another model: a local folder (`mllm.model = "./folder"`), a server (`mllm.backend = "openai"` with '
+    "`mllm.base_url`), or try the embedded world, which needs no network (`examples/emoji_world/ants.toml`)."
+)
+"""What someone can do who has no such model."""
+
+INSTALL = "The huggingface backend needs transformers: pip install 'ants-engine[huggingface]'"
+
+_FILES = (
+    "config.json", "generation_config.json", "processor_config.json", "preprocessor_config.json",
+    "image_processor_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "chat_template.json", "*.jinja", "*.model",
+    "*.tiktoken", "*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin", "pytorch_model.bin.index.json",
+)  # fmt: skip
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """A model that is pinned: loading it later gives the same model or fails."""
+
+    source: str
+    """A folder, or a hub id."""
+    revision: str | None
+    """The hub commit; None for a folder."""
+    sha256: str | None
+    """Hash of the folder's content; None for the hub."""
+    cached: bool = False
+    """The hub did not answer, and the commit is what the local cache holds: load from there only."""
+
+    def facts(self) -> dict[str, str]:
+        """Name the content without saying where it lies."""
+        if self.sha256 is not None:
+            return {"sha256": self.sha256}
+        return {"model": self.source, "revision": str(self.revision)}
+
+
+def locate(model: str, revision: str | None, cache_dir: Path | None, *, with_code: bool) -> Weights:
+    """Pin a model. Reads every byte of a folder; asks the hub one question, or its cache when there is no network.
+
+    Args:
+        model: a folder (``./…``, ``../…``, ``/…``, ``~…`` or one that exists) or a hub id.
+        revision: a hub branch, tag or commit.
+        cache_dir: the hub's cache, its default when None.
+        with_code: Python files in the folder will be run, so they count as content.
+
+    Raises:
+        ModelNotFoundError: there is no such folder, or no such model can be had from the hub.
+        MissingDependencyError: transformers is not installed.
+    """
+    if model.startswith(("./", "../", "/", "~")) or model in {".", ".."} or Path(model).is_dir():
+        folder = Path(model).expanduser()
+        return Weights(source=str(folder), revision=None, sha256=_folder_sha256(model, folder, with_code=with_code))
+    return _locate_on_hub(model, revision, cache_dir)
+
+
+def _folder_sha256(model: str, folder: Path, *, with_code: bool) -> str:
+    if not folder.is_dir():
+        raise ModelNotFoundError(f"There is no model folder {model!r}. {WAYS_OUT}")
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(
+            f"The folder {model!r} holds no config.json, so it is no transformers model. {WAYS_OUT}"
+        )
+    patterns = (*_FILES, "*.py") if with_code else _FILES
+    files = [path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in patterns)]
+    files += (folder / "additional_chat_templates").glob("*.jinja")
+    try:
+        hashes = {path.relative_to(folder).as_posix(): _file_sha256(path) for path in files if path.is_file()}
+    except OSError as error:
+        raise ModelNotFoundError(f"The model folder {model!r} cannot be read: {error.strerror}. {WAYS_OUT}") from error
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _locate_on_hub(model: str, revision: str | None, cache_dir: Path | None) -> Weights:
+    try:
+        from huggingface_hub import HfApi, try_to_load_from_cache
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HFValidationError,
+            RepositoryNotFoundError,
+            RevisionNotFoundError,
+        )
+    except ImportError as error:
+        raise MissingDependencyError(INSTALL) from error
+
+    if revision is not None and _COMMIT.fullmatch(revision):
+        return Weights(source=model, revision=revision, sha256=None)
+    try:
+        commit = HfApi().model_info(model, revision=revision, timeout=HUB_TIMEOUT).sha
+    except HFValidationError as error:
+        raise ModelNotFoundError(f"{model!r} is neither a folder nor a Hugging Face hub id. {WAYS_OUT}") from error
+    except RevisionNotFoundError as error:
+        raise ModelNotFoundError(f"The hub's model {model!r} has no revision {revision!r}. {WAYS_OUT}") from error
+    except GatedRepoError as error:
+        raise ModelNotFoundError(
+            f"The hub's model {model!r} is gated: accept its terms and run `hf auth login`. {WAYS_OUT}"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ModelNotFoundError(
+            f"The Hugging Face hub has no model {model!r} (or it is private). {WAYS_OUT}"
+        ) from error
+    except Exception as error:  # network, proxy, TLS and server faults, whose types differ between HTTP stacks
+        found = try_to_load_from_cache(model, "config.json", cache_dir=cache_dir, revision=revision)
+        if not isinstance(found, str):
+            raise ModelNotFoundError(
+                f"The model {model!r} is not in the local cache, and the Hugging Face hub cannot be reached "
+                f"({type(error).__name__}). {WAYS_OUT}"
+            ) from error
+        return Weights(source=model, revision=Path(found).parent.name, sha256=None, cached=True)
+    return Weights(source=model, revision=commit, sha256=None)

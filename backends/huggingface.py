@@ -1,0 +1,173 @@
+"""A multimodal LLM that runs here: any `AutoModelForImageTextToText` with a chat template."""
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from ants_engine.errors import ANTSError, MissingDependencyError, UsageError
+from ants_engine.protocol import JSON, Answer, Call, Capabilities
+
+from ._batcher import Batcher, Outcome
+from ._chat import RENDERING
+from ._local_model import LocalModel, free_memory
+from ._placement import Placement, Precision, place
+from ._weights import INSTALL, Weights, locate
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+T = TypeVar("T")
+
+
+class HuggingFaceOptions(BaseModel):
+    """Settings of the huggingface backend."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = Field(default="Qwen/Qwen2-VL-2B-Instruct", min_length=1)
+    """A hub id, or a folder (``./…``, ``../…``, ``/…``, ``~…``, or one that exists)."""
+    revision: str | None = None
+    """A hub branch, tag or commit; the default branch's newest commit when empty."""
+    device: str = "auto"
+    """``auto`` (CUDA, then MPS, then CPU) or a torch device string."""
+    dtype: Precision = "auto"
+    """``auto`` (bf16 on CUDA, fp32 elsewhere), ``fp32``, ``bf16`` or ``fp16``."""
+    batch_size: PositiveInt = 8
+    """Questions answered together at most; halved by itself when memory runs out."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Only for a model whose code you have read."""
+    cache_dir: Path | None = None
+    """Where hub files are kept; the hub client's default when empty."""
+
+
+class HuggingFaceBackend:
+    """Answers with a transformers model in this process.
+
+    The model is loaded by the first question (or by `load`), once, in the backend's own thread, which also runs it.
+    Questions that wait at the same moment are answered in one batch. With temperature 0 decoding is greedy; on an
+    accelerator a batch's size can still move a last bit and with it, rarely, a word: ``batch_size = 1`` rules it out.
+    """
+
+    Options: ClassVar[type[BaseModel]] = HuggingFaceOptions
+
+    def __init__(self, options: HuggingFaceOptions | None = None) -> None:
+        self._options = HuggingFaceOptions() if options is None else options
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ants-huggingface")
+        self._batchers: weakref.WeakKeyDictionary[AbstractEventLoop, Batcher] = weakref.WeakKeyDictionary()
+        self._closed = False
+        # What follows is touched by the worker thread only.
+        self._pinned: tuple[Weights, Placement] | None = None
+        self._model: LocalModel | None = None
+        self._failure: ANTSError | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Pictures and text; two batches' worth of calls, so that the next is ready when one is done."""
+        return Capabilities(max_concurrency=2 * self._options.batch_size)
+
+    async def identity(self) -> Mapping[str, JSON]:
+        """Name the model by its content: a folder's sha256 or a hub commit, and the precision. Loads no model.
+
+        Raises:
+            ModelNotFoundError: there is no such folder, or the hub has no such model or cannot be reached.
+            MissingDependencyError: transformers is not installed.
+            SettingError: torch knows no such device.
+            UsageError: the backend is closed.
+        """
+        weights, placement = await self._in_thread(self._pin)
+        return {"backend": "huggingface", **weights.facts(), "dtype": placement.precision, "rendering": RENDERING}
+
+    async def load(self) -> None:
+        """Load the model now rather than with the first question, whose time limit it would use up.
+
+        Raises:
+            ModelNotFoundError: the model cannot be found or read, or has no chat template.
+            MissingDependencyError: transformers, or a package that this model needs, is not installed.
+            SettingError: the device cannot be used.
+            UsageError: the backend is closed.
+        """
+        await self._in_thread(self._ready)
+
+    async def generate(self, call: Call) -> Answer:
+        """Answer one call, batched with others that wait.
+
+        Raises:
+            BadRequestError: the model cannot take this call.
+            ModelNotFoundError: the model cannot be found or read, or has no chat template.
+            MissingDependencyError: transformers, or a package that this model needs, is not installed.
+            SettingError: the device cannot be used.
+            UsageError: the backend is closed.
+        """
+        self._check_open()
+        loop = asyncio.get_running_loop()
+        batcher = self._batchers.get(loop)
+        if batcher is None:
+            batcher = self._batchers[loop] = Batcher(self._answer, self._options.batch_size)
+        return await batcher.submit(call)
+
+    async def aclose(self) -> None:
+        """Stop, give back the model's memory and join the thread."""
+        if self._closed:
+            return
+        batcher = self._batchers.pop(asyncio.get_running_loop(), None)
+        if batcher is not None:
+            await batcher.aclose()
+        if self._closed:
+            return
+        dropped = self._in_thread(self._drop)
+        self._closed = True
+        await dropped
+        # The thread has nothing left to do, so joining it does not hold up the loop.
+        self._thread.shutdown(wait=True)
+
+    async def _answer(self, calls: Sequence[Call], abandoned: threading.Event) -> Sequence[Outcome]:
+        return await self._in_thread(lambda: self._ready().answer(calls, abandoned))
+
+    def _in_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        self._check_open()
+        return asyncio.wrap_future(self._thread.submit(work))
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("the huggingface backend is closed")
+
+    def _pin(self) -> tuple[Weights, Placement]:
+        if self._pinned is None:
+            options = self._options
+            weights = locate(options.model, options.revision, options.cache_dir, with_code=options.trust_remote_code)
+            try:
+                placement = place(options.device, options.dtype)
+            except ImportError as error:
+                raise MissingDependencyError(INSTALL) from error
+            self._pinned = weights, placement
+        return self._pinned
+
+    def _ready(self) -> LocalModel:
+        if self._failure is not None:  # a model that could not be loaded is not tried again for every question
+            raise self._failure.with_traceback(None)
+        if self._model is None:
+            options = self._options
+            try:
+                weights, placement = self._pin()
+                self._model = LocalModel.load(
+                    options.model,
+                    weights,
+                    placement,
+                    trust_remote_code=options.trust_remote_code,
+                    cache_dir=options.cache_dir,
+                )
+            except ANTSError as error:
+                self._failure = error
+                raise
+        return self._model
+
+    def _drop(self) -> None:
+        if self._model is not None:
+            self._model = None
+            free_memory()

@@ -1,0 +1,272 @@
+"""A multimodal LLM behind any server that speaks OpenAI's chat completions API."""
+
+import asyncio
+import base64
+import importlib
+import os
+import weakref
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat, PositiveInt, SecretStr, field_validator
+
+from ants_engine.errors import (
+    AuthenticationError,
+    BackendError,
+    MissingDependencyError,
+    ProtocolError,
+    RefusedAnswerError,
+    UsageError,
+)
+from ants_engine.protocol import JSON, Answer, Call, Capabilities
+
+from ._failures import classify
+from ._scrub import scrub
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from openai import AsyncOpenAI
+
+_CONNECT_TIMEOUT = 10.0
+_OURS = frozenset({"messages", "model", "stream", "n", "max_tokens", "max_completion_tokens", "temperature"})
+
+
+class OpenAIOptions(BaseModel):
+    """Settings of the openai backend."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    model: str = Field(min_length=1)
+    """The model's name, as the server knows it."""
+    base_url: str | None = None
+    """The address with its ``/v1``, such as ``http://localhost:8000/v1``; when empty what ``OPENAI_BASE_URL`` says,
+    or else OpenAI's own."""
+    api_key_env: str = Field(default="OPENAI_API_KEY", min_length=1)
+    """The name of the environment variable that holds the key. With a ``base_url`` it may be unset."""
+    detail: Literal["auto", "low", "high"] = "auto"
+    """How closely the server looks at a picture."""
+    max_concurrency: PositiveInt = 8
+    """Questions in flight at most, and connections kept for them."""
+    timeout: PositiveFloat = 120.0
+    """Seconds without a sign of life from the server before a question fails."""
+    limit_parameter: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
+    """What the length limit is called: ``auto``: the newer one with OpenAI's own address, else the older."""
+    send_temperature: bool = True
+    """Switch off for models that refuse the parameter, such as reasoning models."""
+    extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further fields of the request, for what a server knows beyond the common API; part of the identity."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_http(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError("an address has http:// or https:// and a host, as http://localhost:8000/v1")
+        if parts.username or parts.password:
+            raise ValueError("keep credentials out of the address: name their variable in `api_key_env`")
+        return url
+
+    @field_validator("extra_body")
+    @classmethod
+    def _leaves_ours(cls, body: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if taken := _OURS.intersection(body):
+            raise ValueError(f"{', '.join(sorted(taken))} cannot be set here: the engine sends them itself")
+        return body
+
+
+class OpenAIBackend:
+    """Asks a server. Nothing is retried here, and no redirect is followed: a picture goes where you said, or nowhere.
+
+    Works with OpenAI, vLLM, llama.cpp, Ollama, LM Studio, ``transformers serve`` and others; see ``base_url``.
+    """
+
+    Options: ClassVar[type[BaseModel]] = OpenAIOptions
+
+    def __init__(self, options: OpenAIOptions) -> None:
+        self._options = options
+        self._clients: weakref.WeakKeyDictionary[AbstractEventLoop, _OpenClient] = weakref.WeakKeyDictionary()
+        self._key = SecretStr("")
+        self._closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Pictures and text, and as many questions at once as the options say."""
+        return Capabilities(max_concurrency=self._options.max_concurrency)
+
+    async def identity(self) -> Mapping[str, JSON]:
+        """Name the model as the server does, and what else shapes its answers; the address is no part of it."""
+        options = self._options
+        identity: dict[str, JSON] = {"backend": "openai", "model": options.model, "detail": options.detail}
+        if not options.send_temperature:
+            identity["send_temperature"] = False
+        if options.extra_body:
+            identity["extra_body"] = dict(options.extra_body)
+        return identity
+
+    async def generate(self, call: Call) -> Answer:
+        """Ask the server once.
+
+        An answer with nothing in it is returned as it is.
+
+        Raises:
+            BackendTimeoutError: no answer in time.
+            BackendUnavailableError: the server cannot be reached, hung up or failed.
+            RateLimitError: asked too fast.
+            AuthenticationError: the key is missing or refused.
+            QuotaError: the account's quota is spent.
+            BadRequestError: the server cannot take this request.
+            ProtocolError: the answer is not of the agreed shape.
+            RefusedAnswerError: the model, or the server's filter, declined.
+            MissingDependencyError: openai is not installed.
+            UsageError: the backend is closed.
+        """
+        client = await self._client()
+        failure: BackendError
+        try:
+            completion: object = await client.chat.completions.create(**self._request(call))
+        except Exception as error:
+            failure = classify(error, secret=self._key.get_secret_value(), server=self._server)
+        else:
+            return self._read(completion)
+        # Outside of the handler: the client's error, whose request carries key and picture, must not come along.
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop; those of a loop that has ended are closed already."""
+        self._closed = True
+        opened = self._clients.pop(asyncio.get_running_loop(), None)
+        if opened is not None:
+            await opened.lifeline.aclose()
+
+    @property
+    def _address(self) -> str | None:
+        return self._options.base_url or os.environ.get("OPENAI_BASE_URL") or None
+
+    @property
+    def _server(self) -> str:
+        parts = urlsplit(self._address or "")
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "OpenAI"
+
+    async def _client(self) -> "AsyncOpenAI":
+        if self._closed:
+            raise UsageError("the openai backend is closed")
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            self._key = self._read_key()
+            try:
+                # Off the loop: the first import takes a noticeable part of a second.
+                await asyncio.to_thread(importlib.import_module, "openai.resources.chat")
+            except ImportError as error:
+                raise MissingDependencyError("The openai backend needs the client: pip install 'openai>=3'") from error
+            if self._closed:
+                raise UsageError("the openai backend is closed")
+            if loop not in self._clients:
+                client = self._connect()
+                opened = self._clients[loop] = _OpenClient(client, _lifeline(client))
+                await anext(opened.lifeline)
+        return self._clients[loop].client
+
+    def _connect(self) -> "AsyncOpenAI":
+        import httpx2
+        from openai import AsyncOpenAI
+
+        options = self._options
+        timeout = httpx2.Timeout(options.timeout, connect=min(_CONNECT_TIMEOUT, options.timeout))
+        connections = options.max_concurrency
+        return AsyncOpenAI(
+            api_key=self._key.get_secret_value(),
+            base_url=self._address,
+            timeout=timeout,
+            max_retries=0,
+            http_client=httpx2.AsyncClient(
+                limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+                timeout=timeout,
+                follow_redirects=False,
+            ),
+        )
+
+    def _read_key(self) -> SecretStr:
+        name = self._options.api_key_env
+        key = os.environ.get(name, "").strip()
+        if not key and self._address is None:
+            raise AuthenticationError(
+                f"There is no key for OpenAI: put it into the environment variable {name}, "
+                "or name a server of your own (`mllm.base_url`)."
+            )
+        return SecretStr(key or "none")
+
+    def _request(self, call: Call) -> dict[str, Any]:
+        options = self._options
+        limit = options.limit_parameter
+        if limit == "auto":
+            limit = "max_completion_tokens" if self._address is None else "max_tokens"
+        request: dict[str, Any] = {
+            "model": options.model,
+            "messages": [{"role": "user", "content": self._content(call)}],
+            limit: call.decoding.max_new_tokens,
+        }
+        if options.send_temperature:
+            request["temperature"] = call.decoding.temperature
+        if options.extra_body:
+            request["extra_body"] = dict(options.extra_body)
+        return request
+
+    def _content(self, call: Call) -> str | list[dict[str, Any]]:
+        picture = call.picture
+        if picture is None:
+            return call.prompt
+        image = {"url": f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode('ascii')}"}
+        if self._options.detail != "auto":
+            image["detail"] = self._options.detail
+        return [{"type": "image_url", "image_url": image}, {"type": "text", "text": call.prompt}]
+
+    def _read(self, completion: object) -> Answer:
+        # The client builds its objects without looking at their types, so each field is looked at here.
+        choices = getattr(completion, "choices", None)
+        if not isinstance(choices, list) or not choices:
+            raise ProtocolError(f"{self._server}: the answer holds no choices: {self._shown(completion)}")
+        message = getattr(choices[0], "message", None)
+        text = getattr(message, "content", None)
+        if message is None or not isinstance(text, str | None):
+            raise ProtocolError(f"{self._server}: the answer holds no text: {self._shown(choices[0])}")
+        refusal = getattr(message, "refusal", None)
+        if isinstance(refusal, str) and refusal.strip():
+            raise RefusedAnswerError(f"the model declined: {self._shown(refusal)}")
+        reason = getattr(choices[0], "finish_reason", None)
+        if reason == "content_filter":
+            raise RefusedAnswerError(f"{self._server}: the content filter cut the answer")
+        usage = getattr(completion, "usage", None)
+        return Answer(
+            text=text or "",
+            finish_reason="length" if reason == "length" else "stop",
+            prompt_tokens=_count(usage, "prompt_tokens"),
+            completion_tokens=_count(usage, "completion_tokens"),
+        )
+
+    def _shown(self, thing: object) -> str:
+        text = thing if isinstance(thing, str) else repr(thing)
+        return scrub(text, self._key.get_secret_value())
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenClient:
+    client: "AsyncOpenAI"
+    lifeline: AsyncGenerator[None, None]
+
+
+async def _lifeline(client: "AsyncOpenAI") -> AsyncGenerator[None, None]:
+    # An event loop that ends closes its open generators, and with this one the connections, if nobody did before.
+    try:
+        yield
+    finally:
+        await client.close()
+
+
+def _count(usage: object, name: str) -> int | None:
+    count = getattr(usage, name, None)
+    return count if isinstance(count, int) and count >= 0 else None

@@ -1,0 +1,1 @@
+"""Helpers that several tests share: tiny real models, real servers, pictures."""

@@ -1,0 +1,71 @@
+"""Start a server as a process of its own and stop it again."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    base_url: str
+    """``http://127.0.0.1:<port>/v1``."""
+    model: str
+    """The name under which it knows its model."""
+
+
+@contextmanager
+def running(command: Sequence[str], *, cwd: Path, log: Path, announces: str, timeout: float = 120.0) -> Iterator[str]:
+    """Run a command; give what the first group of ``announces`` matches in its output; terminate it at the end."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + timeout
+        while True:
+            said = log.read_text(errors="replace")
+            if found := re.search(announces, said):
+                break
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{command[0]} did not start (exit {process.poll()}):\n{said[-3000:]}")
+            time.sleep(0.05)
+        yield found[1]
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def transformers_serve(folder: Path, log: Path) -> Iterator[Server]:
+    """Run ``transformers serve`` with a model folder, on a free port of the loopback.
+
+    It is started beside the folder, so that the model's name, which requests have to repeat to the letter, is the
+    folder's name and no path.
+    """
+    command = [
+        str(Path(sys.executable).parent / "transformers"),
+        *("serve", folder.name, "--host", "127.0.0.1", "--port", "0", "--device", "cpu"),
+    ]
+    with running(
+        command, cwd=folder.parent, log=log, announces=r"Uvicorn running on http://127\.0\.0\.1:(\d+)"
+    ) as port:
+        yield Server(base_url=f"http://127.0.0.1:{port}/v1", model=folder.name)
+
+
+@contextmanager
+def chat_server(log: Path) -> Iterator[Server]:
+    """Run the scripted chat server of this folder."""
+    command = [sys.executable, str(Path(__file__).with_name("chat_server.py"))]
+    with running(command, cwd=log.parent, log=log, announces=r"listening on (\d+)") as port:
+        yield Server(base_url=f"http://127.0.0.1:{port}/v1", model="tiny")
