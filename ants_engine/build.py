@@ -31,6 +31,7 @@ from ants_engine.errors import (
     NotEnoughAnswersError,
     StoreError,
     UnusableAnswerError,
+    UsageError,
 )
 from ants_engine.history import History
 from ants_engine.lexicon.lexicon import Lexicon, load_lexicon
@@ -224,8 +225,9 @@ class Build:
         return outcome
 
     def _answered(self, stage: str, total: int, outcome: Outcome) -> None:
-        if isinstance(outcome.error, StoreError):
-            # a replay without the answer, or a store that cannot keep one: going on would waste what is paid for
+        if isinstance(outcome.error, (StoreError, UsageError)):
+            # a replay without the answer, a store that cannot keep one, an MLLM that cannot be loaded: no other
+            # question would fare better, and going on would waste what is paid for
             raise outcome.error
         self._done[stage] += 1
         self._progress(ProgressEvent(stage, self._done[stage], total))

@@ -92,6 +92,14 @@ class Backend(Protocol):
         """
         ...
 
+    async def load(self) -> None:
+        """Get ready to answer: load weights, or do nothing. Awaited once before the first call, and under no time limit.
+
+        Raises:
+            UsageError: one of its leaves, such as `ModelNotFoundError`, when that cannot work.
+        """
+        ...
+
     async def generate(self, call: Call) -> Answer:
         """Answer one call. Many may be in flight; cancellation ends the call and nothing else.
 

@@ -108,6 +108,9 @@ class OpenAIBackend:
             identity["extra_body"] = dict(options.extra_body)
         return identity
 
+    async def load(self) -> None:
+        """Do nothing: the server has its model, and a connection is made with the first call."""
+
     async def generate(self, call: Call) -> Answer:
         """Ask the server once.
 

@@ -177,6 +177,9 @@ class ScriptedBackend:
             identity["sha256"] = hashlib.sha256(content.encode()).hexdigest()
         return identity
 
+    async def load(self) -> None:
+        """Do nothing: the table was read when the backend was made."""
+
     async def generate(self, call: Call) -> Answer:
         """Give the scripted reply.
 

@@ -18,6 +18,7 @@ from ants_engine.dispatch.counts import Counts
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.limit import FixedGate, LimitResponder
 from ants_engine.dispatch.outcome import Outcome, enough
+from ants_engine.dispatch.ready import ReadyResponder
 from ants_engine.dispatch.recording import KeepResponder, LookupResponder
 from ants_engine.dispatch.replay import ReplayResponder, recorded_identity
 from ants_engine.dispatch.request import Request
@@ -36,7 +37,7 @@ _LOG = logging.getLogger("ants_engine.dispatch")
 
 
 class Coordinator:
-    """The way of every request: single flight ∘ lookup ∘ limit ∘ keep ∘ retry ∘ backend.
+    """The way of every request: single flight ∘ lookup ∘ limit ∘ keep ∘ ready ∘ retry ∘ backend.
 
     An async context manager. Leaving it waits for what was submitted; leaving it by an exception cancels that first.
     No task, thread or socket outlives it.
@@ -231,12 +232,13 @@ class Coordinator:
             sleep=self._sleep,
             jitter=self._jitter,
         )
+        ready = ReadyResponder(retry, backend)
         gate = FixedGate(self._slots)
         if dispatch.mode == "live":
-            return SingleFlight(LimitResponder(retry, gate))
+            return SingleFlight(LimitResponder(ready, gate))
         store = await stack.enter_async_context(ResponseStore(dispatch.store))
         await store.put_identity(self._model)
-        return SingleFlight(LookupResponder(LimitResponder(KeepResponder(retry, store), gate), store))
+        return SingleFlight(LookupResponder(LimitResponder(KeepResponder(ready, store), gate), store))
 
     def _declared(self) -> tuple[str, str]:
         """Name backend and model without making or touching either."""

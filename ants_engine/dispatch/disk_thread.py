@@ -48,8 +48,10 @@ class DiskThread:
         result: T = await job.future
         return result
 
-    def stop(self) -> None:
-        """End the thread once its queue is empty. Call it when nothing waits: it blocks until then."""
+    def stop(self, last: Callable[[], object] | None = None) -> None:
+        """End the thread once its queue is empty and ``last`` is done. It blocks until then."""
+        if last is not None:
+            self._executor.submit(last)
         self._executor.shutdown(wait=True)
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
@@ -63,6 +64,7 @@ class ResponseStore:
         self._strict = strict
         self._cache: Any = None
         self._inode = 0
+        self._abandoned = False
         self._quarantine = Quarantine(self.folder / DATABASE)
         self._thread: DiskThread | None = None
 
@@ -74,10 +76,13 @@ class ResponseStore:
             StoreCorruptedError: what is there is no store, or a damaged one.
         """
         thread = DiskThread(self._transaction)
+        self._abandoned = False
         try:
             await thread.run(self._open)
         except BaseException:
-            thread.stop()
+            # Cancelled, perhaps, while the thread waits for the lock.
+            self._abandoned = True
+            thread.stop(self._close)
             raise
         self._thread = thread
         return self
@@ -204,21 +209,35 @@ class ResponseStore:
             prepare_folder(self.folder, make=not self._strict)
             try:
                 # diskcache's own set-up is not safe when several processes do it at once.
-                with FileLock(self.folder / LOCK, timeout=_WAIT, mode=0o600):
+                with self._locked():
                     check_database(self.folder)
                     self._cache = diskcache.Cache(str(self.folder), timeout=_WAIT, disk=SafeDisk, **_SETTINGS)
             except (ValueError, TypeError, AttributeError) as error:
                 raise StoreCorruptedError(
                     f"{self.folder}: the response store's database is not as it was made: {error}; move the folder away"
                 ) from error
-            except LockTimeout as error:
-                raise StoreUnavailableError(
-                    f"{self.folder}: another process has been opening the response store for {_WAIT} s; end it"
-                ) from error
             self._inode = (self.folder / DATABASE).stat().st_ino
 
     def _close(self) -> None:
-        self._cache.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        lock = FileLock(self.folder / LOCK, mode=0o600)
+        end = time.monotonic() + _WAIT
+        while not lock.is_locked:
+            try:
+                lock.acquire(timeout=0.2)
+            except LockTimeout as error:
+                if self._abandoned or time.monotonic() >= end:
+                    raise StoreUnavailableError(
+                        f"{self.folder}: another process has been opening the response store for {_WAIT} s; end it"
+                    ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
