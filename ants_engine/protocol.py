@@ -93,7 +93,7 @@ class Backend(Protocol):
         ...
 
     async def load(self) -> None:
-        """Get ready to answer: load weights, or do nothing. Awaited once before the first call, and under no time limit.
+        """Get ready to answer: load weights, or do nothing. Awaited once, before the first call, under no time limit.
 
         Raises:
             UsageError: one of its leaves, such as `ModelNotFoundError`, when that cannot work.

@@ -25,6 +25,7 @@ class Kite:
     def __init__(self, options):
         self.options = options
     async def identity(self): return {"model": self.options.model}
+    async def load(self): pass
     async def generate(self, call): return Answer("hi")
     async def aclose(self): pass
 
