@@ -2,9 +2,10 @@
 
 import asyncio
 import platform
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ class ANTS:
         self._settings = settings
         self._report = report
         self._encoder = encoder
+        self._loading = threading.Lock()
 
     @classmethod
     async def build(
@@ -93,7 +95,7 @@ class ANTS:
         classes = ClassList.of(id_classes, merged.text.class_template)
         if images is None and features is None:
             raise NoImagesError("give images, or features with or without images, for the detector to learn from")
-        pictures = Pictures(images, features)
+        pictures = await asyncio.to_thread(Pictures, images, features)
         try:
             with progress_reporter(merged.progress, on_progress) as progress:
                 return await cls._build(classes, pictures, merged, encoder, backend, progress)
@@ -116,30 +118,33 @@ class ANTS:
         progress: ProgressCallback,
     ) -> "ANTS":
         async with Coordinator(settings, backend=backend) as coordinator:
+            # templates before models: a mistake in one must not cost a download
+            questions = Questions(settings, coordinator)
             if encoder is None:
                 progress(ProgressEvent("model", 0, 1))
                 encoder = await asyncio.to_thread(ClipEncoder.load, settings.clip)
                 progress(ProgressEvent("model", 1, 1))
             async with ClipWorker(encoder) as worker:
-                build = Build(classes, settings, worker, Questions(settings, coordinator), progress)
+                build = Build(classes, settings, worker, questions, progress)
                 detector = await build.run(pictures)
             build.report.model_identity = dict(coordinator.identity)
-        build.report.versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+            build.report.versions = _versions()
         return cls(detector, settings, build.report, encoder)
 
-    async def score(self, images: Any) -> Scores:
+    async def score(self, images: Any, *, on_progress: ProgressCallback | None = None) -> Scores:
         """Score pictures against the frozen negative space: one entry per picture, in input order.
 
         A picture that cannot be read keeps its row (NaN, outlier) and stands in ``scores.failures``.
 
         Args:
             images: as for `build`.
+            on_progress: called with a `ProgressEvent` after every batch.
 
         Raises:
             NoImagesError: there is no picture.
             ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
         """
-        features, names, failures = await self._encode(images)
+        features, names, failures = await self._encode(images, on_progress)
         return await asyncio.to_thread(self._detector.score, features, names, failures)
 
     def score_features(self, features: Any) -> Scores:
@@ -150,9 +155,16 @@ class ANTS:
         """
         return self._detector.score(features)
 
-    async def encode(self, images: Any) -> NDArray[np.float32]:
-        """Return CLIP features (N, D) float32, L2-normalised, in input order; NaN rows for unreadable pictures."""
-        features, _, failures = await self._encode(images)
+    async def encode(self, images: Any, *, on_progress: ProgressCallback | None = None) -> NDArray[np.float32]:
+        """Return CLIP features (N, D) float32, L2-normalised, in input order.
+
+        The rows of unreadable pictures are NaN; leave them out before `score_features`, which refuses them.
+
+        Raises:
+            NoImagesError: there is no picture.
+            ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
+        """
+        features, _, failures = await self._encode(images, on_progress)
         features[list(failures)] = float("nan")
         return np.asarray(features.numpy(), dtype=np.float32)
 
@@ -219,15 +231,18 @@ class ANTS:
             ModelNotFoundError: it cannot be found.
             DetectorFolderError: it is not the one that this detector was built with.
         """
-        if self._encoder is None:
-            encoder = ClipEncoder.load(self._settings.clip)
-            built_with, found = self._detector.clip_identity.get("sha256"), encoder.identity_sha256
-            if built_with != found:
-                raise DetectorFolderError(
-                    f"this detector was built with another CLIP ({built_with}) than clip.model names now ({found})"
-                )
-            self._encoder = encoder
-        return self._encoder
+        with self._loading:
+            return self._encoder or self._load_encoder()
+
+    def _load_encoder(self) -> ClipEncoder:
+        encoder = ClipEncoder.load(self._settings.clip)
+        built_with, found = self._detector.clip_identity.get("sha256"), encoder.identity_sha256
+        if built_with != found:
+            raise DetectorFolderError(
+                f"this detector was built with another CLIP ({built_with}) than clip.model names now ({found})"
+            )
+        self._encoder = encoder
+        return encoder
 
     @property
     def threshold(self) -> float:
@@ -270,19 +285,25 @@ class ANTS:
         )
         return f"<ANTS: {parts}, lambda {self.weight:.2f}, threshold {self.threshold:.3f}>"
 
-    async def _encode(self, images: Any) -> tuple[torch.Tensor, list[str], dict[int, ImageError]]:
+    async def _encode(
+        self, images: Any, on_progress: ProgressCallback | None
+    ) -> tuple[torch.Tensor, list[str], dict[int, ImageError]]:
         """Return features (N, D), names and failures by row, in input order."""
         encoder: ClipEncoder = await asyncio.to_thread(lambda: self.encoder)
-        stream = open_images(images)
+        stream = await asyncio.to_thread(open_images, images)
         rows: dict[int, tuple[str, torch.Tensor | None]] = {}
         failures: dict[int, ImageError] = {}
-        async with ClipWorker(encoder) as worker:
-            async for batch in worker.image_batches(stream, self._settings.clip.batch_size, self._settings.pictures):
-                for ref, feature in zip(batch.refs, batch.features, strict=True):
-                    rows[ref.index] = (ref.name, feature)
-                for ref, error in batch.failures:
-                    rows[ref.index] = (ref.name, None)
-                    failures[ref.index] = error
+        with progress_reporter(self._settings.progress, on_progress) as progress:
+            async with ClipWorker(encoder) as worker:
+                async for batch in worker.image_batches(
+                    stream, self._settings.clip.batch_size, self._settings.pictures
+                ):
+                    for ref, feature in zip(batch.refs, batch.features, strict=True):
+                        rows[ref.index] = (ref.name, feature)
+                    for ref, error in batch.failures:
+                        rows[ref.index] = (ref.name, None)
+                        failures[ref.index] = error
+                    progress(ProgressEvent("pictures", len(rows), stream.total))
         if not rows:
             raise NoImagesError("there are no pictures to score")
         blank = torch.zeros(encoder.dim)
@@ -291,10 +312,25 @@ class ANTS:
         return features, [name for name, _ in ordered], failures
 
 
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
 def _sole_cause(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """Return the error of a task group that failed for one reason, so that a caller can catch it by its type."""
+    """Return the first error of a task group in which all are ours or of one type, so that it can be caught by type."""
     leaves = list(_leaves(group))
-    return leaves[0] if len({type(leaf) for leaf in leaves}) == 1 else None
+    if len({type(leaf) for leaf in leaves}) > 1 and not all(isinstance(leaf, ANTSError) for leaf in leaves):
+        return None
+    for other in dict.fromkeys(f"{type(leaf).__name__}: {leaf}" for leaf in leaves[1:6]):
+        if other != f"{type(leaves[0]).__name__}: {leaves[0]}":
+            leaves[0].add_note(f"at the same time: {other}")
+    return leaves[0]
 
 
 def _leaves(error: BaseException) -> Iterable[BaseException]:

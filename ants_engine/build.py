@@ -23,12 +23,14 @@ from ants_engine.clip.text_cache import TextFeatureCache
 from ants_engine.clip.worker import ClipWorker
 from ants_engine.config import Settings
 from ants_engine.detector import Detector
-from ants_engine.dispatch.coordinator import Outcome, enough
+from ants_engine.dispatch.coordinator import Outcome
 from ants_engine.errors import (
+    AuthenticationError,
     ImageError,
     LexiconError,
     NoImagesError,
     NotEnoughAnswersError,
+    QuotaError,
     StoreError,
     UnusableAnswerError,
     UsageError,
@@ -48,6 +50,9 @@ from ants_engine.progress import ProgressCallback, ProgressEvent
 from ants_engine.questions import Questions
 
 UNDECIDED = 0.5
+# no other question would fare better: a replay without the answer, a store that cannot keep one, an MLLM that cannot be
+# loaded, a key that is refused, a quota that is spent
+FATAL = (StoreError, UsageError, AuthenticationError, QuotaError)
 
 
 class Build:
@@ -61,7 +66,7 @@ class Build:
         questions: Questions,
         progress: ProgressCallback,
     ) -> None:
-        self.report = BuildReport()
+        self.report = BuildReport(templates=questions.templates)
         self._classes = classes
         self._settings = settings
         self._worker = worker
@@ -69,7 +74,7 @@ class Build:
         self._progress = progress
         self._history = History()
         self._captions: dict[int, asyncio.Task[Outcome | ImageError]] = {}
-        self._similar: dict[int, asyncio.Task[Outcome]] = {}
+        self._similar: dict[int, asyncio.Task[Outcome | ImageError]] = {}
         self._done = {"captions": 0, "look-alikes": 0}
 
     async def run(self, pictures: Pictures) -> Detector:
@@ -106,7 +111,9 @@ class Build:
             # every class will be asked for, so nothing has to be known of the pictures
             self._ask_similar(range(len(self._classes)), group)
         with self._timed("lexicon"):
-            lexicon = load_lexicon(self._settings.lexicon.source).without(self._classes.names)
+            source = self._settings.lexicon.source
+            lexicon = (await asyncio.to_thread(load_lexicon, source)).without(self._classes.names)
+            self.report.lexicon_sha256 = lexicon.sha256
             initial = await self._initial_bank(lexicon, class_features)
         temperature = self._settings.scoring.temperature
         return Detector(
@@ -134,7 +141,7 @@ class Build:
         if not lexicon.words:
             raise LexiconError("every word of the lexicon is an ID class name; set lexicon.source to another file")
         text = self._settings.text
-        by_kind = {"noun": text.class_template, "adjective": text.adjective_template}
+        by_kind = {"noun": self._classes.template, "adjective": text.adjective_template}
         texts = [by_kind[kind].replace("{}", word) for word, kind in zip(lexicon.words, lexicon.kinds, strict=True)]
         features = await self._worker.encode_texts_cached(
             texts,
@@ -162,13 +169,12 @@ class Build:
         """Encode and score every picture; ask for the captions that are certain to be needed."""
         with self._timed("pictures"):
             async for batch in pictures.batches(self._worker, self._settings):
-                predicted, scores = detector.first_look(batch.features)
+                predicted, scores = await asyncio.to_thread(detector.first_look, batch.features)
                 await asyncio.to_thread(self._spool, batch, scores, spool)
                 self._history.add(batch, predicted, scores)
                 seen = len(self._history)
                 self._progress(ProgressEvent("pictures", seen + len(self._history.failures), pictures.total))
-                if pictures.total is not None and seen:
-                    await self._ask_certain(pictures.total - seen - len(self._history.failures), group)
+                await self._ask_certain(pictures.total, group)
         self.report.pictures = len(self._history)
         self.report.set_aside += [SetAside("picture", failure.name, str(failure)) for failure in self._history.failures]
         if not len(self._history):
@@ -180,21 +186,34 @@ class Build:
 
     def _spool(self, batch: PictureBatch, scores: Tensor, spool: Spool) -> None:
         """Keep on disk what the MLLM may have to see and nobody can read again."""
-        for row in torch.nonzero(scores < self._settings.mining.gamma).flatten().tolist():
+        for row in torch.nonzero(scores.double() < self._settings.mining.gamma).flatten().tolist():
             ref, image = batch.refs[row], batch.images[row]
-            if ref is not None and image is not None:
+            if ref is None or ref.rereadable:
+                continue
+            try:
+                # where features were given, nobody has decoded it yet
+                image = image or ref.load(self._settings.pictures)
+            except ImageError as error:
+                self.report.set_aside.append(SetAside("picture", ref.name, str(error)))
+                batch.refs[row] = None
+            else:
                 batch.refs[row] = spool.put(ref, image, self._settings.mllm.image_max_side)
+        for ref in batch.refs:
+            if ref is not None:
+                ref.release()
 
-    async def _ask_certain(self, remaining: int, group: asyncio.TaskGroup) -> None:
+    async def _ask_certain(self, total: int | None, group: asyncio.TaskGroup) -> None:
+        remaining = -1 if total is None else total - len(self._history) - len(self._history.failures)
+        if remaining < 0 or not len(self._history):
+            # the number of pictures is unknown, or what the user's container said of it was wrong
+            return
         mining = self._settings.mining
-        certain = certain_negatives(
-            self._history.scores(), remaining, gamma=mining.gamma, eta=mining.eta, max_images=mining.max_images
+        certain = await asyncio.to_thread(
+            certain_negatives, self._history.scores(), remaining, mining.gamma, mining.eta, mining.max_images
         )
         new = [row for row in certain.tolist() if row not in self._captions]
         if new:
             self._ask_captions(new, group)
-            # let the questions leave before CLIP takes the next batch
-            await asyncio.sleep(0)
 
     def _ask_captions(self, rows: list[int], group: asyncio.TaskGroup) -> None:
         if not self._questions.can_show_pictures:
@@ -215,22 +234,22 @@ class Build:
         return outcome
 
     def _ask_similar(self, classes: Iterable[int], group: asyncio.TaskGroup) -> None:
+        if not self._questions.can_ask_in_words:
+            return
         for index in classes:
             if index not in self._similar:
                 self._similar[index] = group.create_task(self._look_alikes(self._classes.names[index]))
 
-    async def _look_alikes(self, class_name: str) -> Outcome:
+    async def _look_alikes(self, class_name: str) -> Outcome | ImageError:
         outcome = await self._questions.look_alikes(class_name)
         self._answered("look-alikes", len(self._similar), outcome)
         return outcome
 
     def _answered(self, stage: str, total: int, outcome: Outcome) -> None:
-        if isinstance(outcome.error, (StoreError, UsageError)):
-            # a replay without the answer, a store that cannot keep one, an MLLM that cannot be loaded: no other
-            # question would fare better, and going on would waste what is paid for
+        if isinstance(outcome.error, FATAL):
             raise outcome.error
         self._done[stage] += 1
-        self._progress(ProgressEvent(stage, self._done[stage], total))
+        self._progress(ProgressEvent(stage, self._done[stage], total, self._questions.in_words()))
 
     def _mine(self, group: asyncio.TaskGroup) -> NegativeImages:
         """Stages 2 and 3: the negative images, and a caption for each."""
@@ -254,6 +273,14 @@ class Build:
     def _find_similar(self, detector: Detector, group: asyncio.TaskGroup) -> None:
         """Stages 4 and 5: the classes that the stream looks like, and look-alikes of each."""
         vsnl = self._settings.vsnl
+        if not self._questions.can_ask_in_words:
+            self.report.notes.append("this MLLM cannot be asked without a picture: there are no look-alikes")
+            return
+        if not self._classes.own_template:
+            self.report.notes.append(
+                "the ID classes' prompts have no template in common: look-alikes and lexicon are written with "
+                f"text.class_template {self._classes.template!r}"
+            )
         mean = self._history.features().mean(dim=0)
         ranked = similar_classes(detector.class_features, mean, vsnl.delta, vsnl.min_classes).tolist()
         self.report.similar_classes = tuple(self._classes.names[index] for index in ranked)
@@ -261,74 +288,77 @@ class Build:
 
     async def _negative_space(self, detector: Detector, mined: NegativeImages) -> Detector:
         """Turn the answers into the two banks."""
-        captions = await self._usable_captions(mined)
-        ens = sentences(captions, self._classes, self._settings.ens)
-        labels = self._usable_look_alikes()
-        vsnl = look_alikes(labels, self._classes, self._settings.vsnl)
-        for name, texts, answers in (("captions", ens, captions), ("look-alikes", vsnl, labels)):
+        fits = self._worker.encoder.fits
+        captions, lost = self._answers(
+            [(self._history.names[row], self._captions.get(row)) for row in mined.indices.tolist()]
+        )
+        index = {name: row for row, name in enumerate(self._classes.names)}
+        labels, none = self._answers([(name, self._similar.get(index[name])) for name in self.report.similar_classes])
+        ens = await asyncio.to_thread(sentences, captions, self._classes, self._settings.ens, fits)
+        vsnl = await asyncio.to_thread(look_alikes, labels, self._classes, self._settings.vsnl)
+        for task, texts, answered, failed in (("ens", ens, captions, lost), ("vsnl", vsnl, labels, none)):
             self.report.set_aside += texts.set_aside
-            self._check_usable(name, texts, len(answers))
-        template = self._settings.text.class_template
-        ens_features = await self._worker.encode_texts(ens.texts)
-        vsnl_features = await self._worker.encode_texts([template.replace("{}", label) for label in vsnl.texts])
+            self._check_share(task, len(answered) + len(failed), failed, texts)
+            if answered and not texts.texts:
+                self.report.notes.append(f"{task}: none of {len(answered)} answers could be used; the bank is empty")
         self.report.ens_texts, self.report.vsnl_texts = len(ens.texts), len(vsnl.texts)
+        total = len(ens.texts) + len(vsnl.texts)
+        self._progress(ProgressEvent("negatives", 0, total))
+        ens_features = await self._worker.encode_texts(ens.texts)
+        vsnl_features = await self._worker.encode_texts(
+            [self._classes.template.replace("{}", label) for label in vsnl.texts]
+        )
+        self._progress(ProgressEvent("negatives", total, total))
         return replace(
             detector,
             ens=NegativeBank("ens", tuple(ens.texts), tuple(ens.sources), ens_features),
             vsnl=NegativeBank("vsnl", tuple(vsnl.texts), tuple(vsnl.sources), vsnl_features),
         )
 
-    async def _usable_captions(self, mined: NegativeImages) -> list[tuple[str, str]]:
-        """Answers in the order of the negative images, whenever they came."""
-        outcomes: list[Outcome] = []
+    def _answers(
+        self, tasks: Iterable[tuple[str, asyncio.Task[Outcome | ImageError] | None]]
+    ) -> tuple[list[tuple[str, str]], list[Exception]]:
+        """Sort finished questions, named by what they were about, into answers and errors, in the order given."""
         answers: list[tuple[str, str]] = []
-        for row in mined.indices.tolist():
-            task = self._captions.get(row)
+        errors: list[Exception] = []
+        for name, task in tasks:
             if task is None:
                 continue
             outcome = task.result()
-            name = self._history.names[row]
+            error = outcome if isinstance(outcome, ImageError) else outcome.error
             if isinstance(outcome, ImageError):
                 self.report.set_aside.append(SetAside("picture", outcome.name, str(outcome)))
-                continue
-            outcomes.append(outcome)
-            self._note(outcome, name)
-            if outcome.answer is not None:
-                answers.append((name, outcome.answer.text))
-        enough(outcomes, self._settings.dispatch.min_success, "ens")
-        return answers
+            else:
+                self.report.from_store += outcome.source == "store"
+                self.report.asked += outcome.source != "store"
+                if outcome.answer is not None:
+                    answers.append((name, outcome.answer.text))
+                if error is not None:
+                    self.report.set_aside.append(SetAside("request", name, f"{type(error).__name__}: {error}"))
+            if error is not None:
+                self.report.failed += 1
+                errors.append(error)
+        return answers, errors
 
-    def _usable_look_alikes(self) -> list[tuple[str, str]]:
-        outcomes: list[Outcome] = []
-        answers: list[tuple[str, str]] = []
-        for name in self.report.similar_classes:
-            outcome = self._similar[self._classes.names.index(name)].result()
-            outcomes.append(outcome)
-            self._note(outcome, name)
-            if outcome.answer is not None:
-                answers.append((name, outcome.answer.text))
-        enough(outcomes, self._settings.dispatch.min_success, "vsnl")
-        return answers
-
-    def _note(self, outcome: Outcome, name: str) -> None:
-        self.report.from_store += outcome.source == "store"
-        self.report.asked += outcome.source != "store"
-        if outcome.error is not None:
-            self.report.failed += 1
-            self.report.set_aside.append(SetAside("request", name, f"{type(outcome.error).__name__}: {outcome.error}"))
-
-    def _check_usable(self, name: str, texts: NegativeTexts, answers: int) -> None:
-        """Refuse to build on an MLLM whose answers are no answers."""
-        if not answers:
+    def _check_share(self, task: str, asked: int, failed: list[Exception], texts: NegativeTexts) -> None:
+        """Refuse to build on too few usable answers. A single failure never ends a build of several questions."""
+        least = self._settings.dispatch.min_success
+        bad = len(failed) + texts.unusable
+        if bad <= (1 if asked > 1 else 0) or 1 - bad / asked >= least:
             return
-        share = 1 - texts.unusable / answers
-        if share < self._settings.dispatch.min_success:
-            reasons = sorted({(item.reason, item.what) for item in texts.set_aside})
-            raise NotEnoughAnswersError(
-                f"{texts.unusable} of {answers} {name} cannot be used; dispatch.min_success asks for "
-                f"{self._settings.dispatch.min_success:.0%}. Try another template or MLLM",
-                [UnusableAnswerError(reason) for reason, _ in reasons],
-            )
+        causes: dict[str, tuple[Exception, int]] = {}
+        unusable = [UnusableAnswerError(f"answer set aside: {reason}") for reason in texts.unusable_reasons]
+        for error in (*failed, *unusable):
+            key = f"{type(error).__name__}: {error}"
+            causes[key] = (error, causes.get(key, (error, 0))[1] + 1)
+        ranked = sorted(causes.items(), key=lambda cause: -cause[1][1])
+        spelled = "; ".join(f"{count} × {key}" for key, (_, count) in ranked[:5])
+        raise NotEnoughAnswersError(
+            f"{task}: {asked - bad} of {asked} answers can be used, {least:.0%} are needed (dispatch.min_success). "
+            f"{spelled}. "
+            "What was answered is kept; run again, or try another template or MLLM",
+            [error for _, (error, _) in ranked],
+        )
 
     def _balance(self, detector: Detector, mined: NegativeImages) -> Detector:
         """Stage 6: lambda from the negative images, the threshold from the whole history."""

@@ -42,6 +42,9 @@ class BuildReport:
     set_aside: list[SetAside] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What a reader should know about this detector, such as a bank that stayed empty."""
+    templates: dict[str, str] = field(default_factory=dict)
+    """The prompt templates and the sha256 of their files."""
+    lexicon_sha256: str = ""
     model_identity: dict[str, Any] = field(default_factory=dict)
     """The MLLM that answered."""
     versions: dict[str, str] = field(default_factory=dict)

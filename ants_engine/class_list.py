@@ -12,6 +12,10 @@ class ClassList:
 
     names: tuple[str, ...]
     prompts: tuple[tuple[str, ...], ...]
+    template: str = "{}"
+    """How a further name is written so that it compares with these: the template that the prompts have in common."""
+    own_template: bool = True
+    """Whether ``template`` is what the prompts were made with, and not a default for want of one in common."""
 
     def __len__(self) -> int:
         """Return C."""
@@ -54,7 +58,8 @@ class ClassList:
         if problems:
             shown = "; ".join(problems[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
             raise ClassListError(f"id_classes cannot be used: {shown}")
-        return cls(tuple(names), tuple(prompts))
+        shared = template if not isinstance(id_classes, Mapping) else _common_template(names, prompts)
+        return cls(tuple(names), tuple(prompts), shared or template, shared is not None)
 
     def check_length(self, fits: Callable[[str], bool]) -> None:
         """Refuse prompts that CLIP's text context would cut.
@@ -66,6 +71,15 @@ class ClassList:
         if long:
             shown = ", ".join(repr(name if len(name) <= 60 else name[:57] + "…") for name in long[:5])
             raise ClassListError(f"longer than the text context of this CLIP model: {shown}; shorten these class texts")
+
+
+def _common_template(names: list[str], prompts: list[tuple[str, ...]]) -> str | None:
+    """Return the one template that a user's own prompts were evidently made with."""
+    found = {texts[0].replace(name, "{}") for name, texts in zip(names, prompts, strict=True)}
+    if any(len(texts) > 1 for texts in prompts) or len(found) > 1:
+        return None
+    template = found.pop()
+    return template if template.count("{}") == 1 else None
 
 
 def _prompt_texts(texts: str | Iterable[str] | None, name: str, template: str) -> tuple[str, ...] | None:

@@ -1,9 +1,19 @@
 """Every setting, one frozen pydantic model per stage. `ants_engine.settings_loader` merges the sources."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, PositiveFloat, PositiveInt
+
+
+def _one_slot(template: str) -> str:
+    if template.count("{}") != 1:
+        raise ValueError("needs {} exactly once, where the name goes")
+    return template
+
+
+NameTemplate = Annotated[str, AfterValidator(_one_slot)]
+"""A text with one ``{}``."""
 
 
 class Stage(BaseModel):
@@ -47,9 +57,9 @@ class ImageSettings(Stage):
 class TextSettings(Stage):
     """How names become CLIP prompts. ``{}`` is the name."""
 
-    class_template: str = "The nice {}."
+    class_template: NameTemplate = "The nice {}."
     """For ID classes, look-alikes and nouns of the lexicon (NegLabel's template)."""
-    adjective_template: str = "This is a {} photo."
+    adjective_template: NameTemplate = "This is a {} photo."
     """For adjectives of the lexicon."""
     feature_cache: Path | None = Path(".ants/features")
     """Where the lexicon's features are kept, so that it is encoded once per CLIP model; nowhere when empty."""
@@ -117,11 +127,11 @@ class VsnlSettings(Stage):
 class ScoringSettings(Stage):
     """How features become scores."""
 
-    temperature: PositiveFloat | Literal["auto"] = "auto"
+    temperature: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | Literal["auto"] = "auto"
     """Softmax temperature tau; ``auto`` is 1 / the model's learned logit scale (0.01 for OpenAI's CLIP)."""
-    weight: float | Literal["adaptive"] = "adaptive"
-    """Lambda, the share of ``ens_score`` in ``id_score``: paper eq. 13, or a fixed number in [0, 1]."""
-    threshold: float | Literal["auto"] = "auto"
+    weight: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["adaptive"] = "adaptive"
+    """Lambda, the share of ``ens_score`` in ``id_score``: paper eq. 14, or a fixed number in [0, 1]."""
+    threshold: FiniteFloat | Literal["auto"] = "auto"
     """Below this ``id_score`` a picture is called an outlier; ``auto`` splits the history's scores in two (Otsu)."""
 
 

@@ -100,7 +100,7 @@ class Detector:
 
     def explain(self, feature: Any, name: str, top: int) -> Explanation:
         """Say which ID classes and which negative texts are nearest to one feature (D,)."""
-        checked = check_features(np.asarray(feature).reshape(1, -1), self.dim)
+        checked = check_features(_as_tensor(feature).reshape(1, -1), self.dim)
         score = self.score(checked, [name])[0]
         cosines = checked[0] @ self.class_features.T
         order = torch.argsort(cosines, descending=True, stable=True)[:top].tolist()
@@ -146,13 +146,24 @@ def _nearest(bank: NegativeBank, feature: Tensor, top: int) -> list[NearText]:
     return [NearText(bank.texts[i], float(cosines[i]), bank.kind, bank.sources[i]) for i in order]
 
 
+def _as_tensor(features: Any) -> Tensor:
+    if isinstance(features, Tensor):
+        return features
+    try:
+        # a copy where the array may not be written to: torch warns about sharing such memory
+        array = np.require(features, requirements=["C", "W"])
+        return torch.from_numpy(array)
+    except (TypeError, ValueError) as error:
+        raise FeatureError(f"features cannot be read as an array of numbers: {error}") from None
+
+
 def check_features(features: Any, dim: int, ignore: Mapping[int, object] | None = None) -> Tensor:
     """Return features (N, D) as L2-normalised float32 on the CPU.
 
     Raises:
         FeatureError: wrong shape or dtype, NaN or infinite values, or an all-zero row; rows are named.
     """
-    tensor = features if isinstance(features, Tensor) else torch.from_numpy(np.ascontiguousarray(features))
+    tensor = _as_tensor(features)
     if tensor.ndim != 2 or tensor.shape[1] != dim:
         raise FeatureError(
             f"features have shape {tuple(tensor.shape)}; this detector's CLIP gives (N, {dim}), one row per picture"

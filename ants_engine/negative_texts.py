@@ -1,6 +1,6 @@
 """From the MLLM's answers to negative texts: clean them, set aside what must not become a label, keep the order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ants_engine.build_report import SetAside
@@ -25,9 +25,14 @@ class NegativeTexts:
     texts: list[str] = field(default_factory=list)
     sources: list[str] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
-    unusable: int = 0
-    """Answers that the MLLM failed to give in a usable form."""
+    unusable_reasons: list[Rejection] = field(default_factory=list)
+    """Why answers were of no use at all: one entry per answer that the MLLM failed to give."""
     _seen: set[str] = field(default_factory=set)
+
+    @property
+    def unusable(self) -> int:
+        """Return how many answers were of no use at all."""
+        return len(self.unusable_reasons)
 
     def keep(self, text: str, source: str, room: int | None = None) -> None:
         """Add a text unless it is there, ignoring case, or there is no room."""
@@ -48,9 +53,12 @@ class NegativeTexts:
         )
 
 
-def sentences(answers: Sequence[tuple[str, str]], classes: ClassList, settings: EnsSettings) -> NegativeTexts:
+def sentences(
+    answers: Sequence[tuple[str, str]], classes: ClassList, settings: EnsSettings, fits: Callable[[str], bool]
+) -> NegativeTexts:
     """Clean ENS answers, given as (picture name, raw answer) (paper eq. 7).
 
+    A sentence that is longer than CLIP's text context loses its last words until it ``fits``, as CLIP would cut it.
     Of sentences that are equal but for case the first is kept; when more than ``bank_size`` remain, the first ones.
     """
     result = NegativeTexts()
@@ -58,11 +66,13 @@ def sentences(answers: Sequence[tuple[str, str]], classes: ClassList, settings: 
     for source, raw in answers:
         cleaned = clean_sentence(raw, WORDS_OVER * settings.max_words)
         if isinstance(cleaned, Rejection):
-            result.unusable += cleaned in UNUSABLE
+            result.unusable_reasons += [cleaned] if cleaned in UNUSABLE else []
             result.drop(raw, cleaned)
         elif settings.drop_id_names and names.find(cleaned) is not None:
             result.drop(cleaned, Rejection.NAMES_ID_CLASS)
         else:
+            while not fits(cleaned) and " " in cleaned:
+                cleaned = cleaned.rpartition(" ")[0]
             result.keep(cleaned, source, settings.bank_size)
     return result
 
@@ -76,7 +86,7 @@ def look_alikes(answers: Sequence[tuple[str, str]], classes: ClassList, settings
         for text, reason in found.rejected:
             result.drop(text, reason)
         if found.rejection is not None:
-            result.unusable += found.rejection in UNUSABLE
+            result.unusable_reasons += [found.rejection] if found.rejection in UNUSABLE else []
             if not found.rejected:
                 result.drop(raw, found.rejection)
         for label in found.labels:

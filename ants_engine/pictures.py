@@ -43,7 +43,9 @@ class Pictures:
         """
         self._features = features
         self._stream = None if images is None else open_images(images)
-        self.total: int | None = len(features) if features is not None else self._stream.total if self._stream else 0
+        rows = None if features is None else int(getattr(features, "shape", (len(features),))[0])
+        self.total = rows if self._stream is None or rows is not None else self._stream.total
+        """How many there are, where that is known beforehand."""
 
     def batches(self, worker: "ClipWorker", settings: Settings) -> AsyncIterator[PictureBatch]:
         """Yield the pictures in order.
@@ -71,15 +73,28 @@ class Pictures:
 
     async def _given(self, dim: int, batch_size: int) -> AsyncIterator[PictureBatch]:
         features = check_features(self._features, dim)
-        refs: list[ImageRef | None] = [None] * len(features)
-        if self._stream is not None:
-            refs = [ref async for ref in self._stream]
-            if len(refs) != len(features):
-                raise FeatureError(
-                    f"{len(features)} rows of features for {len(refs)} pictures; give one row per picture"
-                )
-        for start in range(0, len(features), batch_size):
-            rows = range(start, min(start + batch_size, len(features)))
-            own = refs[rows.start : rows.stop]
-            names = [ref.name if ref else f"#{row}" for row, ref in zip(rows, own, strict=True)]
-            yield PictureBatch(own, names, features[rows.start : rows.stop], [None] * len(own), [])
+        own: list[ImageRef | None] = []
+        count = 0
+        async for ref in self._references(len(features)):
+            own.append(ref)
+            count += 1
+            if len(own) == batch_size or count == len(features):
+                start = count - len(own)
+                names = [ref.name if ref else f"#{row}" for row, ref in enumerate(own, start)]
+                yield PictureBatch(own, names, features[start:count], [None] * len(own), [])
+                own = []
+        if count != len(features):
+            raise FeatureError(f"{len(features)} rows of features for {count} pictures; give one row per picture")
+
+    async def _references(self, rows: int) -> AsyncIterator[ImageRef | None]:
+        """Yield a reference per row, in step with the batches, so that an iterator is not run ahead of."""
+        if self._stream is None:
+            for _ in range(rows):
+                yield None
+            return
+        count = 0
+        async for ref in self._stream:
+            count += 1
+            if count > rows:
+                raise FeatureError(f"{rows} rows of features for {count} or more pictures; give one row per picture")
+            yield ref

@@ -1,15 +1,13 @@
 """The two questions that ANTS asks an MLLM, as requests: describe this picture, name look-alikes of this class."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import encode_picture
 from ants_engine.config import Settings
 from ants_engine.dispatch.coordinator import Coordinator, Outcome
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
 from ants_engine.protocol import Decoding, Picture
 
 # pictures decoded and encoded ahead of the MLLM, per slot: one being answered, one ready
@@ -20,11 +18,20 @@ class Questions:
     """Renders prompts, shows pictures, and hands requests to the coordinator."""
 
     def __init__(self, settings: Settings, coordinator: Coordinator) -> None:
+        """Load both templates and see that they can be filled.
+
+        Raises:
+            TemplateError: a template is missing or malformed, or does not take what its task gives it.
+        """
         library = TemplateLibrary(settings.prompts.folder)
         self._settings = settings
         self._coordinator = coordinator
         self._ens = library.load(settings.ens.template)
         self._vsnl = library.load(settings.vsnl.template)
+        self._ens.render(max_words=1, class_name="")
+        self._vsnl.render(count=1, class_name="")
+        self.templates = {template.ref: template.sha256 for template in (self._ens, self._vsnl)}
+        """Names of the templates and the sha256 of their files."""
         # an encoded picture lives in memory while its request does; this bounds how many do
         self._ahead = asyncio.Semaphore(AHEAD * coordinator.slots)
 
@@ -32,6 +39,19 @@ class Questions:
     def can_show_pictures(self) -> bool:
         """Whether this MLLM can be shown a picture."""
         return self._coordinator.capabilities.pictures
+
+    @property
+    def can_ask_in_words(self) -> bool:
+        """Whether this MLLM can be asked without a picture."""
+        return self._coordinator.capabilities.text_only
+
+    def in_words(self) -> str:
+        """Say what the requests are doing, for a progress bar."""
+        counts = self._coordinator.counts
+        parts = [f"{counts.in_flight} with the MLLM"] if counts.in_flight else []
+        parts += [f"{counts.retrying} waiting to be retried"] if counts.retrying else []
+        parts += [f"{counts.failed} failed"] if counts.failed else []
+        return ", ".join(parts)
 
     async def describe(self, ref: ImageRef, class_name: str) -> Outcome:
         """Ask for one ENS sentence of the picture that CLIP took for ``class_name`` (paper eq. 7).
@@ -43,7 +63,7 @@ class Questions:
         decoding = Decoding(max_new_tokens=self._settings.ens.max_new_tokens)
         async with self._ahead:
             picture = await asyncio.to_thread(self._shown, ref)
-            return await self._ask(self._ens, prompt, decoding, picture)
+            return await self._ask(self._ens, prompt, decoding, picture, ref.name)
 
     async def look_alikes(self, class_name: str) -> Outcome:
         """Ask for labels that look like ``class_name`` (paper eq. 11)."""
@@ -53,7 +73,11 @@ class Questions:
     def _shown(self, ref: ImageRef) -> Picture:
         return encode_picture(ref.load(self._settings.pictures), self._settings.mllm.image_max_side)
 
-    async def _ask(self, template: Any, prompt: str, decoding: Decoding, picture: Picture | None) -> Outcome:
-        identity: Mapping[str, Any] = self._coordinator.identity
-        request = Request.of(template=template, prompt=prompt, picture=picture, identity=identity, decoding=decoding)
+    async def _ask(
+        self, template: PromptTemplate, prompt: str, decoding: Decoding, picture: Picture | None, label: str = ""
+    ) -> Outcome:
+        identity = self._coordinator.identity
+        request = Request.of(
+            template=template, prompt=prompt, picture=picture, identity=identity, decoding=decoding, label=label
+        )
         return await self._coordinator.submit(request)

@@ -28,7 +28,8 @@ def load_settings(
     """Return validated settings.
 
     Args:
-        config: an ``ants.toml``, a folder that holds one, a nested mapping, or finished settings.
+        config: an ``ants.toml``, a folder that holds one, a nested mapping, or finished settings (over which the
+            environment has no say any more).
         environment: defaults to the process environment; ``ANTS_CLIP__MODEL=…`` sets ``clip.model``.
         **keywords: one mapping (or stage model) per stage, or plain values for ``seed`` and ``preset``.
 
@@ -51,7 +52,9 @@ def _layers(
     keywords: Mapping[str, Any],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(config, Settings):
+        # finished settings hold what the environment said when they were made
         yield "config", config.model_dump()
+        environment = {}
     elif isinstance(config, Mapping):
         yield "config", dict(config)
     elif config is not None:

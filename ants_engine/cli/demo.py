@@ -34,7 +34,13 @@ class _Run:
 @click.command()
 @click.argument("world", type=click.Path(exists=True, file_okay=False, path_type=Path), default="examples/emoji_world")
 @click.option("--seeds", default="0", show_default=True, help="Stream seeds: 0, or 0,3, or 0-4 for mean and spread.")
-@click.option("--share", default=0.5, show_default=True, help="Share of each set's pictures that makes a stream.")
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="Share of each set's pictures that makes a stream.",
+)
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. mining.eta=0.4.")
 @with_json
 def demo(world: Path, seeds: str, share: float, assignments: tuple[str, ...], as_json: bool) -> int:
@@ -163,8 +169,8 @@ def _print_verdicts(run: _Run) -> None:
     by_set = {
         name: [row for row, own in enumerate(run.stream.sets) if own == name] for name in dict.fromkeys(run.stream.sets)
     }
-    while len(rows) < SHOWN:
-        rows += [own.pop(0) for own in by_set.values()]
+    while len(rows) < min(SHOWN, len(run.stream.images)):
+        rows += [own.pop(0) for own in by_set.values() if own]
     for row in rows[:SHOWN]:
         image = run.stream.images[row]
         truth = run.ants.classes[image.label] if run.stream.sets[row] == "id" else f"{run.stream.sets[row]}-OOD"

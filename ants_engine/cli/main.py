@@ -31,7 +31,7 @@ for command in (build, score, explain, replay, cache, prompts, backends, setting
 
 def main() -> None:
     """Run the command line; one line for an error that has a name, a traceback for a defect of ours."""
-    from ants_engine.errors import ANTSError, UsageError
+    from ants_engine.errors import ANTSError, ImageError, UsageError
 
     try:
         code = commands.main(standalone_mode=False)
@@ -46,5 +46,5 @@ def main() -> None:
         if isinstance(error, ExceptionGroup):
             for cause in error.exceptions:
                 click.echo(f"  - {type(cause).__name__}: {cause}", err=True)
-        code = 2 if isinstance(error, UsageError) else 1
+        code = 2 if isinstance(error, (UsageError, ImageError)) else 1
     sys.exit(code if isinstance(code, int) else 0)

@@ -56,9 +56,12 @@ def read_classes(classes: str) -> list[str]:
     """Read class names from a file, one a line, or from a comma-separated list."""
     path = Path(classes)
     if path.is_file():
-        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise click.UsageError(f"--classes {classes}: not UTF-8; save the file as UTF-8") from None
         return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if path.suffix:
+    if path.suffix and "," not in classes:
         raise click.UsageError(f"--classes {classes}: no such file")
     return [name.strip() for name in classes.split(",")]
 

@@ -74,6 +74,17 @@ class ClipEncoder:
         """Hex digest of the parts of `identity` that determine features: not names, device or versions."""
         return str(self.identity["sha256"])
 
+    @property
+    def text_batches_sha256(self) -> str:
+        """Hex digest of what may change the last bits of a text feature: model, device, versions, batch size."""
+        parts = [
+            self.identity_sha256,
+            self.identity["device"],
+            self.identity["versions"],
+            self._settings.text_batch_size,
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
     def preprocess(self, image: Image.Image) -> "torch.Tensor":
         """Turn an RGB picture into the model's input: float32 (3, H, W). Safe to call from several threads."""
         width, height = image.size

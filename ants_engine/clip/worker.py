@@ -35,7 +35,7 @@ class Batch:
     refs: tuple[ImageRef, ...]
     """The n usable pictures, in order."""
     images: tuple[Image.Image | None, ...]
-    """Per usable picture: decoded RGB, for a `Spool`, where it cannot be read again; else None."""
+    """Per usable picture: decoded RGB, for a `Spool`, where it cannot be read again and was asked for; else None."""
     features: "torch.Tensor"
     """Float32 (n, D), every row of length 1."""
     failures: tuple[tuple[ImageRef, ImageError], ...]
@@ -115,7 +115,7 @@ class ClipWorker:
         """
         loop = asyncio.get_running_loop()
         stop = threading.Event()
-        model = self.encoder.identity_sha256
+        model = self.encoder.text_batches_sha256
 
         def progress(done: int) -> None:
             if stop.is_set():
@@ -147,7 +147,8 @@ class ClipWorker:
             stream: the pictures.
             batch_size: pictures per batch.
             limits: what is accepted, by how many threads it is decoded, and whether a bad picture ends the run.
-            keep_side: `Batch.images` are shrunk to this longest side in pixels, which bounds the memory they take.
+            keep_side: `Batch.images` are shrunk to this longest side in pixels, which bounds the memory they take;
+                without it none are kept.
 
         Yields:
             Batches in the stream's order.
@@ -250,6 +251,10 @@ class _Decoding:
                     self._queue.put_nowait(future)
                     # not one picture more is asked of the stream than there is room for
                     await self._slots.acquire()
+        except asyncio.CancelledError:
+            # by `aclose`, or raised by the user's own iterator, in which case someone waits for the next picture
+            self._queue.put_nowait(RuntimeError("the iterator of pictures was cancelled"))
+            raise
         except Exception as error:
             self._queue.put_nowait(error)
         else:
@@ -262,7 +267,7 @@ class _Decoding:
             if ref.rereadable:
                 return _Decoded(ref, ready)
             # a copy's samples go to the consumer, the rest of a large picture goes at once
-            return _Decoded(ref, ready, shrink(image, self._keep_side) if self._keep_side else image)
+            return _Decoded(ref, ready, shrink(image, self._keep_side) if self._keep_side else None)
         except ImageError as error:
             return _Decoded(ref, error=error)
         except MemoryError:

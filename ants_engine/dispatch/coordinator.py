@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -17,7 +18,7 @@ from ants_engine.dispatch.backend_registry import backend_name, create_backend, 
 from ants_engine.dispatch.counts import Counts
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.limit import FixedGate, LimitResponder
-from ants_engine.dispatch.outcome import Outcome, enough
+from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.ready import ReadyResponder
 from ants_engine.dispatch.recording import KeepResponder, LookupResponder
 from ants_engine.dispatch.replay import ReplayResponder, recorded_identity
@@ -30,7 +31,7 @@ from ants_engine.dispatch.trace import Phase, Source, Trace
 from ants_engine.errors import ANTSError, FinalBackendError, ProtocolError, UsageError
 from ants_engine.protocol import JSON, Answer, Backend, Capabilities
 
-__all__ = ["Coordinator", "Counts", "Outcome", "enough"]
+__all__ = ["Coordinator", "Counts", "Outcome"]
 
 
 _LOG = logging.getLogger("ants_engine.dispatch")
@@ -183,7 +184,10 @@ class Coordinator:
         finally:
             self._phases[phase] -= 1
         self._count(trace.source, answered=answer is not None)
-        return Outcome(request, answer, error, trace.source, trace.attempts, time.monotonic() - started)
+        # an outcome lives as long as the build: neither the picture nor the frames that held it may
+        shown = replace(request, picture=None)
+        bare = None if error is None else _without_frames(error)
+        return Outcome(shown, answer, bare, trace.source, trace.attempts, time.monotonic() - started)
 
     def _count(self, source: Source, *, answered: bool) -> None:
         self._endings["answered" if answered else "failed"] += 1
@@ -245,6 +249,14 @@ class Coordinator:
         if self._given is not None:
             return backend_name(type(self._given)), ""
         return self._settings.mllm.backend, declared_model(self._settings.mllm)
+
+
+def _without_frames(error: Exception) -> Exception:
+    cause: BaseException | None = error
+    while cause is not None:
+        cause.__traceback__ = None
+        cause = cause.__cause__ or cause.__context__
+    return error
 
 
 async def _identify(backend: Backend) -> Mapping[str, JSON]:

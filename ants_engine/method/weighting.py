@@ -4,7 +4,7 @@ from torch import Tensor
 
 
 def adaptive_weight(ens_scores: Tensor | None, vsnl_scores: Tensor | None) -> float:
-    """Lambda, the share of S_ens in S_ada (paper eq. 13).
+    """Lambda, the share of S_ens in S_ada (paper eq. 14).
 
     ``lambda = (1-a) / ((1-a) + (1-b))`` with a, b the means of S_ens and S_vsnl over the negative images: the bank that
     scores the negative images lower gets the larger share.
@@ -37,7 +37,7 @@ def adaptive_weight(ens_scores: Tensor | None, vsnl_scores: Tensor | None) -> fl
 
 
 def adaptive_score(ens_score: Tensor | None, vsnl_score: Tensor | None, weight: float) -> Tensor:
-    """S_ada = lambda * S_ens + (1 - lambda) * S_vsnl (paper eq. 14).
+    """S_ada = lambda * S_ens + (1 - lambda) * S_vsnl (paper eq. 13).
 
     Args:
         ens_score: ``(N,)`` in [0, 1], higher is more ID; ``None`` when the ENS bank is empty.

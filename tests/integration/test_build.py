@@ -219,7 +219,7 @@ async def test_too_many_failures_end_the_build_and_lose_nothing(
         answered += 1
         return describe(call) if answered <= 5 else " "
 
-    with pytest.raises(NotEnoughAnswersError, match="5 of 20 requests were answered") as error:
+    with pytest.raises(NotEnoughAnswersError, match="5 of 20 answers can be used") as error:
         await ANTS.build(
             CLASSES, images, encoder=encoder, backend=ScriptedBackend.from_callable(breaks_down), **settings
         )
@@ -235,7 +235,7 @@ async def test_an_mllm_that_cannot_do_it_is_no_foundation(
     answer: str, encoder: ClipEncoder, images: list[Image.Image], settings: dict[str, Any]
 ) -> None:
     useless = ScriptedBackend.from_callable(lambda call: answer)
-    with pytest.raises(NotEnoughAnswersError, match="cannot be used"):
+    with pytest.raises(NotEnoughAnswersError, match="0 of 20 answers can be used"):
         await ANTS.build(CLASSES, images, encoder=encoder, backend=useless, **settings)
 
 
