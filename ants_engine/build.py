@@ -123,7 +123,7 @@ class Build:
             ens=NegativeBank.empty("ens", encoder.dim),
             vsnl=NegativeBank.empty("vsnl", encoder.dim),
             temperature=1.0 / encoder.logit_scale if temperature == "auto" else temperature,
-            groups=self._settings.neglabel.groups,
+            groups=self._groups(len(initial)),
             seed=self._settings.seed,
             weight=UNDECIDED,
             threshold=UNDECIDED,
@@ -158,12 +158,16 @@ class Build:
             percentile=self._settings.neglabel.percentile,
             kinds=lexicon.kinds,
         )
-        order = equal_groups(len(chosen), self._settings.neglabel.groups, self._settings.seed).order
+        order = equal_groups(len(chosen), self._groups(len(chosen)), self._settings.seed).order
         # kept in the order of the groups, so that scoring cuts them without a copy
         rows = chosen if order is None else chosen[order]
         source = Path(self._settings.lexicon.source).name
         words = tuple(lexicon.words[row] for row in rows.tolist())
         return NegativeBank("neglabel", words, (source,) * len(words), features[rows].contiguous())
+
+    def _groups(self, negatives: int) -> int:
+        neglabel = self._settings.neglabel
+        return max(1, min(neglabel.groups, negatives // neglabel.min_group_length))
 
     async def _look_at(self, pictures: Pictures, detector: Detector, spool: Spool, group: asyncio.TaskGroup) -> None:
         """Encode and score every picture; ask for the captions that are certain to be needed."""

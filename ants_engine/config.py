@@ -81,6 +81,9 @@ class NegLabelSettings(Stage):
     """A candidate's nearness is this quantile of its cosines to the ID classes."""
     groups: PositiveInt = 100
     """G: the score is averaged over so many groups of negatives."""
+    min_group_length: PositiveInt = 100
+    """Fewer groups, down to one, rather than shorter ones than this (the paper's 10,000 / 100): gamma is meant for a
+    score against so many negatives, and a short lexicon in 100 groups would make everything look known."""
 
 
 class MiningSettings(Stage):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ants_engine.class_list import ClassList
-from ants_engine.errors import FeatureError, ImageError
+from ants_engine.errors import ImageError
 from ants_engine.explanation import Explanation, NearText
+from ants_engine.features import as_tensor, check_features
 from ants_engine.method.grouping import equal_groups, grouped_score
 from ants_engine.method.scoring import id_score
 from ants_engine.method.weighting import adaptive_score
@@ -100,7 +101,7 @@ class Detector:
 
     def explain(self, feature: Any, name: str, top: int) -> Explanation:
         """Say which ID classes and which negative texts are nearest to one feature (D,)."""
-        checked = check_features(_as_tensor(feature).reshape(1, -1), self.dim)
+        checked = check_features(as_tensor(feature).reshape(1, -1), self.dim)
         score = self.score(checked, [name])[0]
         cosines = checked[0] @ self.class_features.T
         order = torch.argsort(cosines, descending=True, stable=True)[:top].tolist()
@@ -144,38 +145,3 @@ def _nearest(bank: NegativeBank, feature: Tensor, top: int) -> list[NearText]:
     cosines = bank.features @ feature
     order = torch.argsort(cosines, descending=True, stable=True)[:top].tolist()
     return [NearText(bank.texts[i], float(cosines[i]), bank.kind, bank.sources[i]) for i in order]
-
-
-def _as_tensor(features: Any) -> Tensor:
-    if isinstance(features, Tensor):
-        return features
-    try:
-        # a copy where the array may not be written to: torch warns about sharing such memory
-        array = np.require(features, requirements=["C", "W"])
-        return torch.from_numpy(array)
-    except (TypeError, ValueError) as error:
-        raise FeatureError(f"features cannot be read as an array of numbers: {error}") from None
-
-
-def check_features(features: Any, dim: int, ignore: Mapping[int, object] | None = None) -> Tensor:
-    """Return features (N, D) as L2-normalised float32 on the CPU.
-
-    Raises:
-        FeatureError: wrong shape or dtype, NaN or infinite values, or an all-zero row; rows are named.
-    """
-    tensor = _as_tensor(features)
-    if tensor.ndim != 2 or tensor.shape[1] != dim:
-        raise FeatureError(
-            f"features have shape {tuple(tensor.shape)}; this detector's CLIP gives (N, {dim}), one row per picture"
-        )
-    if not tensor.is_floating_point():
-        raise FeatureError(f"features are {tensor.dtype}; floating point features of CLIP's image encoder are needed")
-    tensor = tensor.detach().to(device="cpu", dtype=torch.float32)
-    if ignore:
-        tensor = tensor.clone()
-        tensor[list(ignore)] = 1.0
-    length = torch.linalg.vector_norm(tensor, dim=1)
-    bad = torch.nonzero(~torch.isfinite(length) | (length == 0)).flatten().tolist()
-    if bad:
-        raise FeatureError(f"features of {len(bad)} rows are NaN, infinite or all zero, first rows: {bad[:10]}")
-    return torch.div(tensor, length[:, None])

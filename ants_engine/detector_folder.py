@@ -1,9 +1,9 @@
-"""A detector on disk: ``detector.json`` and ``tensors.safetensors``. Nothing in it is ever executed."""
+"""A detector on disk: ``detector.json`` and ``tensors-<hash>.safetensors``. Nothing in it is ever executed."""
 
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,7 +24,7 @@ from ants_engine.settings_loader import load_settings
 
 FORMAT = 1
 MANIFEST = "detector.json"
-TENSORS = "tensors.safetensors"
+TENSORS = "tensors-{}.safetensors"
 BANKS = ("neglabel", "ens", "vsnl")
 
 
@@ -57,7 +57,7 @@ class _Manifest(BaseModel):
     clip_identity: dict[str, Any]
     settings: dict[str, Any]
     report: dict[str, Any]
-    tensors_sha256: str
+    tensors_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class SavedDetector:
 
 
 def save_detector(folder: Path, saved: SavedDetector) -> None:
-    """Write the folder, each file atomically; an existing detector in it is replaced.
+    """Write the folder; an existing detector in it is replaced, and stays whole until the new one is.
 
     Raises:
         DetectorFolderError: the folder cannot be written.
@@ -98,9 +98,12 @@ def save_detector(folder: Path, saved: SavedDetector) -> None:
     text = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / TENSORS, packed)
-        # the manifest names the tensors' hash, so it comes last: a crash in between is found on load
+        tensors_file = _tensors_file(folder, manifest)
+        _write(tensors_file, packed)
+        # the manifest decides which tensors count, so it comes after them, and before the old ones go
         _write(folder / MANIFEST, text.encode())
+        for old in set(folder.glob(TENSORS.format("*"))) - {tensors_file}:
+            old.unlink()
     except OSError as error:
         raise DetectorFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -113,7 +116,7 @@ def load_detector(folder: Path) -> SavedDetector:
     """
     try:
         manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-        packed = (folder / TENSORS).read_bytes()
+        packed = _tensors_file(folder, manifest).read_bytes()
     except FileNotFoundError as error:
         raise DetectorFolderError(
             f"{folder}: no {Path(error.filename).name}; is this a folder from ants.save()?"
@@ -127,9 +130,7 @@ def load_detector(folder: Path) -> SavedDetector:
     if manifest.format != FORMAT:
         raise DetectorFolderError(f"{folder}: format {manifest.format}; this version reads format {FORMAT}")
     if hashlib.sha256(packed).hexdigest() != manifest.tensors_sha256:
-        raise DetectorFolderError(
-            f"{folder / TENSORS}: damaged, or from another detector (sha256 differs); save it again"
-        )
+        raise DetectorFolderError(f"{_tensors_file(folder, manifest)}: damaged (sha256 differs); save it again")
     try:
         return _assemble(manifest, load_tensors(packed))
     except (SafetensorError, SettingError, KeyError, ValueError, TypeError) as error:
@@ -167,14 +168,18 @@ def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor]) -> SavedDet
     return SavedDetector(detector, load_settings(manifest.settings, environment={}), BuildReport(**report))
 
 
+def _tensors_file(folder: Path, manifest: _Manifest) -> Path:
+    return folder / TENSORS.format(manifest.tensors_sha256[:16])
+
+
 def _write(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        # "x" never follows a link that lies in wait, and the umask decides who may read
+        with draft.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -9,8 +9,8 @@ from torch import Tensor
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.sources import open_images
 from ants_engine.config import Settings
-from ants_engine.detector import check_features
 from ants_engine.errors import FeatureError, ImageError
+from ants_engine.features import check_features
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ants_engine.cli.options import print_json, settings_from, with_json
+from ants_engine.cli.options import print_json, settings_from, with_assignments, with_json
 
 if TYPE_CHECKING:
     from ants_engine import ANTS, Scores
@@ -24,6 +24,7 @@ SHOWN = 10
 class _Run:
     """One build on one stream, and what came of it."""
 
+    seed: int
     ants: "ANTS"
     scores: "Scores"
     comparison: "Comparison"
@@ -41,26 +42,30 @@ class _Run:
     show_default=True,
     help="Share of each set's pictures that makes a stream.",
 )
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. mining.eta=0.4.")
+@click.option("--each", is_flag=True, help="A stream and a detector per OOD set, as benchmarks do, not one for all.")
+@with_assignments
 @with_json
-def demo(world: Path, seeds: str, share: float, assignments: tuple[str, ...], as_json: bool) -> int:
-    """Build on a mixed stream of WORLD, compare with baselines, explain ten pictures, and replay."""
-    from ants_engine.evaluation.world import read_world
+def demo(world: Path, seeds: str, share: float, assignments: tuple[str, ...], each: bool, as_json: bool) -> int:
+    """Build on a stream of WORLD, compare with baselines, explain ten pictures, and replay."""
+    from ants_engine.evaluation.comparison import Comparison
+    from ants_engine.evaluation.world import ID_SET, read_world
 
     place = read_world(world)
     numbers = _parse_seeds(seeds)
-    runs = [asyncio.run(_run(place, seed, share, assignments)) for seed in numbers]
+    oods = [name for name in place.sets if name != ID_SET]
+    mixes = [(name,) for name in oods] if each else [tuple(oods)]
+    plan = [(seed, mix) for seed in numbers for mix in mixes]
+    runs = [asyncio.run(_run(place, seed, share, mix, assignments)) for seed, mix in plan]
     first = runs[0]
+    per_seed = [Comparison.joined([run.comparison for run in runs if run.seed == seed]) for seed in numbers]
     if as_json:
         same = asyncio.run(_same_bits(place, first, assignments))
-        print_json(
-            {"runs": [_facts(seed, run) for seed, run in zip(numbers, runs, strict=True)], "replay_identical": same}
-        )
+        print_json({"runs": [_facts(run) for run in runs], "replay_identical": same})
         return 0 if same else 1
-    for seed, run in zip(numbers, runs, strict=True):
-        _describe(seed, run)
-    _print_table([run.comparison for run in runs], numbers)
-    if len(runs) == 1:
+    for run in runs:
+        _describe(run)
+    _print_table(per_seed)
+    if len(numbers) == 1:
         _print_verdicts(first)
     started = time.monotonic()
     same = asyncio.run(_same_bits(place, first, assignments))
@@ -81,21 +86,20 @@ def _parse_seeds(text: str) -> list[int]:
     return numbers
 
 
-async def _run(world: "World", seed: int, share: float, assignments: tuple[str, ...], mode: str = "record") -> _Run:
+async def _run(world: "World", seed: int, share: float, ood: tuple[str, ...], assignments: tuple[str, ...]) -> _Run:
     from ants_engine import ANTS
     from ants_engine.evaluation.comparison import compare
     from ants_engine.evaluation.world import mixed_stream
 
-    stream = mixed_stream(world, seed, share)
+    stream = mixed_stream(world, seed, share, ood)
     paths = [image.path for image in stream.images]
     started = time.monotonic()
-    settings = settings_from(world.settings_file, assignments, dispatch={"mode": mode})
-    ants = await ANTS.build(world.classes, paths, config=settings)
+    ants = await ANTS.build(world.classes, paths, config=settings_from(world.settings_file, assignments))
     features = await ants.encode(paths)
     scores = await asyncio.to_thread(ants.score_features, features)
     took = time.monotonic() - started
     labels = [image.label for image in stream.images]
-    return _Run(ants, scores, compare(ants.detector, features, scores, stream.sets, labels), stream, took)
+    return _Run(seed, ants, scores, compare(ants.detector, features, scores, stream.sets, labels), stream, took)
 
 
 async def _same_bits(world: "World", first: _Run, assignments: tuple[str, ...]) -> bool:
@@ -110,11 +114,12 @@ async def _same_bits(world: "World", first: _Run, assignments: tuple[str, ...]) 
     return same and (scores.weight, scores.threshold) == (first.scores.weight, first.scores.threshold)
 
 
-def _facts(seed: int, run: _Run) -> dict[str, object]:
+def _facts(run: _Run) -> dict[str, object]:
     report = run.ants.report.to_dict()
     report.pop("set_aside")
     return {
-        "seed": seed,
+        "seed": run.seed,
+        "sets": sorted(set(run.stream.sets)),
         "weight": run.ants.weight,
         "threshold": run.ants.threshold,
         "seconds": round(run.seconds, 1),
@@ -123,23 +128,25 @@ def _facts(seed: int, run: _Run) -> dict[str, object]:
     }
 
 
-def _describe(seed: int, run: _Run) -> None:
+def _describe(run: _Run) -> None:
     counts = {name: run.stream.sets.count(name) for name in dict.fromkeys(run.stream.sets)}
     mixed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda pair: pair[0] != "id"))
-    click.echo(f"Stream {seed}: {len(run.stream.images)} pictures, mixed ({mixed}), {len(run.ants.classes)} ID classes")
+    click.echo(
+        f"Stream {run.seed}: {len(run.stream.images)} pictures, mixed ({mixed}), {len(run.ants.classes)} ID classes"
+    )
     for line in str(run.ants.report).splitlines():
         click.echo(f"  {line}")
     click.echo(f"  lambda {run.ants.weight:.3f}, threshold {run.ants.threshold:.3f}, {run.seconds:.0f} s\n")
 
 
-def _print_table(comparisons: Sequence["Comparison"], seeds: list[int]) -> None:
+def _print_table(comparisons: Sequence["Comparison"]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from ants_engine.evaluation.comparison import METHODS
 
     names = list(comparisons[0].metrics["MCM"])
-    over = f", mean ± standard deviation over {len(seeds)} streams" if len(seeds) > 1 else ""
+    over = f", mean ± standard deviation over {len(comparisons)} seeds" if len(comparisons) > 1 else ""
     table = Table(title=f"FPR95 (convention openood, lower is better) / AUROC (higher is better), in %{over}")
     table.add_column("method")
     for name in names:

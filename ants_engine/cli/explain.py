@@ -4,19 +4,20 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import print_json, with_json
+from ants_engine.cli.options import assigned, print_json, with_assignments, with_json
 
 
 @click.command()
 @click.argument("detector", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("--top", default=3, show_default=True, help="Texts shown per kind.")
+@with_assignments
 @with_json
-def explain(detector: Path, image: Path, top: int, as_json: bool) -> None:
+def explain(detector: Path, image: Path, top: int, assignments: tuple[str, ...], as_json: bool) -> None:
     """Say which classes and negative texts are nearest to IMAGE, and where each text came from."""
     from ants_engine import ANTS
 
-    why = ANTS.load(detector).explain(image, top=top)
+    why = ANTS.load(detector, **assigned(assignments)).explain(image, top=top)
     if as_json:
         print_json(why.to_dict())
     else:

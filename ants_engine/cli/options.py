@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def with_settings(function: F) -> F:
-    """Add ``--config`` and ``--set``."""
-    function = click.option(
+def with_assignments(function: F) -> F:
+    """Add ``--set``."""
+    return click.option(
         "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="One setting, e.g. mllm.backend=openai."
     )(function)
+
+
+def with_settings(function: F) -> F:
+    """Add ``--config`` and ``--set``."""
     return click.option(
         "--config", type=click.Path(exists=True, path_type=Path), help="An ants.toml, or the folder that holds one."
-    )(function)
+    )(with_assignments(function))
 
 
 def with_json(function: F) -> F:
@@ -28,10 +32,8 @@ def with_json(function: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")(function)
 
 
-def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: Any) -> "Settings":
-    """Merge the settings file, the environment and ``--set``."""
-    from ants_engine.settings_loader import load_settings
-
+def assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Turn ``--set`` options into nested keywords."""
     keywords: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
@@ -47,6 +49,14 @@ def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: An
             place[field] = json.loads(text)
         except json.JSONDecodeError:
             place[field] = text
+    return keywords
+
+
+def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: Any) -> "Settings":
+    """Merge the settings file, the environment, ``--set``, and what the command itself fixes."""
+    from ants_engine.settings_loader import load_settings
+
+    keywords = assigned(assignments)
     for stage, values in fixed.items():
         keywords[stage] = {**keywords.get(stage, {}), **values}
     return load_settings(config, **keywords)

@@ -5,18 +5,21 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import print_json, with_json
+from ants_engine.cli.options import assigned, print_json, with_assignments, with_json
 
 
 @click.command()
 @click.argument("detector", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("images", nargs=-1, required=True)
+@with_assignments
 @with_json
-def score(detector: Path, images: tuple[str, ...], as_json: bool) -> int:
+def score(detector: Path, images: tuple[str, ...], assignments: tuple[str, ...], as_json: bool) -> int:
     """Score IMAGES (files, one folder, or one quoted glob) with the DETECTOR folder."""
     from ants_engine import ANTS
 
-    scores = asyncio.run(ANTS.load(detector).score(images[0] if len(images) == 1 else list(images)))
+    scores = asyncio.run(
+        ANTS.load(detector, **assigned(assignments)).score(images[0] if len(images) == 1 else list(images))
+    )
     if as_json:
         print_json(scores.to_dict())
     else:

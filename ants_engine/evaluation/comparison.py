@@ -4,18 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ants_engine.detector import Detector, check_features
+from ants_engine.detector import Detector
 from ants_engine.evaluation.metrics import Metrics, measure
 from ants_engine.evaluation.world import ID_SET
-from ants_engine.method.scoring import mcm_score
+from ants_engine.features import check_features
+from ants_engine.method.scoring import id_score, mcm_score
 from ants_engine.scores import Scores
 
 METHODS = {
     "MCM": "highest ID softmax",
-    "NegLabel": "S_nl, lexicon negatives",
+    "NegLabel": "S_nl, lexicon negatives in groups",
+    "NegLabel, one group": "the same in one softmax",
     "ANTS S_ens": "sentences",
     "ANTS S_vsnl": "look-alikes",
     "ANTS S_ada": "lambda between both",
@@ -27,6 +28,12 @@ class Comparison:
     """Metrics by method and OOD set."""
 
     metrics: Mapping[str, Mapping[str, Metrics]]
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Comparison]") -> "Comparison":
+        """Put comparisons on different OOD sets side by side."""
+        methods = parts[0].metrics
+        return cls({method: {k: v for part in parts for k, v in part.metrics[method].items()} for method in methods})
 
     def to_dict(self) -> dict[str, dict[str, dict[str, float | None]]]:
         """Return percentages: method → OOD set → column."""
@@ -45,10 +52,13 @@ def compare(
         sets: per picture, ``id`` or the OOD set's name.
         labels: per picture, the ID class index; anything for OOD.
     """
-    logits = check_features(features, detector.dim) @ detector.class_features.T / detector.temperature
+    checked = check_features(features, detector.dim)
+    logits = checked @ detector.class_features.T / detector.temperature
+    initial = checked @ detector.initial.features.T / detector.temperature
     columns = {
-        "MCM": mcm_score(torch.as_tensor(logits)).numpy(),
+        "MCM": mcm_score(logits).numpy(),
         "NegLabel": scores.neglabel_score,
+        "NegLabel, one group": id_score(logits, initial).numpy(),
         "ANTS S_ens": scores.ens_score,
         "ANTS S_vsnl": scores.vsnl_score,
         "ANTS S_ada": scores.id_score,

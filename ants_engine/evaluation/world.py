@@ -9,6 +9,7 @@
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,11 +69,19 @@ def read_world(folder: Path) -> World:
     return World(folder, tuple(name for name in classes if name), sets)
 
 
-def mixed_stream(world: World, seed: int, share: float = 1.0) -> MixedStream:
-    """Draw the same share of every set, seeded, and shuffle them together."""
-    rng = random.Random(seed)  # noqa: S311 - a reproducible order, not a secret
+def mixed_stream(world: World, seed: int, share: float = 1.0, ood: Sequence[str] | None = None) -> MixedStream:
+    """Draw the same share of the ID pictures and of OOD sets, seeded, and shuffle them together.
+
+    Args:
+        world: where the pictures are.
+        seed: the same seed draws the same pictures of a set, whichever sets are mixed.
+        share: in (0, 1].
+        ood: the OOD sets that are mixed in; all by default.
+    """
     drawn: list[tuple[ListedImage, str]] = []
     for name, images in world.sets.items():
-        drawn += [(image, name) for image in rng.sample(images, round(share * len(images)))]
-    rng.shuffle(drawn)
+        rng = random.Random(f"{seed} {name}")  # noqa: S311 - a reproducible order, not a secret
+        if name == ID_SET or ood is None or name in ood:
+            drawn += [(image, name) for image in rng.sample(images, round(share * len(images)))]
+    random.Random(seed).shuffle(drawn)  # noqa: S311
     return MixedStream(tuple(image for image, _ in drawn), tuple(name for _, name in drawn))

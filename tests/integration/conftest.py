@@ -49,7 +49,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     return {
         "clip": {"model": str(WORLD / "clip"), "batch_size": 8},
         "lexicon": {"source": str(lexicon)},
-        "neglabel": {"groups": 3},
+        "neglabel": {"groups": 3, "min_group_length": 3},
         "mining": {"gamma": 1.0},
         "mllm": {"backend": "scripted"},
         "dispatch": {"store": str(tmp_path / "store"), "attempts": 1},

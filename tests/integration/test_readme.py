@@ -80,11 +80,8 @@ def test_a_replay_needs_neither_network_nor_model(tmp_path: Path) -> None:
     replay = ["unshare", "-rn", ants, "replay", *common, "-o", str(tmp_path / "again"), pictures]
     done = subprocess.run(replay, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # all banks and their features, and in the manifest threshold and texts; only the report's timings may differ
+    # banks, features, weight and threshold; only the report's timings may differ
     first, again = (json.loads((tmp_path / name / "detector.json").read_text()) for name in ("first", "again"))
-    assert (tmp_path / "first/tensors.safetensors").read_bytes() == (
-        tmp_path / "again/tensors.safetensors"
-    ).read_bytes()
     for part in ("banks", "weight", "threshold", "temperature", "tensors_sha256"):
         assert first[part] == again[part]
     assert again["report"]["asked"] == 0

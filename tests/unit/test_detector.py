@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ants_engine.detector import check_features
 from ants_engine.errors import FeatureError, ImageUnreadableError
+from ants_engine.features import check_features
 from tests.unit.detectors import DIM, small_detector, unit_rows
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ants_engine.build_report import BuildReport, SetAside
 from ants_engine.config import Settings
-from ants_engine.detector_folder import MANIFEST, TENSORS, SavedDetector, load_detector, save_detector
+from ants_engine.detector_folder import MANIFEST, SavedDetector, load_detector, save_detector
 from ants_engine.errors import DetectorFolderError
 from tests.unit.detectors import small_detector, unit_rows
 
@@ -34,9 +34,14 @@ def test_what_was_saved_comes_back_to_the_same_bits(folder: Path) -> None:
     assert saved.detector.explain(features[0], "x", 1) == small_detector().explain(features[0], "x", 1)
 
 
+def tensors(folder: Path) -> Path:
+    (found,) = folder.glob("tensors-*.safetensors")
+    return found
+
+
 def test_saving_twice_gives_the_same_files_and_no_others(folder: Path) -> None:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(files) == {MANIFEST, TENSORS}
+    assert set(files) == {MANIFEST, tensors(folder).name}
     save_detector(folder, load_detector(folder))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
 
@@ -64,10 +69,10 @@ class Boom:
     ("damage", "said"),
     [
         (lambda folder: (folder / MANIFEST).unlink(), "no detector.json"),
-        (lambda folder: (folder / TENSORS).unlink(), "no tensors.safetensors"),
+        (lambda folder: tensors(folder).unlink(), "no tensors-"),
         (lambda folder: (folder / MANIFEST).write_text((folder / MANIFEST).read_text()[:-100]), "damaged"),
-        (lambda folder: (folder / TENSORS).write_bytes((folder / TENSORS).read_bytes()[:-4]), "sha256 differs"),
-        (lambda folder: (folder / TENSORS).write_bytes(pickle.dumps(Boom())), "sha256 differs"),
+        (lambda folder: tensors(folder).write_bytes(tensors(folder).read_bytes()[:-4]), "sha256 differs"),
+        (lambda folder: tensors(folder).write_bytes(pickle.dumps(Boom())), "sha256 differs"),
         (lambda folder: (folder / MANIFEST).write_bytes(pickle.dumps(Boom())), "damaged"),
         (_edit(lambda data: data.update(format=99)), "format 99"),
         (_edit(lambda data: data.update(extra=1)), "damaged at extra"),
@@ -89,3 +94,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DetectorFolderError, match="cannot be written"):
         save_detector(tmp_path / "file" / "d", SavedDetector(small_detector(), Settings(), BuildReport()))
+
+
+def test_another_detector_replaces_the_first_whole(folder: Path) -> None:
+    before = tensors(folder)
+    save_detector(folder, SavedDetector(small_detector(ens=2), Settings(), BuildReport()))
+    assert tensors(folder) != before
+    assert len(load_detector(folder).detector.ens) == 2
