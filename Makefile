@@ -32,6 +32,8 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 	MYPYPATH=. $(BIN)/mypy --explicit-package-bases backends
+	$(BIN)/mypy tools
+	MYPYPATH=examples/emoji_world/make $(BIN)/mypy --explicit-package-bases examples/emoji_world/make
 
 ci: test lint types
 

@@ -9,6 +9,7 @@ import math
 import os
 import random
 import time
+from pathlib import Path
 
 import open_clip
 import torch
@@ -36,6 +37,9 @@ TOWER_PEAK = 3e-4
 WEIGHT_DECAY = 0.05
 TUNED = 0.5
 """The share of the steps, at the end, that also tunes the image tower."""
+FURTHER_PEAK = 8e-4
+FURTHER_LISTS = 10
+"""When going on from a stored model: the highest rate, of the tower too, and every how many steps come lists."""
 
 
 class Lessons:
@@ -118,8 +122,8 @@ def answer_loss(model: LlavaForConditionalGeneration, ids: Tensor, labels: Tenso
     return functional.cross_entropy(model.lm_head(hidden[:, :-1][wanted]).float(), labels[:, 1:][wanted])
 
 
-def train(steps: int, save_every: int, threads: int) -> None:
-    """Train for a number of steps and store the model now and then."""
+def train(steps: int, save_every: int, threads: int, further: bool, out: Path) -> None:
+    """Train for a number of steps, from the CLIP or further from the stored model, and store it now and then."""
     torch.manual_seed(SEED)
     torch.set_num_threads(threads)
     sprites = load_sprites()
@@ -128,9 +132,16 @@ def train(steps: int, save_every: int, threads: int) -> None:
     alike = look_alikes(nearness(clip, clip_tokenizer(caption_words(sprites.emoji)), sprites), sprites)
     tokenizer = chat_tokenizer(chat_words(sprites.emoji))
     model = new_mllm(len(tokenizer))
-    start_from(model, clip)
-    model.model.vision_tower.requires_grad_(False)
+    if further:
+        model = LlavaForConditionalGeneration.from_pretrained(WORLD / "mllm", dtype=torch.float32)
+    else:
+        start_from(model, clip)
+        model.model.vision_tower.requires_grad_(False)
     optimiser = optimiser_of(model)
+    if further:
+        for group in optimiser.param_groups:
+            group["peak"] = FURTHER_PEAK
+    every = FURTHER_LISTS if further else 3
     lessons = Lessons(sprites, alike, tokenizer)
     start = time.monotonic()
     shown = {"describe": 0.0, "list": 0.0}
@@ -140,7 +151,7 @@ def train(steps: int, save_every: int, threads: int) -> None:
         for group in optimiser.param_groups:
             group["lr"] = group["peak"] * rate(step - 1, steps)
         pictures: Tensor | None = None
-        task = "list" if step % 3 == 0 else "describe"
+        task = "list" if step % every == 0 else "describe"
         if task == "list":
             ids, labels = lessons.lists()
         else:
@@ -158,7 +169,7 @@ def train(steps: int, save_every: int, threads: int) -> None:
                 f"{step}/{steps} {passed:.1f} min describe {shown['describe']:.3f} list {shown['list']:.3f}", flush=True
             )
         if step % save_every == 0 or step == steps:
-            store(model, tokenizer, WORLD / "mllm")
+            store(model, tokenizer, out)
 
 
 if __name__ == "__main__":
@@ -166,5 +177,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--save-every", type=int, default=100)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--further", action="store_true", help="go on from the stored model, the image tower included")
+    parser.add_argument("--out", type=Path, default=WORLD / "mllm")
     options = parser.parse_args()
-    train(options.steps, options.save_every, options.threads)
+    train(options.steps, options.save_every, options.threads, options.further, options.out)
