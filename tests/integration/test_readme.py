@@ -35,9 +35,9 @@ def run(store: Path, **settings: str) -> str:
 
 
 def check(printed: str) -> None:
-    panda, ghost, *why = printed.splitlines()
+    panda, santa, *why = printed.splitlines()
     assert re.search(r"panda/05\.jpg panda 0\.\d+", panda)
-    assert re.search(r"ghost/05\.jpg unknown 0\.\d+", ghost)
+    assert re.search(r"santa_claus/05\.jpg unknown 0\.\d+", santa)
     assert any(line.split()[1] == "ens" for line in why[1:]), "the explanation names a sentence"
 
 
