@@ -161,7 +161,7 @@ class DispatchSettings(Stage):
     attempts: PositiveInt = 5
     """Tries per request, the first one counted."""
     attempt_timeout: PositiveFloat = 120.0
-    """Seconds for one try."""
+    """Seconds for one try at a server. A model that runs here takes the time that it takes."""
     deadline: PositiveFloat = 600.0
     """Seconds for one request with all its tries and waits."""
     min_success: float = Field(default=0.8, ge=0.0, le=1.0)

@@ -69,7 +69,7 @@ class HuggingFaceBackend:
     @property
     def capabilities(self) -> Capabilities:
         """Pictures and text; two batches' worth of calls, so that the next is ready when one is done."""
-        return Capabilities(max_concurrency=2 * self._options.batch_size)
+        return Capabilities(max_concurrency=2 * self._options.batch_size, timed=False)
 
     async def identity(self) -> Mapping[str, JSON]:
         """Name the model by its content: a folder's sha256 or a hub commit, and the precision. Loads no model.

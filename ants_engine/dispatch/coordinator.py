@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import math
 import random
 import time
 from collections import Counter
@@ -231,8 +232,8 @@ class Coordinator:
         retry = RetryResponder(
             BackendResponder(backend),
             attempts=dispatch.attempts,
-            attempt_timeout=dispatch.attempt_timeout,
-            deadline=dispatch.deadline,
+            attempt_timeout=dispatch.attempt_timeout if backend.capabilities.timed else math.inf,
+            deadline=dispatch.deadline if backend.capabilities.timed else math.inf,
             sleep=self._sleep,
             jitter=self._jitter,
         )
