@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import cairosvg  # type: ignore[import-untyped]
+import cairosvg
 import numpy as np
 import torch
 from emoji import Emoji, all_emoji
