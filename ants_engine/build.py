@@ -215,16 +215,14 @@ class Build:
         certain = await asyncio.to_thread(
             certain_negatives, self._history.scores(), remaining, mining.gamma, mining.eta, mining.max_images
         )
-        new = [row for row in certain.tolist() if row not in self._captions]
-        if new:
-            self._ask_captions(new, group)
+        self._ask_captions(certain.tolist(), group)
 
     def _ask_captions(self, rows: list[int], group: asyncio.TaskGroup) -> None:
         if not self._questions.can_show_pictures:
             return
         for row in rows:
             ref = self._history.refs[row]
-            if ref is not None:
+            if ref is not None and row not in self._captions:
                 class_name = self._classes.names[self._history.predicted[row]]
                 self._captions[row] = group.create_task(self._caption(ref, class_name))
 
@@ -263,7 +261,7 @@ class Build:
         self.report.candidates = mined.candidates
         self.report.negative_images = len(rows)
         self.report.gamma_star = mined.threshold
-        self._ask_captions([row for row in rows if row not in self._captions], group)
+        self._ask_captions(rows, group)
         if not rows:
             self.report.notes.append(
                 f"no picture scored below gamma {mining.gamma}: nothing looks foreign, S_nl stands in"

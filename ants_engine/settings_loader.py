@@ -128,9 +128,7 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any], origin: dict[str, str
             origin[dotted] = name
 
 
-def explain_validation(
-    error: ValidationError, model: type[BaseModel], origin: Mapping[str, str] | None = None, prefix: str = ""
-) -> str:
+def explain_validation(error: ValidationError, model: type[BaseModel], origin: Mapping[str, str]) -> str:
     """Say in words what pydantic refused: the key, the source, the reason, and the nearest known key."""
     lines = []
     for item in error.errors(include_url=False):
@@ -140,13 +138,13 @@ def explain_validation(
         while known is None and len(location) > 1:
             location = location[:-1]
             known = _fields_at(model, location[:-1])
-        dotted = prefix + ".".join(location)
-        source = (origin or {}).get(dotted)
+        dotted = ".".join(location)
+        source = origin.get(dotted)
         where = f" (from {source})" if source else ""
         if item["type"] == "extra_forbidden":
             near = difflib.get_close_matches(location[-1], known or [], n=1, cutoff=0.5)
             hint = (
-                f"did you mean {prefix}{'.'.join([*location[:-1], near[0]])!r}?"
+                f"did you mean {'.'.join([*location[:-1], near[0]])!r}?"
                 if near
                 else f"known here: {', '.join(known or [])}"
             )

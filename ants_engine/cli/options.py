@@ -65,7 +65,12 @@ def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: An
 def read_classes(classes: str) -> list[str]:
     """Read class names from a file, one a line, or from a comma-separated list."""
     path = Path(classes)
-    if path.is_file():
+    try:
+        found = path.is_file()
+    except OSError:
+        # longer than any file's name: a class name, of which the engine says whether it fits
+        found = False
+    if found:
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError:
