@@ -1,0 +1,90 @@
+"""Who is told of what happens to requests: the run folder, telemetry, and whatever else listens."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from ants_engine.dispatch.outcome import Outcome
+from ants_engine.dispatch.request import Request
+from ants_engine.protocol import JSON, Answer
+
+_LOG = logging.getLogger("ants_engine.dispatch")
+
+
+class Observer(Protocol):
+    """Told of what happens to requests, on the event loop.
+
+    It must be quick: whatever may wait is done elsewhere. What it raises costs no answer; `Observers` sees to that.
+    """
+
+    def begin(self, facts: Mapping[str, JSON]) -> None:
+        """Take note of the coordinator's start: mode, model identity, backend, declared model, slots. Called once."""
+        ...
+
+    def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
+        """Take note of one call to the backend, when it ends.
+
+        Args:
+            request: what was asked.
+            attempt: from 1, per request.
+            seconds: how long this call took.
+            ending: what came back.
+        """
+        ...
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take note of how a request ended. Called once for each."""
+        ...
+
+    def event(self, kind: str, **facts: JSON) -> None:
+        """Take note of anything else: ``limit_changed``, ``paused``, ``resumed``, ``budget_spent``, ``stuck`` and so on."""
+        ...
+
+    def close(self, ending: str) -> None:
+        """Take note of the end: ``done``, ``interrupted``, ``failed: StoreError``. Called once; it may wait for a disk."""
+        ...
+
+
+class Observers:
+    """Several observers as one. One that raises is logged once and told nothing more, except to close."""
+
+    def __init__(self, observers: Iterable[Observer] = ()) -> None:
+        """Tell these, in this order."""
+        self._all = list(observers)
+        self._listening = list(self._all)
+
+    def begin(self, facts: Mapping[str, JSON]) -> None:
+        """Tell all that it starts."""
+        self._tell(lambda each: each.begin(facts))
+
+    def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
+        """Tell all how a call to the backend ended."""
+        self._tell(lambda each: each.attempted(request, attempt, seconds, ending))
+
+    def ended(self, outcome: Outcome) -> None:
+        """Tell all how a request ended."""
+        self._tell(lambda each: each.ended(outcome))
+
+    def event(self, kind: str, **facts: JSON) -> None:
+        """Tell all of an event."""
+        self._tell(lambda each: each.event(kind, **facts))
+
+    def close(self, ending: str) -> None:
+        """Tell all that it is over, those that failed too: they may hold a thread or a file."""
+        closing, self._all = self._all, []
+        self._listening = closing
+        self._tell(lambda each: each.close(ending))
+        self._listening = []
+
+    def _tell(self, tell: Callable[[Observer], None]) -> None:
+        for observer in tuple(self._listening):
+            try:
+                tell(observer)
+            except Exception as error:
+                # Only the kind: a foreign error's text, and the frames of its traceback, may hold pictures or keys.
+                _LOG.warning(
+                    "%s raised %s and is told nothing more; no answer is lost by it",
+                    type(observer).__name__,
+                    type(error).__name__,
+                )
+                self._listening = [each for each in self._listening if each is not observer]
