@@ -19,10 +19,10 @@
     │   ├── ImageUnreadableError        not a picture, truncated, or of a kind that cannot be decoded
     │   └── ImageTooLargeError          more bytes or pixels than allowed
     ├── BackendError                    one request to the MLLM
-    │   ├── TransientBackendError       worth asking again
+    │   ├── TransientBackendError       worth asking again; carries ``retry_after``
     │   │   ├── BackendTimeoutError     no answer in time
     │   │   ├── BackendUnavailableError the server cannot be reached, or answers 5xx
-    │   │   └── RateLimitError          asked too fast; carries ``retry_after``
+    │   │   └── RateLimitError          asked too fast
     │   ├── FinalBackendError           asking again would not help
     │   │   ├── AuthenticationError     key missing or refused
     │   │   ├── QuotaError              the account's quota is spent
@@ -117,7 +117,11 @@ class BackendError(ANTSError):
 
 
 class TransientBackendError(BackendError):
-    """Worth asking again."""
+    """Worth asking again. ``retry_after`` is the server's wish in seconds, if it named one."""
+
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class BackendTimeoutError(TransientBackendError):
@@ -129,11 +133,7 @@ class BackendUnavailableError(TransientBackendError):
 
 
 class RateLimitError(TransientBackendError):
-    """Asked too fast. ``retry_after`` is the server's wish in seconds, if it named one."""
-
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
+    """Asked too fast."""
 
 
 class FinalBackendError(BackendError):
