@@ -22,6 +22,7 @@
     │   ├── TransientBackendError       worth asking again; carries ``retry_after``
     │   │   ├── BackendTimeoutError     no answer in time
     │   │   ├── BackendUnavailableError the server cannot be reached, or answers 5xx
+    │   │   │   └── OverloadedError     the server has more to do than it can (503)
     │   │   └── RateLimitError          asked too fast
     │   ├── FinalBackendError           asking again would not help
     │   │   ├── AuthenticationError     key missing or refused
@@ -37,6 +38,7 @@
     │   ├── StoreUnavailableError       the folder cannot be written or opened
     │   ├── ReplayMissError             replay was asked for an answer that was never recorded
     │   └── CassetteError               a cassette file that is cut off or malformed
+    ├── BudgetSpentError                the run has used up what it was allowed; everything answered is kept
     └── NotEnoughAnswersError           too few requests were answered to build a detector
                                         (also an ``ExceptionGroup``: one exception per cause)
 """
@@ -132,6 +134,10 @@ class BackendUnavailableError(TransientBackendError):
     """The server cannot be reached, or it answers with a server error."""
 
 
+class OverloadedError(BackendUnavailableError):
+    """The server has more to do than it can: fewer requests at once may help."""
+
+
 class RateLimitError(TransientBackendError):
     """Asked too fast."""
 
@@ -190,6 +196,10 @@ class ReplayMissError(StoreError):
 
 class CassetteError(StoreError):
     """A cassette file is cut off or malformed."""
+
+
+class BudgetSpentError(ANTSError):
+    """The run has used up the requests, tokens or money that it was allowed. Everything answered is kept."""
 
 
 class NotEnoughAnswersError(ANTSError, ExceptionGroup[Exception]):
