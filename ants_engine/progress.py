@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ants_engine.config import ProgressSettings
+from ants_engine.terminal_text import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,18 @@ def _bar() -> Iterator[ProgressCallback]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("{task.fields[note]}"), console=Console(stderr=True)) as progress:
+    columns = (
+        TextColumn("{task.description:<12}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}
 
         def show(event: ProgressEvent) -> None:
             if event.stage not in tasks:
-                tasks[event.stage] = progress.add_task(event.stage, total=event.total, note="")
-            progress.update(tasks[event.stage], completed=event.done, total=event.total, note=event.note)
+                tasks[event.stage] = progress.add_task(plain(event.stage), total=event.total, note="")
+            progress.update(tasks[event.stage], completed=event.done, total=event.total, note=plain(event.note))
 
         yield show

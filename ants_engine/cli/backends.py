@@ -2,7 +2,8 @@
 
 import click
 
-from ants_engine.cli.options import print_json, with_json
+from ants_engine.cli.options import with_json
+from ants_engine.cli.say import print_json, say
 
 
 @click.command()
@@ -19,6 +20,6 @@ def backends(as_json: bool) -> None:
         print_json(found)
         return
     for name, fields in found.items():
-        click.echo(name)
+        say(name)
         for key, kind in fields.items():
-            click.echo(f"  mllm.{key}: {kind.removeprefix('<class ').strip(chr(39) + '>')}")
+            say(f"  mllm.{key}: {kind.removeprefix('<class ').strip(chr(39) + '>')}")

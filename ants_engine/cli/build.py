@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ants_engine.cli.options import print_json, read_classes, settings_from, with_json, with_settings
+from ants_engine.cli.options import read_classes, settings_from, with_json, with_settings
+from ants_engine.cli.say import print_json, say
 
 if TYPE_CHECKING:
     from ants_engine.config import Settings
@@ -55,6 +56,7 @@ def replay(
 
 def _run(classes: str, images: tuple[str, ...], settings: "Settings", out: Path | None, as_json: bool) -> int:
     from ants_engine import ANTS
+    from ants_engine.terminal_text import plain_parts
 
     given: Any = images[0] if len(images) == 1 else list(images) or None
     ants = asyncio.run(ANTS.build(read_classes(classes), given, config=settings))
@@ -66,7 +68,7 @@ def _run(classes: str, images: tuple[str, ...], settings: "Settings", out: Path 
             {"detector": str(out) if out else None, "weight": ants.weight, "threshold": ants.threshold, **report}
         )
     else:
-        click.echo(str(ants.report))
-        click.echo(f"lambda {ants.weight:.3f} (1 = far-OOD, 0 = near-OOD), threshold {ants.threshold:.3f}")
-        click.echo(f"saved to {out}" if out else "not saved; name a folder with -o to keep the detector")
+        say(str(plain_parts(ants.report)))
+        say(f"lambda {ants.weight:.3f} (1 = far-OOD, 0 = near-OOD), threshold {ants.threshold:.3f}")
+        say(f"saved to {out}" if out else "not saved; name a folder with -o to keep the detector")
     return 3 if any(item.what == "picture" for item in ants.report.set_aside) else 0

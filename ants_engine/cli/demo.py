@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ants_engine.cli.options import parse_seeds, print_json, settings_from, with_assignments, with_json
+from ants_engine.cli.options import parse_seeds, settings_from, with_assignments, with_json
+from ants_engine.cli.say import print_json, say
 from ants_engine.cli.table import over_seeds, render_table
+from ants_engine.terminal_text import plain, plain_parts
 
 if TYPE_CHECKING:
     from ants_engine import ANTS, Scores
@@ -71,7 +73,7 @@ def demo(world: Path, seeds: str, share: float, assignments: tuple[str, ...], ea
     same = asyncio.run(_same_bits(place, first, assignments))
     took = time.monotonic() - started
     word = "bit-identical" if same else "DIFFERENT"
-    click.echo(f"\nReplayed from the recorded answers, without the MLLM, in {took:.0f} s: the scores are {word}.")
+    say(f"\nReplayed from the recorded answers, without the MLLM, in {took:.0f} s: the scores are {word}.")
     return 0 if same else 1
 
 
@@ -120,12 +122,10 @@ def _facts(run: _Run) -> dict[str, object]:
 def _describe(run: _Run) -> None:
     counts = {name: run.stream.sets.count(name) for name in dict.fromkeys(run.stream.sets)}
     mixed = ", ".join(f"{count} {name}" for name, count in sorted(counts.items(), key=lambda pair: pair[0] != "id"))
-    click.echo(
-        f"Stream {run.seed}: {len(run.stream.images)} pictures, mixed ({mixed}), {len(run.ants.classes)} ID classes"
-    )
-    for line in str(run.ants.report).splitlines():
-        click.echo(f"  {line}")
-    click.echo(f"  lambda {run.ants.weight:.3f}, threshold {run.ants.threshold:.3f}, {run.seconds:.0f} s\n")
+    say(f"Stream {run.seed}: {len(run.stream.images)} pictures, mixed ({mixed}), {len(run.ants.classes)} ID classes")
+    for line in str(plain_parts(run.ants.report)).splitlines():
+        say(f"  {line}")
+    say(f"  lambda {run.ants.weight:.3f}, threshold {run.ants.threshold:.3f}, {run.seconds:.0f} s\n")
 
 
 def _print_table(comparisons: Sequence["Comparison"]) -> None:
@@ -143,13 +143,13 @@ def _print_table(comparisons: Sequence["Comparison"]) -> None:
         for method, what in METHODS.items()
     ]
     title = f"FPR95 (convention openood, lower is better) / AUROC (higher is better), in %{over}"
-    click.echo(render_table(title, ["method", *columns], [rows]), nl=False)
-    click.echo(f"ID accuracy {spread('MCM', names[0], 'accuracy')} %")
+    say(render_table(title, ["method", *columns], [rows]), newline=False)
+    say(f"ID accuracy {spread('MCM', names[0], 'accuracy')} %")
 
 
 def _print_verdicts(run: _Run) -> None:
     """Show pictures of every set in turn, right and wrong as they come."""
-    click.echo(f"\n{SHOWN} pictures and why:")
+    say(f"\n{SHOWN} pictures and why:")
     rows: list[int] = []
     by_set = {
         name: [row for row, own in enumerate(run.stream.sets) if own == name] for name in dict.fromkeys(run.stream.sets)
@@ -159,4 +159,4 @@ def _print_verdicts(run: _Run) -> None:
     for row in rows[:SHOWN]:
         image = run.stream.images[row]
         truth = run.ants.classes[image.label] if run.stream.sets[row] == "id" else f"{run.stream.sets[row]}-OOD"
-        click.echo(f"[{truth}] {run.ants.explain(image.path, top=1)}")
+        say(f"[{plain(truth)}] {plain_parts(run.ants.explain(image.path, top=1))}")

@@ -9,14 +9,15 @@ import click
 
 from ants_engine.cli.options import (
     parse_seeds,
-    print_json,
     read_classes,
     settings_from,
     split_names,
     with_json,
     with_settings,
 )
+from ants_engine.cli.say import print_json, say
 from ants_engine.cli.table import CONVENTIONS, over_seeds, render_table
+from ants_engine.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine.evaluation.evaluation import Evaluation
@@ -125,9 +126,9 @@ def evaluate_methods(
     if as_json:
         print_json(found.record())
     else:
-        click.echo(_report(found), nl=False)
+        say(_report(found), newline=False)
         where = f"written to {out}" if out else "not written; name a folder with --out to keep it"
-        click.echo(f"{len(found.results)} passes in {found.seconds:.0f} s, {where}")
+        say(f"{len(found.results)} passes in {found.seconds:.0f} s, {where}")
     _warn(found)
     if found.failed or found.degraded:
         return 1
@@ -151,10 +152,10 @@ def _report(found: "Evaluation") -> str:
     """Say it all for people: sets, tables, notes, requests."""
     from ants_engine.evaluation.record import requests_record
 
-    sets = ", ".join(f"{len(one)} {one.name}" for one in found.benchmark.sets)
-    lines = [f"{found.benchmark.name}: {len(found.benchmark.classes)} ID classes; pictures: {sets}"]
+    sets = ", ".join(f"{len(one)} {plain(one.name)}" for one in found.benchmark.sets)
+    lines = [f"{plain(found.benchmark.name)}: {len(found.benchmark.classes)} ID classes; pictures: {sets}"]
     lines += _tables(found.rows, found.plan)
-    lines += [f"note: {note}" for note in found.notes()]
+    lines += [f"note: {plain(note)}" for note in found.notes()]
     counted = requests_record(found.results)
     if counted["asked"] or counted["from_store"] or counted["failed"]:
         tokens = counted["completion_tokens"]
@@ -168,16 +169,16 @@ def _report(found: "Evaluation") -> str:
 def _warn(found: "Evaluation") -> None:
     """Say on stderr which numbers are missing, or are not what they seem."""
     for one in found.failed[:SHOWN]:
-        click.echo(f"FAILED: {_pass_name(one)}: {one.error}", err=True)
+        say(plain(f"FAILED: {_pass_name(one)}: {one.error}"), err=True)
     for one in found.degraded[:SHOWN]:
-        click.echo(
+        say(
             f"DEGRADED: {_pass_name(one)}: {one.facts.failed} of {one.facts.requests} requests failed; these numbers "
             "are not the method's",
             err=True,
         )
     for kind, passes in (("failed", found.failed), ("degraded", found.degraded)):
         if len(passes) > SHOWN:
-            click.echo(f"and {len(passes) - SHOWN} more {kind} passes", err=True)
+            say(f"and {len(passes) - SHOWN} more {kind} passes", err=True)
 
 
 def _pass_name(one: "PassResult") -> str:

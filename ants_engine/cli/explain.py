@@ -4,21 +4,23 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import assigned, print_json, with_assignments, with_json
+from ants_engine.cli.options import assigned, with_assignments, with_json
+from ants_engine.cli.say import print_json, say
 
 
 @click.command()
 @click.argument("detector", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("image", type=click.Path(path_type=Path))
+@click.argument("image")
 @click.option("--top", default=3, show_default=True, help="Texts shown per kind.")
 @with_assignments
 @with_json
-def explain(detector: Path, image: Path, top: int, assignments: tuple[str, ...], as_json: bool) -> None:
+def explain(detector: Path, image: str, top: int, assignments: tuple[str, ...], as_json: bool) -> None:
     """Say which classes and negative texts are nearest to IMAGE, and where each text came from."""
     from ants_engine import ANTS
+    from ants_engine.terminal_text import plain_parts
 
     why = ANTS.load(detector, **assigned(assignments)).explain(image, top=top)
     if as_json:
         print_json(why.to_dict())
     else:
-        click.echo(str(why))
+        say(str(plain_parts(why)))

@@ -1,5 +1,6 @@
 """The command group and what its commands share: error handling and exit codes."""
 
+import io
 import sys
 
 import click
@@ -11,9 +12,11 @@ from ants_engine.cli.demo import demo
 from ants_engine.cli.eval import evaluate_methods
 from ants_engine.cli.explain import explain
 from ants_engine.cli.prompts import prompts
+from ants_engine.cli.say import say
 from ants_engine.cli.score import score
 from ants_engine.cli.settings import settings
 from ants_engine.cli.stream import stream
+from ants_engine.terminal_text import plain
 
 EPILOG = (
     "Exit codes: 0 done; 1 it went wrong (the MLLM, the store, a model); 2 the call, its input or its settings need "
@@ -38,15 +41,22 @@ def main() -> None:
     try:
         code = commands.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        _show(error)
         code = 2
     except click.Abort:
-        click.echo("interrupted", err=True)
+        say("interrupted", err=True)
         code = 130
     except ANTSError as error:
-        click.echo(f"ants: {type(error).__name__}: {error}", err=True)
+        say(plain(f"ants: {type(error).__name__}: {error}"), err=True)
         if isinstance(error, ExceptionGroup):
             for cause in error.exceptions:
-                click.echo(f"  - {type(cause).__name__}: {cause}", err=True)
+                say(plain(f"  - {type(cause).__name__}: {cause}"), err=True)
         code = 2 if isinstance(error, (UsageError, ImageError)) else 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show(error: click.ClickException) -> None:
+    """Print a mistake in the call as click words it; the arguments that it repeats may be names of files."""
+    worded = io.StringIO()
+    error.show(file=worded)
+    say(worded.getvalue(), err=True, newline=False)

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ants_engine.cli.say import print_json, say
+from ants_engine.terminal_text import plain
+
 if TYPE_CHECKING:
     from ants_engine.config import Settings
     from ants_engine.scores import Scores
+
+__all__ = [
+    "assigned", "parse_seeds", "print_json", "print_scores", "read_classes", "settings_from", "split_names",
+    "with_assignments", "with_json", "with_settings",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -86,10 +94,10 @@ def print_scores(scores: "Scores") -> None:
     """Print one line a picture: its score, the verdict and its name."""
     for row, one in enumerate(scores):
         if row in scores.failures:
-            click.echo(f"{'–':>8}  {'unreadable':<24}  {scores.failures[row]}")
+            say(f"{'–':>8}  {'unreadable':<24}  {plain(str(scores.failures[row]))}")
         else:
-            verdict = "outlier" if one.is_outlier else str(one.predicted_class)
-            click.echo(f"{one.id_score:8.3f}  {verdict:<24}  {one.name}")
+            verdict = "outlier" if one.is_outlier else plain(str(one.predicted_class))
+            say(f"{one.id_score:8.3f}  {verdict:<24}  {plain(one.name)}")
 
 
 def split_names(text: str) -> list[str]:
@@ -113,8 +121,3 @@ def parse_seeds(text: str) -> list[int]:
     if not seeds or len(set(seeds)) != len(seeds):
         raise click.UsageError(f"--seeds {text!r}: write 0, or 0,3, or 0-4, each seed once")
     return seeds
-
-
-def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=1))

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import print_json, settings_from, with_json, with_settings
+from ants_engine.cli.options import settings_from, with_json, with_settings
+from ants_engine.cli.say import print_json, say
+from ants_engine.terminal_text import plain, plain_parts
 
 
 @click.group()
@@ -25,8 +27,8 @@ def list_templates(config: Path | None, assignments: tuple[str, ...], as_json: b
             [{"template": entry.ref, "origin": entry.origin, "description": entry.description} for entry in entries]
         )
         return
-    for entry in entries:
-        click.echo(f"{entry.ref:<10} {entry.description}  ({entry.origin})")
+    for entry in plain_parts(entries):
+        say(f"{entry.ref:<10} {entry.description}  ({entry.origin})")
 
 
 @prompts.command("show")
@@ -43,4 +45,5 @@ def show_template(template: str, config: Path | None, assignments: tuple[str, ..
         print_json(facts)
         return
     for key, value in facts.items():
-        click.echo(f"{key}: {value}")
+        # a prompt has lines of its own
+        say(f"{key}: {value if key == 'prompt' else plain(value)}")

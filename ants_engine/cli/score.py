@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import assigned, print_json, print_scores, with_assignments, with_json
+from ants_engine.cli.options import assigned, print_scores, with_assignments, with_json
+from ants_engine.cli.say import print_json, say
 
 
 @click.command()
@@ -23,6 +24,6 @@ def score(detector: Path, images: tuple[str, ...], assignments: tuple[str, ...],
     if as_json:
         print_json(scores.to_dict())
     else:
-        click.echo(f"{'id_score':>8}  {'verdict':<24}  picture      (threshold {scores.threshold:.3f})")
+        say(f"{'id_score':>8}  {'verdict':<24}  picture      (threshold {scores.threshold:.3f})")
         print_scores(scores)
     return 3 if scores.failures else 0

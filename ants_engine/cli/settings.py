@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import print_json, settings_from, with_settings
+from ants_engine.cli.options import settings_from, with_settings
+from ants_engine.cli.say import print_json
 
 
 @click.command()

@@ -1,13 +1,14 @@
 """``ants stream``: score pictures as they come, with a detector that adapts to them."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ants_engine.cli.options import assigned, print_scores, with_assignments, with_json
+from ants_engine.cli.say import print_json, say
+from ants_engine.terminal_text import plain_parts
 
 if TYPE_CHECKING:
     from ants_engine import ANTS
@@ -54,9 +55,9 @@ def stream(
         # an interrupted stream keeps the state of its last batch; one that never began must not cost what is there
         if not dry and (ended or delivered):
             ants.save(out or detector)
-            click.echo(f"saved to {out or detector}, after {delivered} pictures of this call", err=True)
+            say(f"saved to {out or detector}, after {delivered} pictures of this call", err=True)
     for line in degraded:
-        click.echo(f"DEGRADED: {line}", err=True)
+        say(f"DEGRADED: {line}", err=True)
     if degraded:
         return 1
     return 3 if unreadable else 0
@@ -72,16 +73,16 @@ async def _run(
             now = scores.adaptation
             if as_json:
                 # one document a batch: a stream may have no end
-                click.echo(json.dumps(scores.to_dict(), ensure_ascii=False))
+                print_json(scores.to_dict(), indent=None)
                 continue
             if now is not None:
-                click.echo(
+                say(
                     f"batch {now.batch}: {now.ens_texts} sentences, {now.vsnl_texts} look-alikes, "
                     f"lambda {now.weight:.3f}, threshold {now.threshold:.3f}"
                 )
             print_scores(scores)
     if not as_json:
-        click.echo(str(scored.report))
+        say(str(plain_parts(scored.report)))
     least = ants.settings.dispatch.min_success
     degraded = [
         f"{task}: {useless} of {asked} answers could not be used; scores stand on what there was"

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+from ants_engine.terminal_text import plain
+
 if TYPE_CHECKING:
     from ants_engine.evaluation.metrics import FprConvention
 
@@ -29,15 +31,16 @@ def render_table(
     from rich.console import Console
     from rich.table import Table
 
+    # cells are texts: not markup, nor names of emoji, nor what a terminal acts on
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(columns):
         justify: Literal["left", "right"] = "left" if number < left else "right"
-        table.add_column(column, justify=justify, no_wrap=number >= left)
+        table.add_column(plain(column), justify=justify, no_wrap=number >= left)
     for section in sections:
         for row in section:
-            table.add_row(*row)
+            table.add_row(*map(plain, row))
         table.add_section()
-    console = Console(width=WIDTH)
+    console = Console(width=WIDTH, markup=False, emoji=False, highlight=False)
     with console.capture() as captured:
         console.print(table)
     return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
