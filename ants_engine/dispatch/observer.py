@@ -18,7 +18,12 @@ class Observer(Protocol):
     """
 
     def begin(self, facts: Mapping[str, JSON]) -> None:
-        """Take note of the coordinator's start: mode, model identity, backend, declared model, slots. Called once."""
+        """Take note that the coordinator is open. Called once.
+
+        Args:
+            facts: ``mode``, ``backend`` (its name), ``model`` (as the settings declare it), ``identity`` (what the
+                backend says it is), ``slots``; more is welcome, and nothing of it is a secret.
+        """
         ...
 
     def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
@@ -37,11 +42,15 @@ class Observer(Protocol):
         ...
 
     def event(self, kind: str, **facts: JSON) -> None:
-        """Take note of anything else: ``limit_changed``, ``paused``, ``resumed``, ``budget_spent``, ``stuck`` and so on."""
+        """Take note of anything else, such as ``limit_changed``, ``paused``, ``resumed`` or ``stuck``.
+
+        ``progress`` is for those who watch from outside: ``asked``, ``in_flight``, ``retrying``, ``waiting`` and
+        ``limit``, every few seconds and once at the end.
+        """
         ...
 
     def close(self, ending: str) -> None:
-        """Take note of the end: ``done``, ``interrupted``, ``failed: StoreError``. Called once; it may wait for a disk."""
+        """Take note of the end: ``done``, ``interrupted``, ``failed: StoreError``. Called once; may wait for a disk."""
         ...
 
 
