@@ -1,14 +1,18 @@
 """Start a server as a process of its own and stop it again."""
 
+import json
 import os
 import re
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,49 @@ def transformers_serve(folder: Path, log: Path) -> Iterator[Server]:
         command, cwd=folder.parent, log=log, announces=r"Uvicorn running on http://127\.0\.0\.1:(\d+)"
     ) as port:
         yield Server(base_url=f"http://127.0.0.1:{port}/v1", model=folder.name)
+
+
+class FaultyServer(Server):
+    """A running ``tests/integration/faulty_server.py``."""
+
+    def counts(self) -> dict[str, Any]:
+        """Tell what has reached it."""
+        counts: dict[str, Any] = self._call("counts")
+        return counts
+
+    def attempts(self, question: str) -> int:
+        """Tell how often a question has come in."""
+        found: int = self.counts()["questions"].get(question, {}).get("attempts", 0)
+        return found
+
+    def last(self) -> dict[str, Any]:
+        """Give the headers and the body of the last question."""
+        last: dict[str, Any] = self._call("last")
+        return last
+
+    def reset(self) -> None:
+        """Set all that back."""
+        self._call("reset", b"")
+
+    def _call(self, path: str, data: bytes | None = None) -> Any:
+        # no proxy of the environment, and no question about the certificate: this is our own server
+        context = ssl.create_default_context()
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        with opener.open(f"{self.base_url.removesuffix('/v1')}/{path}", data, timeout=30) as response:
+            return json.load(response)
+
+
+@contextmanager
+def faulty_server(log: Path, *options: str) -> Iterator[FaultyServer]:
+    """Run the faulty server with these options."""
+    command = [sys.executable, "-m", "tests.integration.faulty_server", *options]
+    scheme = "https" if "--tls" in options else "http"
+    with running(command, cwd=Path(__file__).parents[2], log=log, announces=r"listening on (\d+)") as port:
+        yield FaultyServer(base_url=f"{scheme}://127.0.0.1:{port}/v1", model="tiny")
 
 
 @contextmanager

@@ -1,0 +1,64 @@
+"""What has reached the server."""
+
+import time
+from collections import Counter, defaultdict
+from typing import Any
+
+
+class Counts:
+    """Counts attempts by question, by ending and by second."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all but what is in flight."""
+        self.total = 0
+        self.max_in_flight = getattr(self, "in_flight", 0)
+        self.in_flight = self.max_in_flight
+        self.endings: Counter[str] = Counter()
+        self.attempts: Counter[str] = Counter()
+        self.successes: Counter[str] = Counter()
+        self.seconds: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        self.began: float | None = None
+        self.last: dict[str, Any] | None = None
+
+    def arrive(self, question: str) -> int:
+        """Count a question in.
+
+        Returns:
+            How often it has come in by now.
+        """
+        if self.began is None:
+            self.began = time.monotonic()
+        self.total += 1
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        self.attempts[question] += 1
+        self.seconds[self._second()]["arrived"] += 1
+        return self.attempts[question]
+
+    def leave(self, question: str, ending: str, *, success: bool) -> None:
+        """Count how an attempt ended."""
+        self.in_flight -= 1
+        self.endings[ending] += 1
+        self.successes[question] += success
+        self.seconds[self._second()][ending] += 1
+
+    def as_json(self) -> dict[str, Any]:
+        """Spell everything as JSON; ``seconds`` counts from the first question on."""
+        return {
+            "total": self.total,
+            "in_flight": self.in_flight,
+            "max_in_flight": self.max_in_flight,
+            "by_ending": dict(self.endings),
+            "questions": {
+                question: {"attempts": attempts, "successes": self.successes[question]}
+                for question, attempts in self.attempts.items()
+            },
+            "seconds": [{"second": second, **counts} for second, counts in sorted(self.seconds.items())],
+        }
+
+    def _second(self) -> int:
+        # a question that came in before a reset may end after it
+        return 0 if self.began is None else int(time.monotonic() - self.began)
