@@ -18,7 +18,6 @@ from ants_engine.protocol import JSON, Answer
 from ants_engine.versions import installed_versions
 
 FORMAT, VERSION = "ants-run", 1
-DEFAULT_ROOT = Path(".ants/runs")
 PACKAGES = (
     *("ants-engine", "torch", "torchvision", "open_clip_torch", "transformers", "openai", "httpx2"),
     *("pydantic", "tenacity", "diskcache", "numpy", "pillow"),
