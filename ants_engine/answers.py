@@ -7,6 +7,7 @@ from ants_engine.build_report import SetAside
 from ants_engine.dispatch.outcome import Outcome
 from ants_engine.errors import (
     AuthenticationError,
+    BudgetSpentError,
     ImageError,
     NotEnoughAnswersError,
     QuotaError,
@@ -17,8 +18,8 @@ from ants_engine.errors import (
 from ants_engine.method.answer import Rejection
 
 # no other question would fare better: a replay without the answer, a store that cannot keep one, an MLLM that cannot be
-# loaded, a key that is refused, a quota that is spent
-FATAL = (StoreError, UsageError, AuthenticationError, QuotaError)
+# loaded, a key that is refused, a quota or the run's own budget that is spent
+FATAL = (StoreError, UsageError, AuthenticationError, QuotaError, BudgetSpentError)
 
 
 class AnswerReport(Protocol):

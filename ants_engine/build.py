@@ -81,6 +81,7 @@ class Build:
             NotEnoughAnswersError: fewer usable answers than ``dispatch.min_success``.
             StoreError: a replay misses an answer, or the store cannot be used.
         """
+        self._questions.on_heartbeat(self._beat)
         async with asyncio.TaskGroup() as group:
             detector = await self._initial_detector(group)
             await self._look_at(pictures, detector, group)
@@ -89,6 +90,7 @@ class Build:
             waiting = time.monotonic()
             # leaving the group waits for every answer
         self.report.seconds["waiting for the MLLM"] = time.monotonic() - waiting
+        self.report.cost = self._questions.spent.cost
         with self._timed("negatives"):
             detector = await self._negative_space(detector, mined)
             detector = await asyncio.to_thread(self._balance, detector, mined)
@@ -182,6 +184,12 @@ class Build:
             raise outcome.error
         self._done[stage] += 1
         self._progress(ProgressEvent(stage, self._done[stage], total, self._questions.in_words()))
+
+    def _beat(self) -> None:
+        # A bar that only moves with answers cannot tell waiting from stuck.
+        for stage, asked in (("captions", self._captions), ("look-alikes", self._similar)):
+            if self._done[stage] < len(asked):
+                self._progress(ProgressEvent(stage, self._done[stage], len(asked), self._questions.in_words()))
 
     def _mine(self, group: asyncio.TaskGroup) -> NegativeImages:
         """Stages 2 and 3: the negative images, and a caption for each."""

@@ -40,6 +40,8 @@ class BuildReport:
     prompt_tokens: int | None = None
     """Tokens of all answered requests, also of those that the store answered; None where no backend counts them."""
     completion_tokens: int | None = None
+    cost: float = 0.0
+    """What the calls of this run cost, in the currency of ``dispatch.prices``; 0 without prices."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall-clock seconds per stage."""
     set_aside: list[SetAside] = field(default_factory=list)

@@ -9,6 +9,7 @@ from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -60,7 +61,13 @@ class ImageSettings(Stage):
     on_error: Literal["skip", "raise"] = "skip"
     """``skip`` sets an unusable picture aside and reports it; ``raise`` ends the run."""
     decode_threads: PositiveInt = 2
-    """Threads that decode ahead of CLIP."""
+    """Threads that decode ahead of CLIP; they fetch too, where that is allowed."""
+    urls: Literal["refuse", "allow"] = "refuse"
+    """Whether pictures may be given as http(s) addresses and are then fetched, ``max_bytes`` at most."""
+    url_timeout: PositiveFloat = 20.0
+    """Seconds for fetching one picture, from resolving its host's name to the last byte, redirects included."""
+    url_hosts: tuple[str, ...] = ()
+    """Hosts that may be on this machine or in a private network; all others have to be on the public internet."""
 
 
 class TextSettings(Stage):
@@ -136,6 +143,8 @@ class EnsSettings(Stage):
     """Set aside a sentence that names an ID class: it would score that class as foreign."""
     max_new_tokens: PositiveInt = 64
     """Length limit of one answer."""
+    other_template: str | None = None
+    """Asked with, once, about a picture for which the answer was a refusal, empty or cut off; nothing when empty."""
 
 
 class VsnlSettings(Stage):
@@ -163,6 +172,8 @@ class VsnlSettings(Stage):
     lines only, as the public code does."""
     max_new_tokens: PositiveInt = 160
     """Length limit of one answer."""
+    other_template: str | None = None
+    """Asked with, once, about a class for which the answer was a refusal, empty or cut off; nothing when empty."""
 
 
 class ActivationSettings(Stage):
@@ -247,6 +258,28 @@ class MLLMSettings(BaseModel):
     """Pictures are shrunk to this longest side (pixels) before they are shown."""
 
 
+class BudgetSettings(Stage):
+    """What one run may use up; it stops before it would exceed any of them, and keeps what was answered."""
+
+    requests: PositiveInt | None = None
+    """Calls to the MLLM, tried again or not; without end when empty."""
+    tokens: PositiveInt | None = None
+    """Prompt and completion tokens together; without end when empty."""
+    cost: PositiveFloat | None = None
+    """Money, in the currency of ``dispatch.prices``; without end when empty."""
+
+
+class PriceSettings(Stage):
+    """What the MLLM costs, in any one currency."""
+
+    million_prompt_tokens: NonNegativeFloat = 0.0
+    """Price of a million prompt tokens."""
+    million_completion_tokens: NonNegativeFloat = 0.0
+    """Price of a million completion tokens."""
+    request: NonNegativeFloat = 0.0
+    """Price of one call."""
+
+
 class DispatchSettings(Stage):
     """How the MLLM is asked."""
 
@@ -255,13 +288,27 @@ class DispatchSettings(Stage):
     store: Path = Path(".ants/store")
     """The response store's folder."""
     max_concurrency: PositiveInt | None = None
-    """Requests in flight; the backend's own figure when empty."""
+    """Requests in flight at most; the backend's own figure when empty. How many there are below it is found out."""
+    requests_per_minute: PositiveInt | None = None
+    """Never more calls than this in any 60 seconds; what the server itself allows is found out."""
+    tokens_per_minute: PositiveInt | None = None
+    """Never more tokens than this in any 60 seconds, as far as they can be foreseen."""
+    budget: BudgetSettings = BudgetSettings()
+    prices: PriceSettings = PriceSettings()
     attempts: PositiveInt = 5
     """Tries per request, the first one counted."""
     attempt_timeout: PositiveFloat = 120.0
     """Seconds for one try at a server. A model that runs here takes the time that it takes."""
     deadline: PositiveFloat = 600.0
-    """Seconds for one request with all its tries and waits."""
+    """Seconds for one request with all its tries and waits, from its first try on."""
+    store_patience: NonNegativeFloat = 60.0
+    """Seconds that a store which cannot be used (disk full, folder gone) is waited for before the run ends. What was
+    answered meanwhile is held in memory, and nothing more is asked."""
+    grace: NonNegativeFloat = 10.0
+    """Seconds that answers under way have to come home and be kept when a run is interrupted or fails. A second
+    interruption ends it at once."""
+    runs: Path | None = Path(".ants/runs")
+    """Where each run leaves its folder (``ants run show``); nowhere when empty."""
     min_success: float = Field(default=0.8, ge=0.0, le=1.0)
     """Share of each task's requests that must be answered for a detector to be built."""
 

@@ -113,3 +113,13 @@ def read_labels(raw: str, asked: str, names: ClassNames, settings: VsnlSettings)
         labels = tuple(parse_numbered_labels(raw, settings.labels_per_class))
         return Labels(labels, rejection=None if labels else Rejection.EMPTY)
     return parse_labels(raw, settings.labels_per_class, asked=asked, class_names=names)
+
+
+def caption_declines(raw: str) -> bool:
+    """Tell whether an ENS answer declines to describe the picture."""
+    return clean_sentence(raw, SHOWN) is Rejection.REFUSAL
+
+
+def labels_decline(raw: str) -> bool:
+    """Tell whether a VSNL answer declines to name anything."""
+    return parse_labels(raw, 1).rejection is Rejection.REFUSAL

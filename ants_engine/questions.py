@@ -1,14 +1,18 @@
 """The two questions that ANTS asks an MLLM, as requests: describe this picture, name look-alikes of this class."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import encode_picture
 from ants_engine.config import Settings
+from ants_engine.dispatch.budget import Spent
 from ants_engine.dispatch.coordinator import Coordinator, Outcome
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
+from ants_engine.errors import UnusableAnswerError
+from ants_engine.negative_texts import caption_declines, labels_decline
 from ants_engine.protocol import Decoding, Picture
 
 # pictures decoded and encoded ahead of the MLLM, per slot: one being answered, one ready
@@ -21,23 +25,37 @@ class Templates:
 
     ens: PromptTemplate
     vsnl: PromptTemplate
+    other_ens: PromptTemplate | None = None
+    """Asked with where an answer was of no use; see ``ens.other_template``."""
+    other_vsnl: PromptTemplate | None = None
 
     @property
     def sha256s(self) -> dict[str, str]:
         """Names of the templates and the sha256 of their files."""
-        return {template.ref: template.sha256 for template in (self.ens, self.vsnl)}
+        every = (self.ens, self.vsnl, self.other_ens, self.other_vsnl)
+        return {template.ref: template.sha256 for template in every if template is not None}
 
 
 def load_templates(settings: Settings) -> Templates:
-    """Load both templates and see that they can be filled.
+    """Load the templates and see that they can be filled.
 
     Raises:
         TemplateError: a template is missing or malformed, or does not take what its task gives it.
     """
     library = TemplateLibrary(settings.prompts.folder)
-    templates = Templates(library.load(settings.ens.template), library.load(settings.vsnl.template))
-    templates.ens.render(max_words=1, class_name="")
-    templates.vsnl.render(count=1, class_name="")
+    other_ens, other_vsnl = (
+        None if other is None else library.load(other)
+        for other in (settings.ens.other_template, settings.vsnl.other_template)
+    )
+    templates = Templates(
+        library.load(settings.ens.template), library.load(settings.vsnl.template), other_ens, other_vsnl
+    )
+    for template in (templates.ens, other_ens):
+        if template is not None:
+            template.render(max_words=1, class_name="")
+    for template in (templates.vsnl, other_vsnl):
+        if template is not None:
+            template.render(count=1, class_name="")
     return templates
 
 
@@ -52,9 +70,8 @@ class Questions:
         """
         self._settings = settings
         self._coordinator = coordinator
-        templates = load_templates(settings)
-        self._ens, self._vsnl = templates.ens, templates.vsnl
-        self.templates = templates.sha256s
+        self._templates = load_templates(settings)
+        self.templates = self._templates.sha256s
         """Names of the templates and the sha256 of their files."""
         # an encoded picture lives in memory while its request does; this bounds how many do
         self._ahead = asyncio.Semaphore(AHEAD * coordinator.slots)
@@ -69,12 +86,24 @@ class Questions:
         """Whether this MLLM can be asked without a picture."""
         return self._coordinator.capabilities.text_only
 
+    def on_heartbeat(self, callback: Callable[[], None]) -> None:
+        """Have something called once a second while there are questions under way."""
+        self._coordinator.on_heartbeat(callback)
+
+    @property
+    def spent(self) -> Spent:
+        """What the questions have used up so far."""
+        return self._coordinator.pulse.spent
+
     def in_words(self) -> str:
         """Say what the requests are doing, for a progress bar."""
-        counts = self._coordinator.counts
-        parts = [f"{counts.in_flight} with the MLLM"] if counts.in_flight else []
+        counts, pulse = self._coordinator.counts, self._coordinator.pulse
+        parts = [f"{counts.in_flight} of {pulse.limit} with the MLLM"] if counts.in_flight else []
         parts += [f"{counts.retrying} waiting to be retried"] if counts.retrying else []
+        parts += [f"{counts.sharing} asked by another process"] if counts.sharing else []
+        parts += [f"{counts.storing} waiting for the disk"] if counts.storing > pulse.limit // 2 else []
         parts += [f"{counts.failed} failed"] if counts.failed else []
+        parts += [words] if (words := pulse.in_words()) else []
         return ", ".join(parts)
 
     async def describe(self, ref: ImageRef, class_name: str) -> Outcome:
@@ -83,25 +112,59 @@ class Questions:
         Raises:
             ImageError: the picture cannot be read any more.
         """
-        prompt = self._ens.render(max_words=self._settings.ens.max_words, class_name=class_name)
-        decoding = Decoding(max_new_tokens=self._settings.ens.max_new_tokens)
+        ens = self._settings.ens
+        decoding = Decoding(max_new_tokens=ens.max_new_tokens)
+        declines = None if ens.reader == "reference" else caption_declines
         async with self._ahead:
             picture = await asyncio.to_thread(self._shown, ref)
-            return await self._ask(self._ens, prompt, decoding, picture, ref.name)
+
+            async def ask(template: PromptTemplate) -> Outcome:
+                prompt = template.render(max_words=ens.max_words, class_name=class_name)
+                return await self._ask(template, prompt, decoding, declines, picture, ref.name)
+
+            return await _with_another(ask, self._templates.ens, self._templates.other_ens)
 
     async def look_alikes(self, class_name: str) -> Outcome:
         """Ask for labels that look like ``class_name`` (paper eq. 11)."""
-        prompt = self._vsnl.render(count=self._settings.vsnl.labels_per_class, class_name=class_name)
-        return await self._ask(self._vsnl, prompt, Decoding(max_new_tokens=self._settings.vsnl.max_new_tokens), None)
+        vsnl = self._settings.vsnl
+        decoding = Decoding(max_new_tokens=vsnl.max_new_tokens)
+        declines = None if vsnl.reader == "reference" else labels_decline
+
+        async def ask(template: PromptTemplate) -> Outcome:
+            prompt = template.render(count=vsnl.labels_per_class, class_name=class_name)
+            return await self._ask(template, prompt, decoding, declines)
+
+        return await _with_another(ask, self._templates.vsnl, self._templates.other_vsnl)
 
     def _shown(self, ref: ImageRef) -> Picture:
         return encode_picture(ref.load(self._settings.pictures), self._settings.mllm.image_max_side)
 
     async def _ask(
-        self, template: PromptTemplate, prompt: str, decoding: Decoding, picture: Picture | None, label: str = ""
+        self,
+        template: PromptTemplate,
+        prompt: str,
+        decoding: Decoding,
+        declines: Callable[[str], bool] | None,
+        picture: Picture | None = None,
+        label: str = "",
     ) -> Outcome:
-        identity = self._coordinator.identity
         request = Request.of(
-            template=template, prompt=prompt, picture=picture, identity=identity, decoding=decoding, label=label
+            template=template,
+            prompt=prompt,
+            picture=picture,
+            identity=self._coordinator.identity,
+            decoding=decoding,
+            label=label,
+            declines=declines,
         )
         return await self._coordinator.submit(request)
+
+
+async def _with_another(
+    ask: Callable[[PromptTemplate], Awaitable[Outcome]], template: PromptTemplate, other: PromptTemplate | None
+) -> Outcome:
+    """Ask, and where the answer is of no use, once more with another template."""
+    outcome = await ask(template)
+    if other is None or not isinstance(outcome.error, UnusableAnswerError):
+        return outcome
+    return await ask(other)

@@ -88,6 +88,7 @@ class Pump:
         latest = self._state.batch + 1 + self._settings.stream.lag
         pending = (replace(update, due=min(update.due, latest)) for update in self._state.pending)
         self._state = replace(self._state, pending=tuple(pending))
+        self._questions.on_heartbeat(self._beat)
         if not self._abilities.pictures:
             self._report.notes.append("this MLLM takes no pictures: no sentence is added")
         if not self._abilities.words:
@@ -160,6 +161,11 @@ class Pump:
 
     def _answered(self, stage: str) -> None:
         self._done[stage] += 1
+        self._progress(ProgressEvent(stage, self._done[stage], None, self._questions.in_words()))
+
+    def _beat(self) -> None:
+        # A bar that only moves with answers cannot tell waiting from stuck.
+        stage = "captions" if self._done["captions"] else "look-alikes"
         self._progress(ProgressEvent(stage, self._done[stage], None, self._questions.in_words()))
 
     async def _apply_due(self, state: AdaptationState) -> AdaptationState:
@@ -289,6 +295,7 @@ class Pump:
         report.pictures = state.looked
         report.candidates = len(state.candidates)
         report.gamma_star = state.gamma
+        report.cost = self._questions.spent.cost
         # of the state, not of this stream's updates alone: a stream may go on from an earlier one
         report.ens_texts, report.vsnl_texts = len(state.detector.ens), len(state.detector.vsnl)
         report.similar_classes = tuple(state.detector.classes.names[index] for index in state.held)

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 
+from ants_engine.dispatch.canonical import excerpt
 from ants_engine.dispatch.entry import MAX_ANSWER_CHARACTERS
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.trace import Trace
@@ -13,6 +14,7 @@ from ants_engine.errors import (
     FinalBackendError,
     ImageUnreadableError,
     ProtocolError,
+    RefusedAnswerError,
     TruncatedAnswerError,
 )
 from ants_engine.protocol import Answer, Backend, Call, Picture
@@ -21,7 +23,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 class BackendResponder:
-    """Asks a backend. Only a whole answer passes: what is empty or cut off by the token limit is an error."""
+    """Asks a backend. Only a whole answer passes: what is empty, declined or cut off by the token limit is an error."""
 
     def __init__(self, backend: Backend) -> None:
         """Ask this backend."""
@@ -34,6 +36,7 @@ class BackendResponder:
             BadRequestError: the backend cannot take a picture, or cannot do without one.
             ImageError: the picture cannot be read any more.
             EmptyAnswerError: there is nothing but blanks in the answer.
+            RefusedAnswerError: the MLLM says that it will not or cannot answer.
             TruncatedAnswerError: the token limit cut it, so its last words cannot be trusted, whatever the task.
             ProtocolError: the backend returned no `Answer`.
             FinalBackendError: it raised something that is no `ANTSError`, which is chained.
@@ -41,9 +44,14 @@ class BackendResponder:
         """
         self._check_capabilities(request)
         picture = await self._picture(request)
+        trace.answered = False
         trace.update(phase="asking")
         try:
-            answer = await self._backend.generate(Call(request.prompt, picture, request.decoding))
+            came = await self._backend.generate(Call(request.prompt, picture, request.decoding))
+            _check_form(came)
+            trace.usage = (came.prompt_tokens, came.completion_tokens)
+            answer = _checked(came, request)
+            trace.answered = True
         except ANTSError:
             raise
         except Exception as error:
@@ -54,7 +62,7 @@ class BackendResponder:
             ) from error
         finally:
             trace.update(phase="waiting")
-        return _checked(answer, request)
+        return answer
 
     def _check_capabilities(self, request: Request) -> None:
         capabilities = self._backend.capabilities
@@ -73,7 +81,7 @@ class BackendResponder:
             raise ImageUnreadableError(name, f"reading it again failed with {type(error).__name__}") from error
 
 
-def _checked(answer: object, request: Request) -> Answer:
+def _check_form(answer: object) -> None:
     if not isinstance(answer, Answer) or not isinstance(answer.text, str):
         raise ProtocolError(f"the backend returned {type(answer).__name__}, not an Answer with text")
     for tokens in (answer.prompt_tokens, answer.completion_tokens):
@@ -81,6 +89,9 @@ def _checked(answer: object, request: Request) -> Answer:
             raise ProtocolError("the backend's token counts are not counts")
     if answer.finish_reason not in {"stop", "length"}:
         raise ProtocolError("the backend's finish_reason is neither 'stop' nor 'length'")
+
+
+def _checked(answer: Answer, request: Request) -> Answer:
     if not answer.text.strip():
         raise EmptyAnswerError("the MLLM answered with nothing")
     if answer.finish_reason == "length":
@@ -88,6 +99,8 @@ def _checked(answer: object, request: Request) -> Answer:
         raise TruncatedAnswerError(
             f"the answer was cut off after {limit} tokens; raise {request.task}.max_new_tokens or use another template"
         )
+    if request.declines is not None and request.declines(answer.text):
+        raise RefusedAnswerError(f"the MLLM declined to answer: {excerpt(answer.text)}")
     # Half characters (lone surrogates) come out of careless JSON, and no tokenizer or file takes them.
     text = _HALF.sub("\ufffd", answer.text[:MAX_ANSWER_CHARACTERS])
     return answer if text == answer.text else replace(answer, text=text)

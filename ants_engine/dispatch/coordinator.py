@@ -3,31 +3,33 @@
 import asyncio
 import json
 import logging
-import math
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from ants_engine.config import Settings
-from ants_engine.dispatch.ask import BackendResponder
 from ants_engine.dispatch.backend_registry import backend_name, create_backend, declared_model
+from ants_engine.dispatch.budget import Spent
+from ants_engine.dispatch.claims import Claims
 from ants_engine.dispatch.counts import Counts
 from ants_engine.dispatch.identity import RecordedIdentity
-from ants_engine.dispatch.limit import FixedGate, LimitResponder
+from ants_engine.dispatch.observer import Observer, Observers
 from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.ready import ReadyResponder
-from ants_engine.dispatch.recording import KeepResponder, LookupResponder
+from ants_engine.dispatch.patient_store import PatientStore
+from ants_engine.dispatch.pipeline import Pipeline
+from ants_engine.dispatch.pulse import Pulse, Pulsometer
 from ants_engine.dispatch.replay import ReplayResponder, recorded_identity
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.retry import RetryResponder
+from ants_engine.dispatch.run_folder import RunFolder
 from ants_engine.dispatch.single_flight import SingleFlight
 from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.telemetry import Telemetry
 from ants_engine.dispatch.trace import Phase, Source, Trace
 from ants_engine.errors import ANTSError, FinalBackendError, ProtocolError, UsageError
 from ants_engine.protocol import JSON, Answer, Backend, Capabilities
@@ -36,13 +38,16 @@ __all__ = ["Coordinator", "Counts", "Outcome"]
 
 
 _LOG = logging.getLogger("ants_engine.dispatch")
+HEARTBEAT = 1.0
+"""Seconds between two looks at whether a run moves."""
 
 
 class Coordinator:
-    """The way of every request: single flight ∘ lookup ∘ limit ∘ keep ∘ ready ∘ retry ∘ backend.
+    """The way of every request: single flight, then the layers of `Pipeline`, then the backend.
 
-    An async context manager. Leaving it waits for what was submitted; leaving it by an exception cancels that first.
-    No task, thread or socket outlives it.
+    An async context manager. Leaving it waits for what was submitted. Leaving it by an exception, a cancellation too,
+    ends what has not been asked yet at once, and gives what is with the backend ``dispatch.grace`` seconds to come home
+    and be kept; a second cancellation ends that as well. No task, thread or socket outlives it.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Coordinator:
         *,
         backend: Backend | None = None,
         on_progress: Callable[[Counts], None] | None = None,
+        observers: Iterable[Observer] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: random.Random | None = None,
     ) -> None:
@@ -60,7 +66,8 @@ class Coordinator:
             settings: ``dispatch`` and ``mllm`` are used.
             backend: ask this one, which the caller closes, instead of making the one that ``mllm`` names. Replay
                 touches neither.
-            on_progress: told of every change.
+            on_progress: told of every change, and once a second while something is asked for.
+            observers: told of everything that happens to requests, beside the run folder and telemetry.
             sleep: how to pause between tries.
             jitter: randomness of the pauses.
         """
@@ -76,6 +83,12 @@ class Coordinator:
         self._slots = 0
         self._phases: Counter[Phase] = Counter()
         self._endings: Counter[str] = Counter()
+        self._pulsometer = Pulsometer()
+        self._pipeline: Pipeline | None = None
+        self._flights: SingleFlight | None = None
+        self._heart: asyncio.Task[None] | None = None
+        self._on_heartbeat: Callable[[], None] | None = None
+        self._observers = Observers(self._listening(observers))
 
     @property
     def identity(self) -> Mapping[str, JSON]:
@@ -110,8 +123,20 @@ class Coordinator:
             from_store=self._endings["from_store"],
             failed=self._endings["failed"],
             in_flight=self._phases["asking"],
+            storing=self._phases["storing"],
             retrying=self._phases["pausing"],
+            sharing=self._phases["sharing"],
         )
+
+    @property
+    def pulse(self) -> Pulse:
+        """Whether it moves, and what it waits for."""
+        pipeline = self._pipeline
+        if pipeline is None:
+            return self._pulsometer.read(limit=self._slots, slots=self._slots, holding=None, spent=Spent())
+        gate = pipeline.gate
+        spent = pipeline.budget.spent
+        return self._pulsometer.read(limit=gate.limit, slots=self._slots, holding=gate.holding(), spent=spent)
 
     async def __aenter__(self) -> Self:
         """Open the store and the backend, and find out which model it is.
@@ -122,23 +147,101 @@ class Coordinator:
             BackendError: the backend cannot say which model it is.
         """
         async with AsyncExitStack() as stack:
-            self._responder = await self._open(stack)
+            self._flights = await self._open(stack)
+            model = self._opened()
+            self._observers.begin(
+                {
+                    "mode": self._settings.dispatch.mode,
+                    "backend": model.backend,
+                    "model": model.model,
+                    "identity": dict(model.identity),
+                    "slots": self._slots,
+                }
+            )
             self._group = await stack.enter_async_context(asyncio.TaskGroup())
+            self._heart = asyncio.get_running_loop().create_task(self._beat(), name="ants-heartbeat")
             self._stack = stack.pop_all()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what was submitted, or cancel it, and close."""
+        """Wait for what was submitted, or end it, and close."""
         if error is not None:
             for task in self._tasks:
                 task.cancel()
+        ending = "done" if error is None else "interrupted"
+        if isinstance(error, Exception):
+            ending = f"failed: {type(error).__name__}"
         try:
+            await self._land(interrupted=error is not None)
             # The group is not told of the error: it would wrap it into an ExceptionGroup.
             await self._stack.__aexit__(None, None, None)
+        except BaseException:
+            ending = "interrupted"
+            raise
         finally:
             self._group = None
+            await self._stop_heart()
+            await self._close_observers(ending)
+
+    async def _land(self, *, interrupted: bool) -> None:
+        """Let those who wait go first, then what is with the backend."""
+        flights, grace = self._flights, self._settings.dispatch.grace
+        if flights is None:
+            return
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            if flights.under_way and interrupted:
+                self._observers.event("interrupted", under_way=flights.under_way, grace=grace)
+                _LOG.warning(
+                    "%d answers are under way and have %g s to come home; interrupt again to end at once",
+                    flights.under_way,
+                    grace,
+                )
+        finally:
+            if late := await flights.land(grace):
+                _LOG.warning("%d answers under way did not come within %g s and are lost", late, grace)
+
+    async def _beat(self) -> None:
+        """Once a second, say how it goes: a bar that only moves with answers cannot tell waiting from stuck."""
+        told = False
+        while True:
+            await asyncio.sleep(HEARTBEAT)
+            pulse = self.pulse
+            if pulse.stuck and not told:
+                self._observers.event("stuck", quiet=round(pulse.quiet, 1), oldest=round(pulse.oldest, 1))
+                _LOG.warning(
+                    "nothing has come from the MLLM for %.0f s; the oldest of %d questions is %.0f s old",
+                    pulse.quiet,
+                    self._phases["asking"],
+                    pulse.oldest,
+                )
+            told = pulse.stuck
+            if self._tasks:
+                self._tell()
+                if self._on_heartbeat is not None:
+                    self._on_heartbeat()
+
+    async def _close_observers(self, ending: str) -> None:
+        # A run folder is brought to disk, which may take its time; the thread ends with that.
+        thread = ThreadPoolExecutor(1, thread_name_prefix="ants-close")
+        try:
+            closing = asyncio.get_running_loop().run_in_executor(thread, self._observers.close, ending)
+            await asyncio.shield(closing)
+        finally:
+            thread.shutdown(wait=False)
+
+    async def _stop_heart(self) -> None:
+        heart, self._heart = self._heart, None
+        if heart is not None:
+            heart.cancel()
+            await asyncio.wait([heart])
+
+    def on_heartbeat(self, callback: Callable[[], None]) -> None:
+        """Have something called once a second while something is asked for."""
+        self._on_heartbeat = callback
 
     def submit(self, request: Request) -> asyncio.Task[Outcome]:
         """Start a request. Requests get their turn in the order of submission.
@@ -161,12 +264,18 @@ class Coordinator:
 
     async def _run(self, request: Request, started: float) -> Outcome:
         phase: Phase = "waiting"
+        flights = self._flights
+        assert flights is not None  # noqa: S101  # submit has looked
 
         def changed(trace: Trace) -> None:
             nonlocal phase
             if trace.phase != phase:
                 self._phases[phase] -= 1
                 self._phases[trace.phase] += 1
+                if trace.phase == "asking":
+                    self._pulsometer.asking(id(trace))
+                elif phase == "asking":
+                    self._pulsometer.came_back(id(trace), answered=trace.answered)
                 phase = trace.phase
                 self._tell()
 
@@ -175,7 +284,7 @@ class Coordinator:
         error: Exception | None = None
         self._phases[phase] += 1
         try:
-            answer = await self._responder.answer(request, trace)
+            answer = await flights.answer(request, trace)
         except asyncio.CancelledError:
             self._endings["asked"] -= 1
             raise
@@ -183,12 +292,16 @@ class Coordinator:
             # Whatever it is, it costs this one answer and no other.
             error = caught
         finally:
+            if phase == "asking":
+                self._pulsometer.came_back(id(trace), answered=False)
             self._phases[phase] -= 1
         self._count(trace.source, answered=answer is not None)
         # an outcome lives as long as the build: neither the picture nor the frames that held it may
         shown = replace(request, picture=None)
         bare = None if error is None else _without_frames(error)
-        return Outcome(shown, answer, bare, trace.source, trace.attempts, time.monotonic() - started)
+        outcome = Outcome(shown, answer, bare, trace.source, trace.attempts, time.monotonic() - started)
+        self._observers.ended(outcome)
+        return outcome
 
     def _count(self, source: Source, *, answered: bool) -> None:
         self._endings["answered" if answered else "failed"] += 1
@@ -209,18 +322,17 @@ class Coordinator:
             raise UsageError("this coordinator is not open: use it as 'async with Coordinator(...)'")
         return self._model
 
-    async def _open(self, stack: AsyncExitStack) -> Responder:
+    async def _open(self, stack: AsyncExitStack) -> SingleFlight:
         dispatch, mllm = self._settings.dispatch, self._settings.mllm
         if dispatch.mode == "replay":
-            store = await stack.enter_async_context(ResponseStore(dispatch.store, strict=True))
-            self._model = await recorded_identity(store, *self._declared())
+            strict = await stack.enter_async_context(ResponseStore(dispatch.store, strict=True))
+            self._model = await recorded_identity(strict, *self._declared())
             self._slots = dispatch.max_concurrency or Capabilities().max_concurrency
-            return SingleFlight(ReplayResponder(store))
+            return SingleFlight(ReplayResponder(strict))
         backend = self._given
         if backend is None:
             backend = create_backend(mllm)
             stack.push_async_callback(backend.aclose)
-        self._slots = dispatch.max_concurrency or backend.capabilities.max_concurrency
         name, model = self._declared()
         self._model = RecordedIdentity(
             backend=name,
@@ -229,21 +341,28 @@ class Coordinator:
             pictures=backend.capabilities.pictures,
             text_only=backend.capabilities.text_only,
         )
-        retry = RetryResponder(
-            BackendResponder(backend),
-            attempts=dispatch.attempts,
-            attempt_timeout=dispatch.attempt_timeout if backend.capabilities.timed else math.inf,
-            deadline=dispatch.deadline if backend.capabilities.timed else math.inf,
-            sleep=self._sleep,
-            jitter=self._jitter,
-        )
-        ready = ReadyResponder(retry, backend)
-        gate = FixedGate(self._slots)
+        pipeline = Pipeline(self._settings, backend, self._observers, sleep=self._sleep, jitter=self._jitter)
+        stack.callback(pipeline.gate.close)
+        self._pipeline, self._slots = pipeline, pipeline.slots
         if dispatch.mode == "live":
-            return SingleFlight(LimitResponder(ready, gate))
+            return SingleFlight(pipeline.live())
         store = await stack.enter_async_context(ResponseStore(dispatch.store))
         await store.put_identity(self._model)
-        return SingleFlight(LookupResponder(LimitResponder(KeepResponder(ready, store), gate), store))
+        patient = PatientStore(store, patience=dispatch.store_patience, observer=self._observers)
+        stack.push_async_callback(patient.aclose)
+        claims = Claims(store.folder, patience=dispatch.deadline)
+        claims.open()
+        stack.callback(claims.close)
+        return SingleFlight(pipeline.recording(patient, claims), lands_alone=True)
+
+    def _listening(self, observers: Iterable[Observer]) -> Iterable[Observer]:
+        runs = self._settings.dispatch.runs
+        if runs is not None:
+            yield RunFolder(runs, self._settings)
+        telemetry = Telemetry.if_configured()
+        if telemetry is not None:
+            yield telemetry
+        yield from observers
 
     def _declared(self) -> tuple[str, str]:
         """Name backend and model without making or touching either."""

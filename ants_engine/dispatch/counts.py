@@ -17,10 +17,15 @@ class Counts:
     """Ended with an error."""
     in_flight: int = 0
     """With the backend right now."""
+    storing: int = 0
+    """Answered, and on the way to the disk."""
     retrying: int = 0
     """Pausing before another try."""
+    sharing: int = 0
+    """Being asked by another process that has the same store."""
 
     @property
     def waiting(self) -> int:
         """For a slot, or for the store."""
-        return self.asked - self.answered - self.failed - self.in_flight - self.retrying
+        busy = self.in_flight + self.storing + self.retrying + self.sharing
+        return self.asked - self.answered - self.failed - busy

@@ -1,21 +1,26 @@
 """Mode ``record``: looks into the store before asking, and keeps what was answered."""
 
-from ants_engine.dispatch.entry import Failure
+from ants_engine.dispatch.claims import ClaimedElsewhereError, Claims
+from ants_engine.dispatch.entry import Entry, Failure
+from ants_engine.dispatch.patient_store import PatientStore
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.store import ResponseStore
 from ants_engine.dispatch.trace import Trace
-from ants_engine.errors import BackendError, StoreError
+from ants_engine.errors import BackendError
 from ants_engine.protocol import Answer
 
 
 class LookupResponder:
-    """Answers from the store if it can. It stands outside of the limit: who needs no slot waits for none."""
+    """Answers from the store if it can. It stands outside of the limit: who needs no slot waits for none.
 
-    def __init__(self, inner: Responder, store: ResponseStore) -> None:
+    Where another process turns out to be asking the same, it waits for that one and looks again.
+    """
+
+    def __init__(self, inner: Responder, store: PatientStore, claims: Claims) -> None:
         """Look into ``store`` before asking ``inner``."""
         self._inner = inner
         self._store = store
+        self._claims = claims
 
     async def answer(self, request: Request, trace: Trace) -> Answer:
         """Answer from the store, or ask. A recorded failure is no answer.
@@ -24,50 +29,103 @@ class LookupResponder:
             StoreError: the store cannot be read.
             ANTSError: what ``inner`` raises.
         """
-        entry = await self._store.get(request.key)
-        if entry is not None and not isinstance(entry.ending, Failure):
-            trace.update(source="store")
-            return entry.ending
+        try:
+            while True:
+                answer = await stored_answer(self._store, request, trace)
+                if answer is not None:
+                    return answer
+                try:
+                    return await self._inner.answer(request, trace)
+                except ClaimedElsewhereError:
+                    trace.update(phase="sharing")
+                    await self._claims.freed(request.key)
+                    trace.update(phase="waiting")
+        finally:
+            self._claims.release(request.key)
+
+
+class ClaimResponder:
+    """Asks only what no other process is asking, and what none has answered since it was last looked for.
+
+    It stands within the limit, so that a process claims no more than it can ask.
+    """
+
+    def __init__(self, inner: Responder, store: PatientStore, claims: Claims) -> None:
+        """Claim before ``inner`` is asked. `LookupResponder` gives free."""
+        self._inner = inner
+        self._store = store
+        self._claims = claims
+
+    async def answer(self, request: Request, trace: Trace) -> Answer:
+        """Ask, unless another process does or did.
+
+        Raises:
+            ClaimedElsewhereError: another process is asking.
+            ANTSError: what ``inner`` raises.
+        """
+        if not trace.attempts:
+            if not self._claims.take(request.key):
+                raise ClaimedElsewhereError
+            answer = await stored_answer(self._store, request, trace)
+            if answer is not None:
+                return answer
         return await self._inner.answer(request, trace)
 
 
 class KeepResponder:
-    """Puts every answer on disk before anyone sees it, and every failure for replay to end as the run did.
+    """Puts every answer on disk before anyone sees it.
 
     It stands within the limit, so that no more answers are paid for and not yet on disk than there are slots.
     """
 
-    def __init__(self, inner: Responder, store: ResponseStore) -> None:
+    def __init__(self, inner: Responder, store: PatientStore) -> None:
         """Keep what ``inner`` answers in ``store``."""
         self._inner = inner
         self._store = store
-        self._broken: StoreError | None = None
 
     async def answer(self, request: Request, trace: Trace) -> Answer:
-        """Ask, and keep how it ended.
+        """Ask, and keep the answer.
 
         Raises:
             StoreError: the store cannot be written. From then on nothing more is asked: what is paid for and cannot
                 be kept is lost.
             ANTSError: what ``inner`` raises.
         """
-        if self._broken is not None:
-            # A fresh one each time: a raised error collects the frames that it passes.
-            raise type(self._broken)(str(self._broken)) from self._broken
+        self._store.check()
+        answer = await self._inner.answer(request, trace)
+        trace.update(phase="storing")
         try:
-            answer = await self._inner.answer(request, trace)
-        except BackendError as error:
-            await self._keep(request, error)
-            raise
-        await self._keep(request, answer)
+            await self._store.keep(Entry(request, answer))
+        finally:
+            trace.update(phase="waiting")
         return answer
 
-    async def _keep(self, request: Request, ending: Answer | BackendError) -> None:
+
+class KeepFailureResponder:
+    """Keeps how a request failed in the end, so that a replay ends as the run did. ``record`` asks it again."""
+
+    def __init__(self, inner: Responder, store: PatientStore) -> None:
+        """Keep how ``inner`` fails in ``store``."""
+        self._inner = inner
+        self._store = store
+
+    async def answer(self, request: Request, trace: Trace) -> Answer:
+        """Ask, and keep the failure.
+
+        Raises:
+            ANTSError: what ``inner`` raises, or the store's error where that cannot be kept.
+        """
         try:
-            if isinstance(ending, Answer):
-                await self._store.put(request, ending)
-            else:
-                await self._store.put_failure(request, ending)
-        except StoreError as error:
-            self._broken = error
+            return await self._inner.answer(request, trace)
+        except BackendError as error:
+            await self._store.keep(Entry(request, Failure.of(error)))
             raise
+
+
+async def stored_answer(store: PatientStore, request: Request, trace: Trace) -> Answer | None:
+    """Return the answer that the store holds, and note on the trace that it came from there."""
+    entry = await store.get(request.key)
+    if entry is None or isinstance(entry.ending, Failure):
+        return None
+    trace.update(source="store")
+    return entry.ending

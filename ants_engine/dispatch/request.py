@@ -53,6 +53,8 @@ class Request:
     """The picture itself. Not part of the key."""
     label: str = ""
     """What the picture is called where it came from, for messages. Not part of the key, and never stored."""
+    declines: Callable[[str], bool] | None = None
+    """Tells from an answer's text that the MLLM declined. Not part of the key, and never stored."""
     key: str = field(init=False)
     """Hex sha256 of the canonical JSON of all that decides the answer."""
     text: str = field(init=False)
@@ -92,6 +94,7 @@ class Request:
         decoding: Decoding,
         picture: PictureSource | None = None,
         label: str = "",
+        declines: Callable[[str], bool] | None = None,
     ) -> "Request":
         """Ask with a template and the text that it was rendered to.
 
@@ -111,6 +114,7 @@ class Request:
             picture_sha256=None if picture is None else picture.sha256,
             picture=picture,
             label=label,
+            declines=declines,
         )
 
     @classmethod

@@ -1,7 +1,6 @@
 """Asks again after a failure that may pass."""
 
 import asyncio
-import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -11,7 +10,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.responder import Responder
 from ants_engine.dispatch.trace import Trace
-from ants_engine.errors import BackendTimeoutError, RateLimitError, TransientBackendError
+from ants_engine.errors import TransientBackendError
 from ants_engine.protocol import Answer
 
 FIRST_PAUSE = 0.5
@@ -21,9 +20,10 @@ LONGEST_PAUSE = 30.0
 
 
 class RetryResponder:
-    """Tries until there is an answer, a final error, no try left, or no time left. Each try has its own timeout.
+    """Tries until there is an answer, a final error, no try left, or no time left (`Trace.end`).
 
-    Only `TransientBackendError` is tried again; cancellation and everything else passes at once.
+    Only `TransientBackendError` is tried again; cancellation and everything else passes at once. It stands outside of
+    the limit: a request that pauses takes nobody's place.
     """
 
     def __init__(
@@ -31,8 +31,6 @@ class RetryResponder:
         inner: Responder,
         *,
         attempts: int,
-        attempt_timeout: float,
-        deadline: float,
         jitter: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -42,16 +40,12 @@ class RetryResponder:
         Args:
             inner: what is tried.
             attempts: tries per request, the first one counted.
-            attempt_timeout: seconds for one try.
-            deadline: seconds for one request with its tries and pauses, from the first try on.
             jitter: randomness of the pauses; own by default, since processes that pause alike come back together.
             sleep: how to pause.
             clock: seconds that only grow.
         """
         self._inner = inner
         self._attempts = attempts
-        self._attempt_timeout = attempt_timeout
-        self._deadline = deadline
         self._jitter = jitter or random.Random()  # noqa: S311  # spreads load, protects nothing
         self._sleep = sleep
         self._clock = clock
@@ -63,22 +57,13 @@ class RetryResponder:
             TransientBackendError: the last try's error, when no try or no time is left.
             ANTSError: what cannot pass, at once.
         """
-        end = self._clock() + self._deadline
 
         async def attempt() -> Answer:
-            trace.update(attempts=trace.attempts + 1)
-            left = max(0.0, end - self._clock())
-            try:
-                async with asyncio.timeout(min(self._attempt_timeout, left)) as scope:
-                    return await self._inner.answer(request, trace)
-            except TimeoutError as error:
-                if not scope.expired():
-                    raise
-                what = f"{self._attempt_timeout:g} s" if self._attempt_timeout <= left else "the request's deadline"
-                raise BackendTimeoutError(f"no answer within {what}") from error
+            return await self._inner.answer(request, trace)
 
         def stop(state: RetryCallState) -> bool:
-            return state.attempt_number >= self._attempts or self._clock() + state.upcoming_sleep >= end
+            spent = state.attempt_number >= self._attempts or self._clock() + state.upcoming_sleep >= trace.end
+            return spent or trace.abandoned
 
         async def pause(seconds: float) -> None:
             trace.update(phase="pausing")
@@ -102,7 +87,8 @@ class RetryResponder:
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(state.attempt_number - 1, 30))
         pause = longest * (0.5 + 0.5 * self._jitter.random())
         error = state.outcome.exception() if state.outcome is not None else None
-        if isinstance(error, RateLimitError) and error.retry_after is not None and not math.isnan(error.retry_after):
+        wish = error.retry_after if isinstance(error, TransientBackendError) else None
+        if wish is not None and wish == wish:  # noqa: PLR0124  # NaN is no wish
             # The server's wish is a minimum; the jitter on top keeps those who were told the same from coming together.
-            return max(pause, error.retry_after + FIRST_PAUSE * self._jitter.random())
+            return max(pause, wish + FIRST_PAUSE * self._jitter.random())
         return pause

@@ -8,6 +8,9 @@ from ants_engine.dispatch.responder import Responder
 from ants_engine.dispatch.trace import Trace
 from ants_engine.protocol import Answer
 
+UNDER_WAY = ("asking", "storing")
+"""Phases in which an answer may have been paid for."""
+
 
 @dataclass(eq=False, slots=True)
 class _Flight:
@@ -23,21 +26,35 @@ class SingleFlight:
     and find that one's flight landed just after.
     """
 
-    def __init__(self, inner: Responder) -> None:
-        """Wrap ``inner``."""
+    def __init__(self, inner: Responder, *, lands_alone: bool = False) -> None:
+        """Wrap ``inner``.
+
+        Args:
+            inner: what is asked.
+            lands_alone: a call that is with the backend goes on when nobody waits for it any more, so that its answer
+                is kept; see `land`.
+        """
         self._inner = inner
+        self._lands_alone = lands_alone
         self._flights: dict[str, _Flight] = {}
+
+    @property
+    def under_way(self) -> int:
+        """Calls that have not ended."""
+        return len(self._flights)
 
     async def answer(self, request: Request, trace: Trace) -> Answer:
         """Answer, together with whoever asks the same.
 
-        One who is cancelled leaves the others alone; when the last one leaves, the call is cancelled.
+        One who is cancelled leaves the others alone; when the last one leaves, the call is cancelled, unless it may
+        land alone.
 
         Raises:
             ANTSError: what ``inner`` raises, for all who wait.
         """
         flight = self._flights.get(request.key) or self._take_off(request)
         flight.passengers.append(trace)
+        flight.trace.abandoned = False
         trace.follow(flight.trace)
         try:
             # Unlike awaiting the task itself, this leaves it alone when the one who waits is cancelled.
@@ -46,10 +63,34 @@ class SingleFlight:
             # By identity: several passengers may look alike.
             flight.passengers[:] = [each for each in flight.passengers if each is not trace]
             if not flight.passengers and not flight.task.done():
-                self._forget(request.key, flight)
-                flight.task.cancel()
-                await asyncio.wait([flight.task])
+                await self._abandon(request.key, flight)
         return flight.task.result()
+
+    async def land(self, grace: float) -> int:
+        """Wait for the calls that nobody waits for, at most ``grace`` seconds, then end them; return how many it ended.
+
+        A cancellation meanwhile ends them at once.
+        """
+        tasks = [flight.task for flight in self._flights.values()]
+        if not tasks:
+            return 0
+        late: set[asyncio.Task[Answer]] = set(tasks)
+        try:
+            _, late = await asyncio.wait(tasks, timeout=grace)
+        finally:
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        return len(late)
+
+    async def _abandon(self, key: str, flight: _Flight) -> None:
+        if self._lands_alone and flight.trace.phase in UNDER_WAY:
+            flight.trace.abandoned = True
+            return
+        self._forget(key, flight)
+        flight.task.cancel()
+        await asyncio.wait([flight.task])
 
     def _take_off(self, request: Request) -> _Flight:
         passengers: list[Trace] = []

@@ -1,10 +1,12 @@
 """What has happened to one request so far, as the wrappers report it."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
-Phase: TypeAlias = Literal["waiting", "asking", "pausing"]
-"""``waiting`` for its turn, ``asking`` the backend, or ``pausing`` between two tries."""
+Phase: TypeAlias = Literal["waiting", "asking", "storing", "pausing", "sharing"]
+"""``waiting`` for its turn, ``asking`` the backend, ``storing`` the answer, ``pausing`` between two tries, or
+``sharing``: another process is asking the same."""
 Source: TypeAlias = Literal["store", "backend"]
 
 
@@ -18,6 +20,14 @@ class Trace:
         """Where the ending came from."""
         self.attempts = 0
         """How often the backend was asked."""
+        self.end = math.inf
+        """When the time for this request is over, by the monotonic clock; not set before the first try."""
+        self.usage: tuple[int | None, int | None] = (None, None)
+        """Prompt and completion tokens of the last try, whether its answer was of use or not."""
+        self.answered = False
+        """The last try has brought an answer of use."""
+        self.abandoned = False
+        """Nobody waits for it any more; what is under way may come home, and no other try is made."""
         self._on_change = on_change
 
     def update(self, *, phase: Phase | None = None, source: Source | None = None, attempts: int | None = None) -> None:
@@ -30,4 +40,5 @@ class Trace:
 
     def follow(self, other: "Trace") -> None:
         """Take over what another trace says."""
+        self.answered = other.answered
         self.update(phase=other.phase, source=other.source, attempts=other.attempts)

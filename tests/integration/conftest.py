@@ -52,7 +52,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "neglabel": {"groups": 3, "min_group_length": 3},
         "mining": {"gamma": 1.0},
         "mllm": {"backend": "scripted"},
-        "dispatch": {"store": str(tmp_path / "store"), "attempts": 1},
+        "dispatch": {"store": str(tmp_path / "store"), "attempts": 1, "runs": None, "grace": 0.5},
         "text": {"feature_cache": None},
         "progress": {"bar": "off"},
     }

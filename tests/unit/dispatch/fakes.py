@@ -93,8 +93,9 @@ def make_request(prompt: str = "Name 5 things.", **changes: Any) -> Request:
 
 
 def make_settings(store: Path, **dispatch: Any) -> Settings:
+    parts: dict[str, Any] = {"store": store, "runs": None, "grace": 0.2}
     return Settings(
-        dispatch=DispatchSettings(store=store, **dispatch), mllm=MLLMSettings.model_validate({"backend": "fake"})
+        dispatch=DispatchSettings(**(parts | dispatch)), mllm=MLLMSettings.model_validate({"backend": "fake"})
     )
 
 

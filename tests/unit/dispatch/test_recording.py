@@ -1,21 +1,28 @@
-"""Mode record: on disk before anyone sees it, failures asked again, nothing paid for that cannot be kept."""
+"""Mode record: on disk before anyone sees it, failures asked again, nothing asked that another process asks."""
 
-import sqlite3
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.recording import KeepResponder, LookupResponder
+from ants_engine.dispatch.claims import Claims
+from ants_engine.dispatch.observer import Observers
+from ants_engine.dispatch.patient_store import PatientStore
+from ants_engine.dispatch.recording import ClaimResponder, KeepFailureResponder, KeepResponder, LookupResponder
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.store import ResponseStore
 from ants_engine.dispatch.trace import Trace
-from ants_engine.errors import EmptyAnswerError, ImageUnreadableError, StoreUnavailableError
+from ants_engine.errors import EmptyAnswerError, ImageUnreadableError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request
 
 
-def recording(inner: FakeResponder, store: ResponseStore) -> LookupResponder:
-    return LookupResponder(KeepResponder(inner, store), store)
+def recording(inner: FakeResponder, store: ResponseStore, claims: Claims | None = None) -> LookupResponder:
+    patient = PatientStore(store, patience=0.0, observer=Observers())
+    claims = claims or Claims(store.folder, patience=1.0)
+    layers = KeepFailureResponder(ClaimResponder(KeepResponder(inner, patient), patient, claims), patient)
+    return LookupResponder(layers, patient, claims)
 
 
 async def test_an_answer_is_asked_for_once(store: ResponseStore) -> None:
@@ -58,22 +65,66 @@ async def test_errors_that_are_not_the_backends_are_not_kept(store: ResponseStor
     assert await store.get(make_request().key) is None
 
 
-async def test_once_an_answer_could_not_be_kept_nothing_more_is_asked(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+async def two(store: ResponseStore) -> AsyncIterator[tuple[Claims, Claims]]:
+    pair = Claims(store.folder, patience=5.0), Claims(store.folder, patience=5.0)
+    for claims in pair:
+        claims.open()
+    yield pair
+    for claims in pair:
+        claims.close()
+
+
+async def test_what_another_is_asking_is_waited_for_and_taken_from_the_store(
+    store: ResponseStore, two: tuple[Claims, Claims]
 ) -> None:
-    async def act(request: Request) -> Answer:
-        return Answer(request.prompt)
+    async def slow(request: Request) -> Answer:
+        await go.wait()
+        return Answer("the first one's")
 
-    inner = FakeResponder(act)
-    async with ResponseStore(folder) as store:
-        responder = recording(inner, store)
+    async def never(_: Request) -> Answer:
+        raise AssertionError("asked twice")
 
-        def full(*_: object, **__: object) -> None:
-            raise sqlite3.OperationalError("database or disk is full")
+    go = asyncio.Event()
+    first = asyncio.create_task(recording(FakeResponder(slow), store, two[0]).answer(make_request(), Trace()))
+    await asyncio.sleep(0.05)
+    trace = Trace()
+    second = asyncio.create_task(recording(FakeResponder(never), store, two[1]).answer(make_request(), trace))
+    while trace.phase != "sharing":
+        await asyncio.sleep(0.01)
+    go.set()
+    assert (await asyncio.wait_for(second, 5)).text == "the first one's"
+    assert (trace.source, trace.attempts) == ("store", 0)
+    await first
 
-        monkeypatch.setattr("diskcache.Cache.set", full)
-        for prompt in "abc":
-            with pytest.raises(StoreUnavailableError, match="disk is full"):
-                await responder.answer(make_request(prompt), Trace())
-        monkeypatch.undo()
-    assert len(inner.asked) == 1
+
+async def test_when_the_other_fails_it_is_asked_here(store: ResponseStore, two: tuple[Claims, Claims]) -> None:
+    async def fails(_: Request) -> Answer:
+        await asyncio.sleep(0.05)
+        raise EmptyAnswerError("nothing")
+
+    async def answers(_: Request) -> Answer:
+        return Answer("mine")
+
+    first = asyncio.create_task(recording(FakeResponder(fails), store, two[0]).answer(make_request(), Trace()))
+    await asyncio.sleep(0.02)
+    assert (await recording(FakeResponder(answers), store, two[1]).answer(make_request(), Trace())).text == "mine"
+    with pytest.raises(EmptyAnswerError):
+        await first
+
+
+async def test_a_claim_ends_with_its_request_however_that_ends(
+    store: ResponseStore, two: tuple[Claims, Claims], folder: Path
+) -> None:
+    async def hang(_: Request) -> Answer:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    key = make_request().key
+    task = asyncio.create_task(recording(FakeResponder(hang), store, two[0]).answer(make_request(), Trace()))
+    await asyncio.sleep(0.05)
+    assert not two[1].take(key)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert two[1].take(key)

@@ -3,11 +3,14 @@
 import asyncio
 import math
 import random
+import time
 from typing import Any
 
 import pytest
 
 from ants_engine import errors
+from ants_engine.dispatch.attempt import AttemptResponder
+from ants_engine.dispatch.observer import Observers
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.retry import RetryResponder
 from ants_engine.dispatch.trace import Trace
@@ -43,16 +46,13 @@ def failing(*failures: BaseException) -> FakeResponder:
 
 
 def retry(inner: FakeResponder, clock: Clock | None = None, **changes: Any) -> RetryResponder:
+    """Retry around tries, as the engine puts them together, without the limit between."""
     clock = clock or Clock()
-    parts: dict[str, Any] = {
-        "attempts": 5,
-        "attempt_timeout": 100.0,
-        "deadline": 1000.0,
-        "jitter": random.Random(7),
-        "sleep": clock.sleep,
-        "clock": clock,
-    }
-    return RetryResponder(inner, **(parts | changes))
+    limits = {"timeout": changes.pop("timeout", 100.0), "deadline": changes.pop("deadline", 1000.0)}
+    ticking = changes.pop("ticking", clock)
+    tries = AttemptResponder(inner, **limits, observer=changes.pop("observer", Observers()), clock=ticking)
+    parts: dict[str, Any] = {"attempts": 5, "jitter": random.Random(7), "sleep": clock.sleep, "clock": ticking}
+    return RetryResponder(tries, **(parts | changes))
 
 
 async def test_it_tries_until_there_is_an_answer() -> None:
@@ -118,6 +118,33 @@ async def test_the_servers_wish_is_honoured() -> None:
     assert 7.0 <= clock.pauses[0] <= 7.5
 
 
+async def test_so_is_one_that_comes_with_another_failure() -> None:
+    clock = Clock()
+    await retry(failing(errors.OverloadedError("x", retry_after=7.0)), clock).answer(make_request(), Trace())
+    assert 7.0 <= clock.pauses[0] <= 7.5
+
+
+async def test_what_nobody_waits_for_any_more_is_not_tried_again() -> None:
+    async def act(_: Request) -> Answer:
+        trace.abandoned = True
+        raise errors.BackendUnavailableError("x")
+
+    trace, inner = Trace(), FakeResponder(act)
+    with pytest.raises(errors.BackendUnavailableError):
+        await retry(inner).answer(make_request(), trace)
+    assert len(inner.asked) == 1
+
+
+async def test_every_try_is_told_to_observers() -> None:
+    class Watching(Observers):
+        def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
+            told.append((attempt, type(ending).__name__))
+
+    told: list[tuple[int, str]] = []
+    await retry(failing(errors.RateLimitError("x")), observer=Watching()).answer(make_request(), Trace())
+    assert told == [(1, "RateLimitError"), (2, "Answer")]
+
+
 @pytest.mark.parametrize("wish", [1e9, math.inf])
 async def test_a_wish_beyond_the_deadline_ends_it_at_once(wish: float) -> None:
     clock = Clock()
@@ -140,7 +167,7 @@ async def hang(_: Request) -> Answer:
 
 async def test_each_try_has_its_own_timeout() -> None:
     inner = FakeResponder(hang)
-    responder = RetryResponder(inner, attempts=2, attempt_timeout=0.01, deadline=60, sleep=no_sleep)
+    responder = retry(inner, attempts=2, timeout=0.01, deadline=60, sleep=no_sleep, ticking=time.monotonic)
     with pytest.raises(errors.BackendTimeoutError, match=r"no answer within 0.01 s"):
         await responder.answer(make_request(), Trace())
     assert len(inner.asked) == 2
@@ -148,7 +175,7 @@ async def test_each_try_has_its_own_timeout() -> None:
 
 async def test_the_deadline_also_cuts_a_try_short() -> None:
     inner = FakeResponder(hang)
-    responder = RetryResponder(inner, attempts=9, attempt_timeout=60, deadline=0.02, sleep=no_sleep)
+    responder = retry(inner, attempts=9, timeout=60, deadline=0.02, sleep=no_sleep, ticking=time.monotonic)
     with pytest.raises(errors.BackendTimeoutError, match="no answer within the request's deadline"):
         await responder.answer(make_request(), Trace())
     assert len(inner.asked) == 1

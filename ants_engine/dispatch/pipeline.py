@@ -1,0 +1,94 @@
+"""The layers around a backend, put together in their order."""
+
+import asyncio
+import math
+import random
+from collections.abc import Awaitable, Callable
+
+from ants_engine.config import Settings
+from ants_engine.dispatch.ask import BackendResponder
+from ants_engine.dispatch.attempt import AttemptResponder
+from ants_engine.dispatch.budget import Budget, BudgetResponder
+from ants_engine.dispatch.claims import Claims
+from ants_engine.dispatch.gate import AdaptiveGate
+from ants_engine.dispatch.limit import LimitResponder
+from ants_engine.dispatch.observer import Observer
+from ants_engine.dispatch.patient_store import PatientStore
+from ants_engine.dispatch.ready import ReadyResponder
+from ants_engine.dispatch.recording import ClaimResponder, KeepFailureResponder, KeepResponder, LookupResponder
+from ants_engine.dispatch.responder import Responder
+from ants_engine.dispatch.retry import RetryResponder
+from ants_engine.dispatch.token_estimate import TokenEstimate
+from ants_engine.protocol import Backend
+
+
+class Pipeline:
+    """What is between a request and a backend, apart from single flight.
+
+    From outside: lookup ∘ keep failure ∘ ready ∘ retry ∘ limit ∘ claim ∘ keep ∘ budget ∘ attempt ∘ backend; without a
+    store, what has to do with it is left out.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        backend: Backend,
+        observer: Observer,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        jitter: random.Random | None = None,
+    ) -> None:
+        """Prepare gate and budget.
+
+        Args:
+            settings: ``dispatch`` is used.
+            backend: what is asked.
+            observer: told what happens.
+            sleep: how to pause between tries.
+            jitter: randomness of the pauses.
+        """
+        dispatch, capabilities = settings.dispatch, backend.capabilities
+        self._settings = settings
+        self._backend = backend
+        self._observer = observer
+        self._sleep = sleep
+        self._jitter = jitter
+        self._estimate = TokenEstimate()
+        self.slots = dispatch.max_concurrency or capabilities.max_concurrency
+        self.gate = AdaptiveGate(
+            self.slots,
+            # what runs here is asked as much as it says at once; it has no need of caution
+            start=None if capabilities.timed else self.slots,
+            requests_per_minute=dispatch.requests_per_minute,
+            tokens_per_minute=dispatch.tokens_per_minute,
+            tell=observer.event,
+        )
+        self.budget = Budget(dispatch.budget, dispatch.prices, self._estimate)
+
+    def live(self) -> Responder:
+        """Ask, and neither read nor keep anything."""
+        return self._patient(self._attempt())
+
+    def recording(self, store: PatientStore, claims: Claims) -> Responder:
+        """Answer from the store, or ask and keep."""
+        inner = ClaimResponder(KeepResponder(self._attempt(), store), store, claims)
+        return LookupResponder(KeepFailureResponder(self._patient(inner), store), store, claims)
+
+    def _attempt(self) -> Responder:
+        dispatch, timed = self._settings.dispatch, self._backend.capabilities.timed
+        attempt = AttemptResponder(
+            BackendResponder(self._backend),
+            timeout=dispatch.attempt_timeout if timed else math.inf,
+            deadline=dispatch.deadline if timed else math.inf,
+            observer=self._observer,
+        )
+        return BudgetResponder(attempt, self.budget)
+
+    def _patient(self, inner: Responder) -> Responder:
+        retry = RetryResponder(
+            LimitResponder(inner, self.gate, self._estimate),
+            attempts=self._settings.dispatch.attempts,
+            sleep=self._sleep,
+            jitter=self._jitter,
+        )
+        return ReadyResponder(retry, self._backend)
