@@ -25,6 +25,7 @@ from ants_engine.clip.encoding import Encoder
 from ants_engine.clip.given import GivenEncoder, TextSource
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.spool import Spool
+from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.clip.worker import ClipWorker
 from ants_engine.config import Settings
 from ants_engine.detector import Detector
@@ -388,6 +389,9 @@ class ANTS:
         if isinstance(image, torch.Tensor) or (isinstance(image, np.ndarray) and image.ndim == 1):
             return self._state.detector.explain(image, "feature", top)
         name = str(image) if isinstance(image, (str, Path)) else type(image).__name__
+        if isinstance(image, str) and web_scheme(image):
+            # its query may hold a token
+            name = address_name(image)
         picture = load_rgb(image, name=name, limits=self._settings.pictures)
         return self._state.detector.explain(self.encoder.encode_images([picture])[0], name, top)
 

@@ -17,7 +17,9 @@
     ├── ImageError                      one picture
     │   ├── ImageNotFoundError          no such file
     │   ├── ImageUnreadableError        not a picture, truncated, or of a kind that cannot be decoded
-    │   └── ImageTooLargeError          more bytes or pixels than allowed
+    │   ├── ImageTooLargeError          more bytes or pixels than allowed
+    │   ├── ImageRefusedError           from a place that is not allowed, or not what was saved
+    │   └── ImageFetchError             a web address that gave no picture
     ├── BackendError                    one request to the MLLM
     │   ├── TransientBackendError       worth asking again; carries ``retry_after``
     │   │   ├── BackendTimeoutError     no answer in time
@@ -112,6 +114,14 @@ class ImageUnreadableError(ImageError):
 
 class ImageTooLargeError(ImageError):
     """The picture has more bytes or pixels than the settings allow."""
+
+
+class ImageRefusedError(ImageError):
+    """The picture is at a place that is not allowed, or is not the one that was saved."""
+
+
+class ImageFetchError(ImageError):
+    """A web address gave no picture: unreachable, too slow, or something else was sent."""
 
 
 class BackendError(ANTSError):

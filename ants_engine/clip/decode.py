@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from ants_engine.clip.fetch import fetch
+from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageError, ImageNotFoundError, ImageTooLargeError, ImageUnreadableError
 
@@ -47,8 +49,8 @@ def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Imag
     taken, EXIF orientation is applied. A given PIL picture is copied, never changed (a lazily opened one is loaded).
 
     Args:
-        source: a path, the bytes of a file, a PIL picture, or a uint8 array of shape (H, W), (H, W, 1), (H, W, 3) or
-            (H, W, 4).
+        source: a path, a web address, the bytes of a file, a PIL picture, or a uint8 array of shape (H, W), (H, W, 1),
+            (H, W, 3) or (H, W, 4).
         name: what the picture is called in errors.
         limits: ``max_bytes`` is checked before a file is read, ``max_pixels`` before its samples are decoded.
 
@@ -59,8 +61,14 @@ def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Imag
         ImageNotFoundError: there is no such file.
         ImageTooLargeError: more bytes or pixels than ``limits`` allow.
         ImageUnreadableError: not a picture, truncated, or of a kind that cannot be decoded.
+        ImageRefusedError: a web address, and ``limits`` do not allow it.
+        ImageFetchError: a web address that gave no picture.
     """
     try:
+        if isinstance(source, str) and web_scheme(source):
+            # the picture's name must not show the address's query
+            name = address_name(source) if name == source else name
+            return _from_bytes(_check_bytes(fetch(source, name, limits), name, limits), name, limits)
         if isinstance(source, str | os.PathLike):
             return _from_bytes(_read_file(source, name, limits), name, limits)
         if isinstance(source, bytes | bytearray | memoryview):
@@ -101,8 +109,6 @@ def _translated(error: Exception, name: str) -> ImageError:
 
 def _read_file(source: "str | os.PathLike[str]", name: str, limits: ImageSettings) -> bytes:
     path = Path(source)
-    if str(source).lower().startswith(("http://", "https://")):
-        raise ImageUnreadableError(name, "pictures are not fetched from the network; download it and give its path")
     try:
         info = path.stat()
         if stat.S_ISDIR(info.st_mode):

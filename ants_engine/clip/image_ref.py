@@ -7,6 +7,7 @@ from typing import cast
 from PIL import Image
 
 from ants_engine.clip.decode import PictureSource, load_rgb
+from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageUnreadableError
 
@@ -35,7 +36,7 @@ class ImageRef:
     index: int
     """Position in the input, from 0."""
     name: str
-    """What a person calls it: the path as given, or ``PIL.Image #3``, ``array #3``, ``bytes #3``."""
+    """What a person calls it: the path as given, a web address without its query, ``PIL.Image #3``, ``bytes #3``."""
     key: str | None
     """Absolute path of a file, which tells whether two references mean one; ``None`` for a picture in memory."""
     rereadable: bool
@@ -53,7 +54,7 @@ class ImageRef:
             ImageError: it cannot be used, or it came from a one-shot iterator and was let go.
         """
         if self.held.empty:
-            raise ImageUnreadableError(self.name, "came from a one-shot iterator and was let go after it was encoded")
+            raise ImageUnreadableError(self.name, "was to be read only once, and was let go after it was encoded")
         # anything else than a picture is refused there, by name
         return load_rgb(cast("PictureSource", self.held.source), name=self.name, limits=limits)
 
@@ -69,13 +70,16 @@ def file_ref(index: int, path: str | Path, name: str | None = None) -> ImageRef:
 
 
 def object_ref(index: int, source: object, *, kept: bool) -> ImageRef:
-    """Refer to an item of the input: a path, or a picture in memory.
+    """Refer to an item of the input: a path, a web address, or a picture in memory.
 
     Args:
         index: position in the input.
         source: the item. One of a kind that is no picture is only complained about by `ImageRef.load`.
         kept: the user's own container keeps the item alive, so that holding it costs nothing.
     """
+    if isinstance(source, str) and web_scheme(source):
+        # fetched once: what may be looked at again is kept like a picture from a one-shot iterator
+        return ImageRef(index, address_name(source, index), None, False, Held(source))
     if isinstance(source, str | Path):
         return file_ref(index, source)
     return ImageRef(index, f"{_kind(source)} #{index}", None, kept, Held(source))

@@ -22,12 +22,13 @@ from PIL import Image
 
 from ants_engine.clip.folder import SUFFIXES, pictures_below, pictures_matching
 from ants_engine.clip.image_ref import ImageRef, file_ref, object_ref
+from ants_engine.clip.web_address import web_scheme
 from ants_engine.errors import NoImagesError
 
 __all__ = ["ImageRef", "ImageStream", "Images", "open_images"]
 
 Images: TypeAlias = str | Path | bytes | Image.Image | np.ndarray[Any, Any] | Iterable[Any] | AsyncIterable[Any]
-"""A file, a folder, a glob pattern, one picture, or any iterable or async iterable of pictures and paths."""
+"""A file, a folder, a glob pattern, a web address, a picture, or any (async) iterable of pictures, paths, addresses."""
 
 _END = object()
 
@@ -76,12 +77,12 @@ def open_images(images: Images) -> ImageStream:
 
     Raises:
         NoImagesError: nothing is there: an empty list, a folder without pictures, a pattern without match, a path that
-            does not exist; or pictures cannot be had from such a thing (a URL, a mapping, a tensor, an open file).
+            does not exist; or pictures cannot be had from such a thing (a mapping, a tensor, an open file).
     """
-    if isinstance(images, str | Path):
+    if isinstance(images, str | Path) and not _is_address(images):
         paths = _find(images)
         return _known(len(paths), lambda: (file_ref(i, path) for i, path in enumerate(paths)))
-    if isinstance(images, bytes | bytearray | memoryview | Image.Image):
+    if isinstance(images, str | Path | bytes | bytearray | memoryview | Image.Image):
         return _known(1, lambda: iter([object_ref(0, images, kept=True)]))
     if isinstance(images, np.ndarray):
         return _from_array(images)
@@ -112,13 +113,15 @@ def _known(total: int, begin: Callable[[], Iterator[ImageRef]]) -> ImageStream:
     return ImageStream(run, total=total, one_shot=False)
 
 
+def _is_address(images: str | Path) -> bool:
+    return isinstance(images, str) and web_scheme(images) is not None
+
+
 def _find(images: str | Path) -> list[Path]:
     """List the files that a path, a folder or a pattern stands for."""
     text = str(images)
     if not text.strip():
         raise NoImagesError("`images` is an empty path")
-    if text.lower().startswith(("http://", "https://", "ftp://", "s3://")):
-        raise NoImagesError(f"{text}: pictures are not fetched from the network; download them and give their folder")
     try:
         path = Path(text).expanduser()
         if path.is_dir():

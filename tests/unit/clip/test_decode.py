@@ -16,7 +16,13 @@ from PIL import Image, ImageCms
 
 from ants_engine.clip.decode import load_rgb
 from ants_engine.config import ImageSettings
-from ants_engine.errors import ImageError, ImageNotFoundError, ImageTooLargeError, ImageUnreadableError
+from ants_engine.errors import (
+    ImageError,
+    ImageNotFoundError,
+    ImageRefusedError,
+    ImageTooLargeError,
+    ImageUnreadableError,
+)
 
 LIMITS = ImageSettings()
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"
@@ -277,7 +283,7 @@ def test_missing_empty_and_odd_files(tmp_path: Path) -> None:
         (text, ImageUnreadableError, "not a picture"),
         (tmp_path, ImageUnreadableError, "folder"),
         ("nul\0byte.png", ImageUnreadableError, "cannot be opened"),
-        ("https://example.org/a.png", ImageUnreadableError, "network"),
+        ("https://example.org/a.png", ImageRefusedError, "pictures.urls"),
         ("x" * 5000, ImageUnreadableError, "cannot be opened"),
     ):
         with pytest.raises(kind, match=said) as caught:
