@@ -25,10 +25,11 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     if seconds is not None:
         return seconds
     if _DURATION.fullmatch(value.lower()):
-        return sum(float(count) * _UNITS[unit] for count, unit in _PART.findall(value.lower()))
+        # digits enough make an infinity
+        return _number(str(sum(float(count) * _UNITS[unit] for count, unit in _PART.findall(value.lower()))))
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=UTC)

@@ -1,24 +1,37 @@
-"""Make text from elsewhere fit for an error message: no key, no picture, one line, not too long."""
+"""Make text from elsewhere fit for messages and logs: no key, no picture; in an error one line, and not too long."""
 
 import re
 
 LIMIT = 300
 """Characters kept."""
 
-_DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*,[^\s\"'<>)]*", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_=-]{100,}")
+_DATA_URL = re.compile(r"data:[\w.+-]*\\?/?[\w.+-]*(?:;[\w=.+-]+)*,[^\s\"'<>)]*", re.IGNORECASE)
+# JSON may write / as \/, an address as %2F; a line of base64 in a mail is 76 long
+_BASE64 = re.compile(r"[A-Za-z0-9+/\\%_=-]{65,}")
+_PICTURE_URL = re.compile(r"data:image\\?/[\w.+-]+;base64,", re.IGNORECASE)
+_LEAST_KEY = 16
 _KEY = re.compile(r"(?i)\b(sk-|bearer\s+)[\w.~+/=*-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
 def scrub(text: str, secret: str = "") -> str:
     """Take out ``secret``, whatever looks like a key, picture data and control characters, and shorten."""
-    # No need to search further than what can end in the message; picture data may be most of it.
-    text = text[:1_000_000]
+    text = _CONTROL.sub(" ", redact(text, secret)).strip()
+    return text if len(text) <= LIMIT else f"{text[:LIMIT]}…"
+
+
+def redact(text: str, secret: str = "") -> str:
+    """Take out ``secret``, whatever looks like a key, and picture data; of a very long text the start is kept."""
     if secret:
         text = text.replace(secret, "[key]")
+    # No need to search further than what can end in a message; picture data may be most of it.
+    text = text[:1_000_000]
     text = _DATA_URL.sub("[data]", text)
     text = _BASE64.sub("[data]", text)
-    text = _KEY.sub(r"\1[key]", text)
-    text = _CONTROL.sub(" ", text).strip()
-    return text if len(text) <= LIMIT else f"{text[:LIMIT]}…"
+    return _KEY.sub(r"\1[key]", text)
+
+
+def repeats_request(text: str, secret: str = "") -> bool:
+    """Say whether an answer holds the key or a picture: then it repeats what was asked, and answers nothing."""
+    # A server of one's own is given a word for a key, which an answer may well hold.
+    return (len(secret) >= _LEAST_KEY and secret in text) or _PICTURE_URL.search(text) is not None

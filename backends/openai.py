@@ -7,6 +7,7 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -18,12 +19,14 @@ from ants_engine.errors import (
     MissingDependencyError,
     ProtocolError,
     RefusedAnswerError,
+    SettingError,
     UsageError,
 )
 from ants_engine.protocol import JSON, Answer, Call, Capabilities
 
 from ._failures import classify
-from ._scrub import scrub
+from ._scrub import repeats_request, scrub
+from ._scrubbed_logs import scrubbed_logs
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _CONNECT_TIMEOUT = 10.0
+_MOST_TOKENS = 2**53
 _OURS = frozenset({"messages", "model", "stream", "n", "max_tokens", "max_completion_tokens", "temperature"})
 
 
@@ -49,7 +53,7 @@ class OpenAIOptions(BaseModel):
     detail: Literal["auto", "low", "high"] = "auto"
     """How closely the server looks at a picture."""
     max_concurrency: PositiveInt = 8
-    """Questions in flight at most, and connections kept for them."""
+    """Questions in flight at most, unless ``dispatch.max_concurrency`` says otherwise."""
     timeout: PositiveFloat = 120.0
     """Seconds without a sign of life from the server before a question fails."""
     limit_parameter: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
@@ -62,13 +66,8 @@ class OpenAIOptions(BaseModel):
     @field_validator("base_url")
     @classmethod
     def _is_http(cls, url: str | None) -> str | None:
-        if url is None:
-            return None
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError("an address has http:// or https:// and a host, as http://localhost:8000/v1")
-        if parts.username or parts.password:
-            raise ValueError("keep credentials out of the address: name their variable in `api_key_env`")
+        if url is not None and (problem := _address_problem(url)):
+            raise ValueError(problem)
         return url
 
     @field_validator("extra_body")
@@ -114,11 +113,13 @@ class OpenAIBackend:
     async def generate(self, call: Call) -> Answer:
         """Ask the server once.
 
-        An answer with nothing in it is returned as it is.
+        An answer with nothing in it is returned as it is. Of what the server sends, no more than `BODY_LIMIT` bytes
+        are held at once. No error keeps the request: neither in its message, nor behind it, nor in its frames.
 
         Raises:
             BackendTimeoutError: no answer in time.
             BackendUnavailableError: the server cannot be reached, hung up or failed.
+            OverloadedError: the server has too much to do.
             RateLimitError: asked too fast.
             AuthenticationError: the key is missing or refused.
             QuotaError: the account's quota is spent.
@@ -126,18 +127,21 @@ class OpenAIBackend:
             ProtocolError: the answer is not of the agreed shape.
             RefusedAnswerError: the model, or the server's filter, declined.
             MissingDependencyError: openai is not installed.
+            SettingError: the address in ``OPENAI_BASE_URL`` is none.
             UsageError: the backend is closed.
         """
         client = await self._client()
-        failure: BackendError
+        ending: Answer | BackendError | asyncio.CancelledError
         try:
-            completion: object = await client.chat.completions.create(**self._request(call))
+            ending = self._read(await client.chat.completions.create(**self._request(call)))
         except Exception as error:
-            failure = classify(error, secret=self._key.get_secret_value(), server=self._server)
-        else:
-            return self._read(completion)
+            ending = classify(error, secret=self._key.get_secret_value(), server=self._server)
+        except asyncio.CancelledError as error:
+            ending = _bare(error)
+        if isinstance(ending, Answer):
+            return ending
         # Outside of the handler: the client's error, whose request carries key and picture, must not come along.
-        raise failure
+        raise ending
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop; those of a loop that has ended are closed already."""
@@ -170,7 +174,7 @@ class OpenAIBackend:
                 raise UsageError("the openai backend is closed")
             if loop not in self._clients:
                 client = self._connect()
-                opened = self._clients[loop] = _OpenClient(client, _lifeline(client))
+                opened = self._clients[loop] = _OpenClient(client, _lifeline(client, self._key))
                 await anext(opened.lifeline)
         return self._clients[loop].client
 
@@ -178,30 +182,38 @@ class OpenAIBackend:
         import httpx2
         from openai import AsyncOpenAI
 
+        from ._bounded_body import ask_for_plain, bound
+
         options = self._options
+        if self._address is not None and (problem := _address_problem(self._address)):
+            raise SettingError(f"OPENAI_BASE_URL: {problem}")
         timeout = httpx2.Timeout(options.timeout, connect=min(_CONNECT_TIMEOUT, options.timeout))
-        connections = options.max_concurrency
         return AsyncOpenAI(
-            api_key=self._key.get_secret_value(),
+            api_key=self._key.get_secret_value() or "none",
             base_url=self._address,
             timeout=timeout,
             max_retries=0,
             http_client=httpx2.AsyncClient(
-                limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
+                # The engine holds the limit; a second one here would make questions wait within their time limit.
+                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
                 timeout=timeout,
                 follow_redirects=False,
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                event_hooks={"request": [ask_for_plain], "response": [bound]},
             ),
         )
 
     def _read_key(self) -> SecretStr:
         name = self._options.api_key_env
-        key = os.environ.get(name, "").strip()
-        if not key and self._address is None:
+        key = SecretStr(os.environ.get(name, "").strip())
+        if not _can_be_sent(key):
+            raise AuthenticationError(f"The key in {name} holds a character that no key has, such as a line break.")
+        if not key.get_secret_value() and self._address is None:
             raise AuthenticationError(
                 f"There is no key for OpenAI: put it into the environment variable {name}, "
                 "or name a server of your own (`mllm.base_url`)."
             )
-        return SecretStr(key or "none")
+        return key
 
     def _request(self, call: Call) -> dict[str, Any]:
         options = self._options
@@ -228,21 +240,23 @@ class OpenAIBackend:
             image["detail"] = self._options.detail
         return [{"type": "image_url", "image_url": image}, {"type": "text", "text": call.prompt}]
 
-    def _read(self, completion: object) -> Answer:
+    def _read(self, completion: object) -> Answer | BackendError:
         # The client builds its objects without looking at their types, so each field is looked at here.
         choices = getattr(completion, "choices", None)
         if not isinstance(choices, list) or not choices:
-            raise ProtocolError(f"{self._server}: the answer holds no choices: {self._shown(completion)}")
+            return ProtocolError(f"{self._server}: the answer holds no choices: {self._shown(completion)}")
         message = getattr(choices[0], "message", None)
         text = getattr(message, "content", None)
         if message is None or not isinstance(text, str | None):
-            raise ProtocolError(f"{self._server}: the answer holds no text: {self._shown(choices[0])}")
+            return ProtocolError(f"{self._server}: the answer holds no text: {self._shown(choices[0])}")
         refusal = getattr(message, "refusal", None)
         if isinstance(refusal, str) and refusal.strip():
-            raise RefusedAnswerError(f"the model declined: {self._shown(refusal)}")
+            return RefusedAnswerError(f"the model declined: {self._shown(refusal)}")
         reason = getattr(choices[0], "finish_reason", None)
         if reason == "content_filter":
-            raise RefusedAnswerError(f"{self._server}: the content filter cut the answer")
+            return RefusedAnswerError(f"{self._server}: the content filter cut the answer")
+        if text and repeats_request(text, self._key.get_secret_value()):
+            return ProtocolError(f"{self._server}: the answer repeats the request, with its key or its picture")
         usage = getattr(completion, "usage", None)
         return Answer(
             text=text or "",
@@ -262,14 +276,37 @@ class _OpenClient:
     lifeline: AsyncGenerator[None, None]
 
 
-async def _lifeline(client: "AsyncOpenAI") -> AsyncGenerator[None, None]:
+async def _lifeline(client: "AsyncOpenAI", key: SecretStr) -> AsyncGenerator[None, None]:
     # An event loop that ends closes its open generators, and with this one the connections, if nobody did before.
+    with scrubbed_logs(key):
+        try:
+            yield
+        finally:
+            await client.close()
+
+
+def _address_problem(url: str) -> str | None:
     try:
-        yield
-    finally:
-        await client.close()
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        return "an address has http:// or https:// and a host, as http://localhost:8000/v1"
+    if parts.username or parts.password:
+        return "keep credentials out of the address: name their variable in `api_key_env`"
+    return None
+
+
+def _can_be_sent(key: SecretStr) -> bool:
+    return key.get_secret_value().isascii() and key.get_secret_value().isprintable()
+
+
+def _bare(error: asyncio.CancelledError) -> asyncio.CancelledError:
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _count(usage: object, name: str) -> int | None:
     count = getattr(usage, name, None)
-    return count if isinstance(count, int) and count >= 0 else None
+    return count if type(count) is int and 0 <= count < _MOST_TOKENS else None

@@ -111,14 +111,6 @@ def faulty_server(log: Path, *options: str) -> Iterator[FaultyServer]:
 
 
 @contextmanager
-def chat_server(log: Path) -> Iterator[Server]:
-    """Run the scripted chat server of this folder."""
-    command = [sys.executable, str(Path(__file__).with_name("chat_server.py"))]
-    with running(command, cwd=log.parent, log=log, announces=r"listening on (\d+)") as port:
-        yield Server(base_url=f"http://127.0.0.1:{port}/v1", model="tiny")
-
-
-@contextmanager
 def picture_server(log: Path) -> Iterator[str]:
     """Run the server of pictures of this folder; give ``127.0.0.1:<port>``."""
     command = [sys.executable, str(Path(__file__).with_name("picture_server.py"))]

@@ -1,11 +1,14 @@
 import json
+import ssl
 
+import h11
 import httpx2
 import openai
 import pytest
 
 from ants_engine import errors
-from ants_engine.backends._failures import TABLE, classify
+from ants_engine.backends._bounded_body import EncodedBodyError, OversizedBodyError
+from ants_engine.backends._failures import TABLE, Failure, classify
 
 REQUEST = httpx2.Request("POST", "http://server/v1/chat/completions", headers={"Authorization": "Bearer top-secret"})
 
@@ -44,8 +47,9 @@ def status_error(status, error=None, headers=None):
         (429, {"message": "spent", "type": "insufficient_quota"}, errors.QuotaError),
         (500, None, errors.BackendUnavailableError),
         (502, None, errors.BackendUnavailableError),
-        (503, None, errors.BackendUnavailableError),
-        (529, None, errors.BackendUnavailableError),
+        (503, None, errors.OverloadedError),
+        (504, None, errors.BackendUnavailableError),
+        (529, None, errors.OverloadedError),
     ],
 )
 def test_status(status, error, expected):
@@ -66,6 +70,23 @@ def connection():
     return error
 
 
+def not_reached(cause):
+    error = openai.APIConnectionError(request=REQUEST)
+    error.__cause__ = httpx2.ConnectError(str(cause))
+    error.__cause__.__cause__ = cause
+    return error
+
+
+def tls(reason):
+    cause = ssl.SSLError(1, f"[SSL: {reason}] it went wrong")
+    cause.reason = reason
+    return not_reached(cause)
+
+
+def endless_headers():
+    return not_reached(h11.RemoteProtocolError("Receive buffer too long", error_status_hint=431))
+
+
 def validation():
     return openai.APIResponseValidationError(httpx2.Response(200, request=REQUEST), {"a": 1})
 
@@ -75,6 +96,15 @@ def validation():
     [
         (timeout, errors.BackendTimeoutError, "no answer in time"),
         (connection, errors.BackendUnavailableError, "Connection refused"),
+        (lambda: tls("CERTIFICATE_VERIFY_FAILED"), errors.BadRequestError, "SSL_CERT_FILE"),
+        (lambda: tls("WRONG_VERSION_NUMBER"), errors.BadRequestError, "mllm.base_url"),
+        (lambda: tls("UNEXPECTED_EOF_WHILE_READING"), errors.BackendUnavailableError, "it went wrong"),
+        (endless_headers, errors.ProtocolError, "do not end"),
+        (lambda: OversizedBodyError("9 bytes"), errors.ProtocolError, "9 bytes"),
+        (lambda: EncodedBodyError("gzip"), errors.ProtocolError, "gzip"),
+        (lambda: RecursionError("too deep"), errors.ProtocolError, "cannot be read"),
+        (lambda: ValueError("Exceeds the limit"), errors.ProtocolError, "cannot be read"),
+        (lambda: UnicodeEncodeError("utf-8", "\ud800", 0, 1, "bad"), errors.BadRequestError, "cannot be made"),
         (validation, errors.ProtocolError, "not what the chat API agrees on"),
         (lambda: json.JSONDecodeError("Expecting value", "x", 0), errors.ProtocolError, "Expecting value"),
         (lambda: UnicodeDecodeError("utf-8", b"x", 0, 1, "bad"), errors.ProtocolError, "cannot be read"),
@@ -89,16 +119,71 @@ def test_exception(make, expected, says):
     assert str(found).startswith("http://server: ")
 
 
-def test_every_row_can_be_reached():
-    reached = set()
-    for status in (200, 307, 400, 401, 402, 403, 404, 408, 413, 429, 500):
-        for code in (None, "insufficient_quota", "content_filter"):
-            reached.add(str(classify(status_error(status, {"message": "", "code": code}))).split(" (HTTP")[0])
-    for make in (timeout, connection, validation):
-        reached.add(str(classify(make())).split(":")[1].strip())
-    reached = {text.removeprefix("the server: ") for text in reached}
-    rows = {row.says for row in TABLE if row.exception in {None, "APITimeoutError", "APIConnectionError"}}
-    assert rows <= reached
+# One failure for each row of the table, in its order.
+WALK = (
+    timeout,
+    lambda: tls("CERTIFICATE_VERIFY_FAILED"),
+    lambda: tls("WRONG_VERSION_NUMBER"),
+    endless_headers,
+    connection,
+    validation,
+    lambda: status_error(429, {"code": "insufficient_quota"}),
+    lambda: status_error(402),
+    lambda: status_error(400, {"code": "content_filter"}),
+    lambda: status_error(429),
+    lambda: status_error(401),
+    lambda: status_error(403),
+    lambda: status_error(404),
+    lambda: status_error(413),
+    lambda: status_error(408),
+    lambda: status_error(503),
+    lambda: status_error(500),
+    lambda: status_error(400),
+    lambda: status_error(307),
+    lambda: OversizedBodyError("long"),
+    lambda: EncodedBodyError("gzip"),
+    lambda: UnicodeEncodeError("utf-8", "\ud800", 0, 1, "bad"),
+    lambda: json.JSONDecodeError("Expecting value", "x", 0),
+    lambda: RecursionError("deep"),
+    lambda: TypeError("odd"),
+)
+
+KINDS = {
+    "rate limit": errors.RateLimitError,
+    "transient": errors.TransientBackendError,
+    "final": errors.FinalBackendError,
+    "unusable": errors.UnusableAnswerError,
+}
+
+
+@pytest.mark.parametrize(("row", "make"), list(zip(TABLE, WALK, strict=True)))
+def test_walk_through_the_table(row, make):
+    """Every row is reached by a failure of its own, and its column says what its error is."""
+    error = make()
+    assert next(other for other in TABLE if other.fits(Failure.of(error))) is row
+    found = classify(error)
+    assert type(found) is row.becomes
+    assert row.says in str(found)
+    assert next(kind for kind, tree in KINDS.items() if issubclass(row.becomes, tree)) == row.kind
+
+
+def test_a_servers_words_do_not_pass_for_a_tls_problem():
+    """Rows about TLS are for errors without a response, whatever a body calls itself."""
+    found = classify(status_error(500, {"code": "CERTIFICATE_VERIFY_FAILED", "message": "x"}))
+    assert type(found) is errors.BackendUnavailableError
+
+
+def test_causes_in_a_circle_end():
+    error = openai.APIConnectionError(request=REQUEST)
+    error.__context__ = other = OSError("x")
+    other.__context__ = error
+    assert isinstance(classify(error), errors.BackendUnavailableError)
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_all_that_may_pass_carries_the_wait(status):
+    assert classify(status_error(status, {"message": "x"}, {"Retry-After": "7"})).retry_after == 7.0
+    assert classify(status_error(status, {"message": "x"})).retry_after is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ants_engine.backends._retry_after import retry_after
 
@@ -31,6 +33,10 @@ NOW = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
         ({"retry-after": "1e999"}, None),
         ({"retry-after": "later"}, None),
         ({"retry-after": "1m later"}, None),
+        ({"retry-after": "9" * 400 + "s"}, None),
+        ({"retry-after": "9" * 100_000}, None),
+        ({"retry-after": "Mon, 23 Nov 99999 08:00:30 GMT"}, None),
+        ({"retry-after": "Mon, 23 Nov 2026 08:00:30 +99999999"}, None),
         ({"retry-after": "Mon, 99 Nov 2026 08:00:30 GMT"}, None),
         ({"retry-after": ""}, None),
     ],
@@ -41,3 +47,10 @@ def test_wait_is_read(headers, seconds):
 
 def test_a_date_is_compared_with_the_clock():
     assert retry_after({"retry-after": "Mon, 23 Nov 2020 08:00:00 GMT"}) == 0.0
+
+
+@given(st.text(max_size=60) | st.from_regex(r"[0-9a-z:, +.-]{1,40}", fullmatch=True))
+def test_whatever_comes_is_seconds_or_none(value):
+    for name in ("retry-after", "retry-after-ms"):
+        wait = retry_after({name: value}, NOW)
+        assert wait is None or 0 <= wait < float("inf")
