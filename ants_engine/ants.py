@@ -48,6 +48,7 @@ from ants_engine.pictures import Pictures
 from ants_engine.progress import ProgressCallback, ProgressEvent, progress_reporter
 from ants_engine.protocol import Backend
 from ants_engine.questions import Questions, load_templates
+from ants_engine.saved_settings import refuse_unconfirmed, unconfirmed
 from ants_engine.scores import Scores
 from ants_engine.settings_loader import load_settings
 from ants_engine.stream import Stream
@@ -84,6 +85,8 @@ class ANTS:
         self._backend = backend
         self._spool = spool or Spool()
         self._loading = threading.Lock()
+        # settings of the MLLM that a folder has and its user has not said
+        self._unconfirmed: tuple[str, ...] = ()
         self._stream: Callable[[], Stream | None] = lambda: None
 
     @classmethod
@@ -275,13 +278,16 @@ class ANTS:
 
         Raises:
             NoImagesError: there is nothing at the place that ``images`` names.
-            SettingError: ``batch_size`` or ``lag`` does not fit.
+            SettingError: ``batch_size`` or ``lag`` does not fit; or a loaded folder names a server elsewhere, or lets
+                a model's own code run, and its user has not said so too.
         """
         changed = {"batch_size": batch_size, "lag": lag}
         given = {key: value for key, value in changed.items() if value is not None}
         settings = load_settings(self._settings, stream=given) if given else self._settings
         if images is None and features is None:
             raise NoImagesError("give images, or features with or without images, to stream")
+        if backend is None and self._backend is None:
+            refuse_unconfirmed(self._unconfirmed)
         pictures = Pictures(images, features)
         pictures.allow_none()
         return self._streamed(pictures, settings, backend or self._backend, on_progress)
@@ -445,6 +451,7 @@ class ANTS:
         merged = load_settings(saved.settings, environment={}, **settings)
         ants = cls(saved.state, merged, saved.report, None, backend)
         ants.adopt(saved.state)
+        ants._unconfirmed = unconfirmed(saved.settings, settings)
         if encoder is not None:
             ants._encoder = ants._same_clip(encoder)
         return ants

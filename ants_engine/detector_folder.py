@@ -9,20 +9,21 @@
 
 import hashlib
 import json
+import stat
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from ants_engine.adaptation.saved import SavedState, copy_name, pack_state, unpack_state
+from ants_engine.adaptation.saved import SavedState, copy_name, finite, pack_state, unpack_state
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.atomic_file import write_whole
-from ants_engine.build_report import BuildReport, SetAside
+from ants_engine.build_report import BuildReport
 from ants_engine.class_list import ClassList
 from ants_engine.config import Settings
 from ants_engine.detector import Detector
@@ -30,11 +31,13 @@ from ants_engine.errors import ClassListError, DetectorFolderError, SettingError
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.settings_loader import load_settings
 
-FORMAT = 2
+FORMAT = 3
 COPIES = "pictures"
 MANIFEST = "detector.json"
 TENSORS = "tensors-{}.safetensors"
 BANKS = ("neglabel", "ens", "vsnl")
+MAX_MANIFEST, MAX_TENSORS = 256 << 20, 16 << 30
+"""Bytes; a larger file was not written here."""
 
 
 class _Bank(BaseModel):
@@ -61,15 +64,15 @@ class _Manifest(BaseModel):
     """How a further name is written; None in format 1."""
     own_template: bool = True
     banks: dict[str, _Bank]
-    temperature: float = Field(gt=0, allow_inf_nan=False)
+    temperature: float = Field(ge=1e-6, allow_inf_nan=False)
     groups: int = Field(gt=0)
     group_length: int | None = Field(default=None, gt=0)
     grouping: Literal["equal", "reference"] = "equal"
     permute: bool = True
     union: bool = False
-    seed: int
+    seed: int = Field(ge=-(1 << 63), lt=1 << 63)
     weight: float = Field(ge=0, le=1)
-    threshold: float
+    threshold: FiniteFloat
     clip_identity: dict[str, Any]
     settings: dict[str, Any]
     report: dict[str, Any]
@@ -127,14 +130,18 @@ def save_detector(folder: Path, saved: SavedDetector) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         tensors_file = _tensors_file(folder, manifest)
         wanted = {folder / COPIES / copy_name(digest): png for digest, png in copies.items()}
+        if (folder / COPIES).is_symlink():
+            # pictures would be written, and old ones removed, at a place that somebody else has chosen
+            raise DetectorFolderError(f"{folder / COPIES}: a link where a folder of pictures should be; remove it")
         for path, png in wanted.items():
             path.parent.mkdir(exist_ok=True)
             write_whole(path, png())
         write_whole(tensors_file, packed)
         # the manifest decides which tensors count, so it comes after them, and before the old ones go
         write_whole(folder / MANIFEST, text.encode())
-        for old in {*folder.glob(TENSORS.format("*")), *folder.glob(f"{COPIES}/*.png")} - {tensors_file, *wanted}:
-            old.unlink()
+        for old in {*folder.glob(TENSORS.format("*")), *folder.glob(f"{COPIES}/{'?' * 64}.png")}:
+            if old not in {tensors_file, *wanted}:
+                old.unlink()
     except OSError as error:
         raise DetectorFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
@@ -146,14 +153,14 @@ def load_detector(folder: Path) -> SavedDetector:
         DetectorFolderError: a file is missing, damaged, of another format, or does not fit the others.
     """
     try:
-        manifest = _Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-        packed = _tensors_file(folder, manifest).read_bytes()
+        manifest = _Manifest.model_validate_json(_read(folder, MANIFEST, MAX_MANIFEST))
+        packed = _read(folder, _tensors_file(folder, manifest).name, MAX_TENSORS)
     except FileNotFoundError as error:
         raise DetectorFolderError(
             f"{folder}: no {Path(error.filename).name}; is this a folder from ants.save()?"
         ) from None
-    except OSError as error:
-        raise DetectorFolderError(f"{folder}: cannot be read: {error.strerror}") from None
+    except (OSError, RuntimeError) as error:
+        raise DetectorFolderError(f"{folder}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "the file"
@@ -164,7 +171,10 @@ def load_detector(folder: Path) -> SavedDetector:
         raise DetectorFolderError(f"{_tensors_file(folder, manifest)}: damaged (sha256 differs); save it again")
     try:
         return _assemble(manifest, load_tensors(packed), folder)
-    except (SafetensorError, SettingError, ClassListError, KeyError, ValueError, TypeError) as error:
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at report: {first['msg']}") from None
+    except (SafetensorError, SettingError, ClassListError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise DetectorFolderError(f"{folder}: its parts do not fit together: {error}") from None
 
 
@@ -182,10 +192,11 @@ def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor], folder: Pat
         bank, features = manifest.banks[name], tensors[f"{name}_features"]
         if features.shape != (len(bank.texts), dim):
             raise ValueError(f"{name} has {len(bank.texts)} texts and features of shape {tuple(features.shape)}")
-        banks[name] = NegativeBank(name, tuple(bank.texts), tuple(bank.sources), features.to(torch.float32))
+        features = finite(features, f"{name}_features").to(torch.float32)
+        banks[name] = NegativeBank(name, tuple(bank.texts), tuple(bank.sources), features)
     detector = Detector(
         classes=classes,
-        class_features=class_features.to(torch.float32),
+        class_features=finite(class_features, "class_features").to(torch.float32),
         initial=banks["neglabel"],
         ens=banks["ens"],
         vsnl=banks["vsnl"],
@@ -200,16 +211,44 @@ def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor], folder: Pat
         permute=manifest.permute,
         union=manifest.union,
     )
-    report = dict(manifest.report)
-    report["set_aside"] = [SetAside(**item) for item in report.get("set_aside", [])]
-    report["similar_classes"] = tuple(report.get("similar_classes", []))
+    known = {field.name for field in fields(BuildReport)}
+    report = TypeAdapter(BuildReport).validate_python({k: v for k, v in manifest.report.items() if k in known})
     if manifest.state is None:
         # saved before streams were: the banks are there, the history is not
         state = replace(AdaptationState.cold(detector, settings), detector=detector)
     else:
         state = unpack_state(manifest.state, tensors, folder / COPIES, detector, settings)
-    known = {field.name for field in fields(BuildReport)}
-    return SavedDetector(state, settings, BuildReport(**{key: value for key, value in report.items() if key in known}))
+        _note_unchecked(manifest.state, report)
+    return SavedDetector(state, settings, report)
+
+
+def _note_unchecked(state: SavedState, report: BuildReport) -> None:
+    count = sum(item.path is not None and item.sha256 is None for item in state.known)
+    note = (
+        f"{count} pictures that wait to be described were saved without the sha256 of their files (by an earlier "
+        "version, or the files were away): they will not be shown to the MLLM"
+    )
+    if count and note not in report.notes:
+        report.notes.append(note)
+
+
+def _read(folder: Path, name: str, limit: int) -> bytes:
+    """Read a file that lies in the folder itself.
+
+    Raises:
+        DetectorFolderError: it is a link to elsewhere, no regular file, or too large.
+        OSError: it cannot be read.
+    """
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DetectorFolderError(f"{path}: a link that leads out of the folder; put the file itself there")
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise DetectorFolderError(f"{path}: not a regular file")
+    if info.st_size > limit:
+        raise DetectorFolderError(f"{path}: {info.st_size:,} bytes, more than the {limit:,} that such a file can have")
+    with path.open("rb") as file:
+        return file.read(limit)
 
 
 def _tensors_file(folder: Path, manifest: _Manifest) -> Path:

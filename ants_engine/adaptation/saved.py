@@ -4,17 +4,18 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, FiniteFloat, NonNegativeInt
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from torch import Tensor
 
 from ants_engine.adaptation.candidates import Candidate, Candidates, Caption
 from ants_engine.adaptation.rows import Rows
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, Update, VsnlUpdate
-from ants_engine.clip.image_ref import Held, ImageRef, file_ref
+from ants_engine.clip.checked_file import CheckedFile, file_sha256
+from ants_engine.clip.image_ref import Held, ImageRef
 from ants_engine.clip.picture import png_bytes, shrink
 from ants_engine.config import Settings
 from ants_engine.detector import ActivationRanking, Detector
@@ -24,6 +25,10 @@ _ROWS = ("recent", "recent_initial", "recent_scores", "past_scores", "activation
 _PLAIN = (
     "gamma", "batch", "pictures", "looked", "members", "ens_updates", "held", "far_sum", "near_sum", "balanced",
 )  # fmt: skip
+
+
+NonNegativeInt = Annotated[int, Field(ge=0, lt=1 << 53)]
+"""A count or a position that no tensor's arithmetic overflows."""
 
 
 class _Strict(BaseModel):
@@ -38,6 +43,8 @@ class SavedCandidate(_Strict):
     predicted: NonNegativeInt
     path: str | None = None
     """Where it is, if it is a file."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the file's content: it is shown to the MLLM only while it has this digest."""
     copy_sha256: str | None = None
     """The name of its copy in the folder, if it is none."""
 
@@ -140,6 +147,8 @@ def unpack_state(
     fixed: dict[str, Any] = {}
     for name in ("class_counts", "first_seen", "feature_sum"):
         fixed[name] = tensors[f"state_{name}"]
+        if not bool(torch.isfinite(fixed[name]).all()):
+            raise ValueError(f"{name} holds numbers that are not finite")
         if fixed[name].shape != getattr(cold, name).shape or fixed[name].dtype != getattr(cold, name).dtype:
             raise ValueError(f"{name} has shape {tuple(fixed[name].shape)}")
     if saved.activation_step:
@@ -182,7 +191,10 @@ def _candidate(
     if item.ref is None or described:
         return saved
     if item.ref.key is not None:
-        return saved.model_copy(update={"path": item.ref.key})
+        source = item.ref.held.source
+        # a digest that was loaded stays, even none: a file that a folder named is not made good by saving it again
+        digest = source.sha256 if isinstance(source, CheckedFile) else file_sha256(item.ref.key)
+        return saved.model_copy(update={"path": item.ref.key, "sha256": digest})
     try:
         packed = png_bytes(shrink(item.ref.load(settings.pictures), settings.mllm.image_max_side))
     except ImageError:
@@ -196,10 +208,12 @@ def _candidate(
 def _reference(item: SavedCandidate, copies: Path) -> Candidate:
     ref: ImageRef | None = None
     if item.path is not None:
-        ref = file_ref(item.id, item.path, item.name)
+        path = Path(item.path).absolute().as_posix()
+        ref = ImageRef(item.id, item.name, path, True, Held(CheckedFile(path, item.sha256)))
     elif item.copy_sha256 is not None:
         # no file of the user's: without a key it is copied again, and not named, when it is saved again
-        ref = ImageRef(item.id, item.name, None, True, Held(copies.absolute() / copy_name(item.copy_sha256)))
+        copy = (copies.absolute() / copy_name(item.copy_sha256)).as_posix()
+        ref = ImageRef(item.id, item.name, None, True, Held(CheckedFile(copy, item.copy_sha256, is_copy=True)))
     return Candidate(item.id, item.name, item.predicted, ref)
 
 
@@ -233,10 +247,23 @@ def _restored(update: SavedUpdate, known: Mapping[int, Candidate], features: Ten
 def _of_width(features: Tensor, dim: int) -> Tensor:
     if features.ndim != 2 or features.shape[1] != dim:
         raise ValueError(f"features of shape {tuple(features.shape)} for a detector of width {dim}")
-    return features.to(torch.float32)
+    return finite(features, "features").to(torch.float32)
+
+
+def finite(rows: Tensor, what: str) -> Tensor:
+    """Return real numbers, none of them NaN or infinite.
+
+    Raises:
+        ValueError: some are, or they are of another kind.
+    """
+    if not rows.dtype.is_floating_point:
+        raise ValueError(f"{what} are {rows.dtype}, not real numbers")
+    if not bool(torch.isfinite(rows).all()):
+        raise ValueError(f"{what} hold numbers that are not finite")
+    return rows
 
 
 def _filled(empty: Rows, rows: Tensor) -> Rows:
     if rows.shape[1:] != empty.empty.shape[1:]:
         raise ValueError(f"rows of shape {tuple(rows.shape)}")
-    return empty.append(rows)
+    return empty.append(finite(rows, "rows"))

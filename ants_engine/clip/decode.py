@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from ants_engine.clip.checked_file import CheckedFile
 from ants_engine.clip.fetch import fetch
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageError, ImageNotFoundError, ImageTooLargeError, ImageUnreadableError
 
-PictureSource: TypeAlias = str | Path | bytes | Image.Image | NDArray[Any]
+PictureSource: TypeAlias = str | Path | CheckedFile | bytes | Image.Image | NDArray[Any]
 """What one picture may be given as."""
 
 FORMATS = (
@@ -61,7 +62,7 @@ def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Imag
         ImageNotFoundError: there is no such file.
         ImageTooLargeError: more bytes or pixels than ``limits`` allow.
         ImageUnreadableError: not a picture, truncated, or of a kind that cannot be decoded.
-        ImageRefusedError: a web address, and ``limits`` do not allow it.
+        ImageRefusedError: a web address that ``limits`` do not allow, or a file that is not what it was.
         ImageFetchError: a web address that gave no picture.
     """
     try:
@@ -71,6 +72,8 @@ def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Imag
             return _from_bytes(_check_bytes(fetch(source, name, limits), name, limits), name, limits)
         if isinstance(source, str | os.PathLike):
             return _from_bytes(_read_file(source, name, limits), name, limits)
+        if isinstance(source, CheckedFile):
+            return _from_bytes(_read_checked(source, name, limits), name, limits)
         if isinstance(source, bytes | bytearray | memoryview):
             return _from_bytes(_check_bytes(bytes(source), name, limits), name, limits)
         if isinstance(source, Image.Image):
@@ -128,6 +131,14 @@ def _read_file(source: "str | os.PathLike[str]", name: str, limits: ImageSetting
         detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageUnreadableError(name, f"cannot be opened ({detail})") from error
     return _check_bytes(data, name, limits)
+
+
+def _read_checked(file: CheckedFile, name: str, limits: ImageSettings) -> bytes:
+    """Read once, so that what was checked is what is decoded."""
+    file.check_place(name)
+    data = _read_file(file.path, name, limits)
+    file.check_content(data, name)
+    return data
 
 
 def _check_bytes(data: bytes, name: str, limits: ImageSettings) -> bytes:

@@ -1,4 +1,6 @@
+import hashlib
 import json
+import os
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
@@ -66,6 +68,30 @@ class Boom:
         return (pytest.fail, ("a detector folder was executed",))
 
 
+def _swap(folder: Path, packed: bytes) -> None:
+    """Put other bytes in the tensors' place, and make name and digest fit."""
+    tensors(folder).unlink()
+    digest = hashlib.sha256(packed).hexdigest()
+    (folder / f"tensors-{digest[:16]}.safetensors").write_bytes(packed)
+    _edit(lambda data: data.update(tensors_sha256=digest))(folder)
+
+
+def _link_out(path: Path) -> None:
+    elsewhere = path.parent.parent / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+
+
+def _loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+def _pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -81,6 +107,27 @@ class Boom:
         (_edit(lambda data: data["banks"]["ens"]["texts"].pop()), "damaged at banks.ens"),  # type: ignore[index]
         (_edit(lambda data: data["classes"].pop("cat")), "do not fit together"),  # type: ignore[attr-defined]
         (_edit(lambda data: data["banks"].pop("ens")), "do not fit together"),  # type: ignore[attr-defined]
+        (_edit(lambda data: data.update(tensors_sha256="../" * 21 + "a")), "damaged at tensors_sha256"),
+        (_edit(lambda data: data.update(tensors_sha256="/" + "0" * 63)), "damaged at tensors_sha256"),
+        (_edit(lambda data: data.update(threshold=float("nan"))), "damaged at threshold"),
+        (_edit(lambda data: data.update(temperature=1e-300)), "damaged at temperature"),
+        (_edit(lambda data: data.update(seed=1 << 70)), "damaged at seed"),
+        (_edit(lambda data: data["report"].update(set_aside=3)), "damaged at report"),  # type: ignore[attr-defined]
+        (_edit(lambda data: data["report"].update(set_aside=[{"what": 1}])), "damaged at report"),  # type: ignore[attr-defined]
+        (_edit(lambda data: data["report"].update(pictures="many")), "damaged at report"),  # type: ignore[attr-defined]
+        (_edit(lambda data: data["settings"].update(clip={"model": 3})), "do not fit together"),  # type: ignore[attr-defined]
+        (lambda folder: (folder / MANIFEST).write_text('{"settings": ' + "[" * 200_000), "damaged"),
+        (lambda folder: (folder / MANIFEST).write_text('{"settings": ' + '{"a":' * 200_000), "damaged"),
+        (lambda folder: (folder / MANIFEST).write_text("!!python/object/apply:os.system [id]"), "damaged"),
+        (lambda folder: os.truncate(folder / MANIFEST, 1 << 40), "bytes, more than"),
+        (lambda folder: os.truncate(tensors(folder), 1 << 40), "bytes, more than"),
+        (lambda folder: _swap(folder, pickle.dumps(Boom())), "do not fit together"),
+        (lambda folder: _swap(folder, (1 << 40).to_bytes(8, "little") + b"{}"), "do not fit together"),
+        (lambda folder: _swap(folder, b"PK\x03\x04 a torch file"), "do not fit together"),
+        (lambda folder: _link_out(folder / MANIFEST), "leads out of the folder"),
+        (lambda folder: _link_out(tensors(folder)), "leads out of the folder"),
+        (lambda folder: _loop(folder / MANIFEST), "cannot be read"),
+        (lambda folder: _pipe(folder / MANIFEST), "not a regular file"),
     ],
 )
 def test_a_damaged_folder_is_refused(folder: Path, damage: Callable[[Path], None], said: str) -> None:
@@ -119,7 +166,7 @@ def test_the_first_format_still_loads(folder: Path) -> None:
     assert (saved.state.pictures, len(saved.state.recent), saved.state.pending) == (0, 0, ())
     assert saved.state.detector.classes.template == "The nice {}."
     save_detector(folder, saved)
-    assert json.loads((folder / MANIFEST).read_text())["format"] == 2
+    assert json.loads((folder / MANIFEST).read_text())["format"] == 3
 
 
 def test_how_the_banks_are_scored_is_kept(tmp_path: Path) -> None:

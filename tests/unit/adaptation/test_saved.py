@@ -18,11 +18,11 @@ from ants_engine.adaptation.saved import copy_name, pack_state, unpack_state
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, VsnlUpdate
 from ants_engine.build_report import BuildReport
-from ants_engine.clip.image_ref import file_ref, object_ref
+from ants_engine.clip.image_ref import ImageRef, file_ref, object_ref
 from ants_engine.config import Settings
 from ants_engine.detector import ActivationRanking
 from ants_engine.detector_folder import MANIFEST, SavedDetector, load_detector, save_detector
-from ants_engine.errors import DetectorFolderError
+from ants_engine.errors import DetectorFolderError, ImageRefusedError
 from ants_engine.settings_loader import load_settings
 from tests.unit.detectors import DIM, small_detector, unit_rows
 
@@ -222,6 +222,9 @@ def swap(folder: Path, name: str, tensor: torch.Tensor) -> None:
         lambda state: state.update(surprise=1),
         lambda state: state.pop("captions"),
         lambda state: state["captions"].update({"x": ["a", "b"]}),
+        lambda state: state["known"][0].update(sha256="../../etc/passwd"),
+        lambda state: state["known"][0].update(id=1 << 64),
+        lambda state: state.update(batch=1 << 64),
     ],
 )
 def test_a_doctored_manifest_is_refused(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -257,6 +260,16 @@ def test_a_doctored_manifest_is_refused(folder: Path, change: Callable[[dict[str
         ("state_activation_rows", torch.zeros(0, dtype=torch.int64)),
         ("state_activation_rows", torch.zeros(1, 2, dtype=torch.int64)),
         ("ens_features", torch.zeros(5, DIM + 1)),
+        ("ens_features", torch.full((5, DIM), float("nan"))),
+        ("class_features", torch.full((3, DIM), float("inf"))),
+        ("class_features", torch.zeros(3, DIM, dtype=torch.complex64)),
+        ("neglabel_features", torch.ones(12, DIM, dtype=torch.int64)),
+        ("state_recent", torch.full((5, DIM), float("nan"))),
+        ("state_recent_initial", torch.full((5,), float("nan"))),
+        ("state_candidate_scores", torch.full((3,), float("inf"))),
+        ("state_feature_sum", torch.full((DIM,), float("nan"), dtype=torch.float64)),
+        ("state_negatives", torch.full((2, DIM), float("nan"))),
+        ("state_pending_0", torch.full((2, DIM), float("nan"))),
     ],
 )
 def test_a_doctored_tensor_is_refused(folder: Path, name: str, tensor: torch.Tensor) -> None:
@@ -264,3 +277,105 @@ def test_a_doctored_tensor_is_refused(folder: Path, name: str, tensor: torch.Ten
     with pytest.raises(DetectorFolderError, match="do not fit together") as error:
         load_detector(folder)
     assert str(folder) in str(error.value)
+
+
+# ---- a folder names a picture of this machine ------------------------------------------------------------------------
+
+
+def with_file(path: Path) -> SavedDetector:
+    """Return a detector with one candidate, a file, and nothing else to be asked."""
+    state = full_state()
+    item = Candidate(2, "file", 0, file_ref(2, path))
+    only = Candidates.of(8, DIM).append([item], torch.rand(1), unit_rows(1, 2))
+    return SavedDetector(replace(state, candidates=only, pending=()), SETTINGS, BuildReport())
+
+
+def only_ref(folder: Path) -> ImageRef:
+    (item,) = load_detector(folder).state.candidates.items.values()
+    assert item.ref is not None
+    return item.ref
+
+
+def test_a_file_is_shown_while_it_is_what_was_saved(tmp_path: Path) -> None:
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    save_detector(tmp_path / "d", with_file(tmp_path / "a.png"))
+    assert np.array_equal(np.asarray(only_ref(tmp_path / "d").load(SETTINGS.pictures)), PICTURE)
+    again = load_detector(tmp_path / "d")
+    save_detector(tmp_path / "again", again)
+    assert np.array_equal(np.asarray(only_ref(tmp_path / "again").load(SETTINGS.pictures)), PICTURE)
+    Image.fromarray(PICTURE[::-1]).save(tmp_path / "a.png")
+    with pytest.raises(ImageRefusedError, match=r"^file: is not the file that was saved"):
+        only_ref(tmp_path / "again").load(SETTINGS.pictures)
+
+
+def test_a_folder_cannot_have_another_file_shown(tmp_path: Path) -> None:
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    Image.fromarray(PICTURE[::-1]).save(tmp_path / "private.png")
+    save_detector(tmp_path / "d", with_file(tmp_path / "a.png"))
+    edit(tmp_path / "d", lambda data: data["state"]["known"][0].update(path=str(tmp_path / "private.png")))
+    with pytest.raises(ImageRefusedError, match="sha256 of its content differs"):
+        only_ref(tmp_path / "d").load(SETTINGS.pictures)
+    # saving what was loaded must not make it good
+    save_detector(tmp_path / "again", load_detector(tmp_path / "d"))
+    with pytest.raises(ImageRefusedError, match="sha256 of its content differs"):
+        only_ref(tmp_path / "again").load(SETTINGS.pictures)
+
+
+def test_a_folder_from_before_digests_loads_and_shows_no_file(tmp_path: Path) -> None:
+    Image.fromarray(PICTURE).save(tmp_path / "a.png")
+    save_detector(tmp_path / "d", with_file(tmp_path / "a.png"))
+
+    def age(data: dict[str, Any]) -> None:
+        data["format"] = 2
+        for item in data["state"]["known"]:
+            del item["sha256"]
+
+    edit(tmp_path / "d", age)
+    for folder in (tmp_path / "d", tmp_path / "again"):
+        with pytest.raises(ImageRefusedError, match="without the sha256"):
+            only_ref(folder if folder.name == "d" else tmp_path / "again").load(SETTINGS.pictures)
+        (note,) = load_detector(folder).report.notes
+        assert note.startswith("1 pictures")
+        save_detector(tmp_path / "again", load_detector(folder))
+
+
+def test_a_copy_is_no_link_and_what_its_name_says(folder: Path, tmp_path: Path) -> None:
+    frame = load_detector(folder).state.candidates.items[5].ref
+    assert frame is not None
+    (copy,) = [path for path in (folder / "pictures").iterdir() if path.stem in str(frame.held.source)]
+    sound = copy.read_bytes()
+    (tmp_path / "private.png").write_bytes(sound)
+    copy.unlink()
+    copy.symlink_to(tmp_path / "private.png")
+    with pytest.raises(ImageRefusedError, match="is a link"):
+        frame.load(SETTINGS.pictures)
+    copy.unlink()
+    Image.fromarray(PICTURE[:, ::-1]).save(copy)
+    with pytest.raises(ImageRefusedError, match="differs"):
+        frame.load(SETTINGS.pictures)
+    copy.write_bytes(sound)
+    (folder / "pictures").rename(tmp_path / "elsewhere")
+    (folder / "pictures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ImageRefusedError, match="is a link"):
+        frame.load(SETTINGS.pictures)
+
+
+def test_saving_into_a_folder_removes_nothing_behind_a_link(folder: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("holiday.png", "0" * 64 + ".png"):
+        Image.fromarray(PICTURE).save(photos / name)
+    before = load_detector(folder)
+    for path in (folder / "pictures").iterdir():
+        path.unlink()
+    (folder / "pictures").rmdir()
+    (folder / "pictures").symlink_to(photos)
+    with pytest.raises(DetectorFolderError, match="a link where a folder"):
+        save_detector(folder, before)
+    assert sorted(path.name for path in photos.iterdir()) == ["0" * 64 + ".png", "holiday.png"]
+
+
+def test_files_of_others_stay_where_they_are(folder: Path) -> None:
+    (folder / "pictures" / "mine.png").write_bytes(b"x")
+    save_detector(folder, load_detector(folder))
+    assert (folder / "pictures" / "mine.png").exists()
