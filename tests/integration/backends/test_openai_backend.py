@@ -169,8 +169,11 @@ async def test_calls_overlap_as_far_as_the_engine_lets_them(server):
     assert server.counts()["max_in_flight"] == 20
 
 
-async def test_cancelling_ends_one_call(backend):
+async def test_cancelling_ends_one_call(backend, server):
+    server.reset()
     hanging = asyncio.create_task(backend.generate(call("hang", picture())))
+    while not server.counts()["in_flight"]:
+        await asyncio.sleep(0.02)
     slow = asyncio.create_task(backend.generate(call("slow")))
     await asyncio.sleep(0.05)
     hanging.cancel()
