@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
 from ants_engine.clip.checked_file import CheckedFile
+from ants_engine.clip.costly import excess
 from ants_engine.clip.fetch import fetch
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.config import ImageSettings
@@ -27,7 +28,8 @@ FORMATS = (
 )  # fmt: skip
 """Pillow's names of the formats that are decoded. EPS, WMF and the like are left out: they start other programs."""
 
-_READ_CHUNK = 1 << 20
+_MAX_EXIF = 1 << 20
+"""Bytes; a camera writes a tenth of it, and a field of a larger one may be unpacked into gigabytes."""
 _INIT_LOCK = threading.Lock()
 _WARNING_LOCK = threading.Lock()
 _SHARED_LOCK = threading.Lock()
@@ -164,6 +166,9 @@ def _check_pixels(size: tuple[int, int], name: str, limits: ImageSettings) -> No
 
 
 def _from_bytes(data: bytes, name: str, limits: ImageSettings) -> Image.Image:
+    costly = excess(data)
+    if costly is not None:
+        raise ImageTooLargeError(name, costly)
     try:
         return _decode(data, name, limits)
     except Warning:
@@ -214,6 +219,9 @@ def _open_header(data: bytes, name: str) -> ImageFile.ImageFile:
 
 def _from_pil(source: Image.Image, name: str, limits: ImageSettings) -> Image.Image:
     _check_pixels(source.size, name, limits)
+    if source.format == "EPS" and getattr(source, "tile", None):
+        # opened and not yet loaded: loading it would start Ghostscript
+        raise ImageUnreadableError(name, "is an EPS document, which is a program; convert it to PNG")
     # two threads must not load one lazily opened picture at once
     with _SHARED_LOCK:
         copy = source.copy()
@@ -239,6 +247,8 @@ def _from_array(source: NDArray[Any], name: str, limits: ImageSettings) -> Image
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
     """Read the EXIF orientation of a loaded picture. Formats that apply it themselves (TIFF, AVIF) have dropped it."""
+    if len(image.info.get("exif") or b"") > _MAX_EXIF:
+        return None
     try:
         return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Warning:

@@ -74,7 +74,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
         except OSError as error:
             if here == folder:
                 raise
-            logger.warning("%s: skipped, it cannot be read (%s)", here, error.strerror)
+            logger.warning("%r: skipped, it cannot be read (%s)", str(here), error.strerror)
             continue
         for entry in inside:
             path = here / entry.name
