@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.support.faulty import streams
 from tests.support.faulty.certificate import make_certificate
 from tests.support.faulty.counts import Counts
-from tests.support.faulty.http import Incoming, error, read, response
+from tests.support.faulty.http import Incoming, NotHTTPError, error, read, response
 from tests.support.faulty.plan import FAULTS, KINDS, fate, kinds_named, plan, question_of, right_answer
 from tests.support.faulty.rate import TokenBucket
 from tests.support.faulty.replies import Asked, right, slow_down, whole
@@ -48,6 +48,8 @@ class FaultyServer:
                 else:
                     writer.write(self._control(incoming))
                     await writer.drain()
+        except NotHTTPError:
+            writer.write(response(400, error("this is not HTTP")))
         except (streams.HungUpError, asyncio.IncompleteReadError, ConnectionError, ssl.SSLError):
             pass
         finally:

@@ -1,10 +1,10 @@
-"""A certificate for the loopback, signed by an authority that nobody knows."""
+"""A certificate for 127.0.0.1 and no other name, signed by an authority that nobody knows."""
 
 import subprocess
 from pathlib import Path
 
 _EXTENSIONS = """\
-subjectAltName=IP:127.0.0.1,DNS:localhost
+subjectAltName=IP:127.0.0.1
 basicConstraints=critical,CA:FALSE
 authorityKeyIdentifier=keyid
 """

@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class NotHTTPError(Exception):
+    """What comes in is something else, such as a TLS handshake."""
+
+
 @dataclass(frozen=True, slots=True)
 class Incoming:
     """One request."""
@@ -45,8 +49,12 @@ async def read(reader: asyncio.StreamReader) -> Incoming:
 
     Raises:
         IncompleteReadError: the client hung up.
+        NotHTTPError: it does not begin with the name of a method.
     """
-    head = await reader.readuntil(b"\r\n\r\n")
+    first = await reader.readexactly(1)
+    if not first.isalpha():
+        raise NotHTTPError
+    head = first + await reader.readuntil(b"\r\n\r\n")
     line, *fields = head.decode("latin-1").rstrip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (field.partition(":") for field in fields)}
     method, target, _ = line.split(" ")
