@@ -1,4 +1,4 @@
-"""From a question to the text that a model reads: the chat template, and prompts as data in it."""
+"""From a question to the text that a model reads: a chat template or a published format, and prompts as data in it."""
 
 import re
 from typing import Any, TypeAlias
@@ -6,11 +6,12 @@ from typing import Any, TypeAlias
 from ants_engine.errors import BadRequestError, ModelNotFoundError
 from ants_engine.protocol import Call
 
+from ._families import PromptFormat
 from ._one_line import one_line
 from ._weights import WAYS_OUT
 
-RENDERING = 1
-"""Part of the identity: how a call becomes the model's input. Raised when that changes."""
+RENDERING = 2
+"""Part of the identity: how a call becomes the model's input, `_families` included. Raised when that changes."""
 
 Content: TypeAlias = str | list[dict[str, str]]
 
@@ -18,17 +19,29 @@ _PROBE = "ants probe"
 
 
 class Chat:
-    """Renders calls with a model's chat template."""
+    """Renders calls with a model's chat template, or with its family's format where there is none."""
 
-    def __init__(self, name: str, processor: Any, tokenizer: Any) -> None:
+    def __init__(self, name: str, processor: Any, tokenizer: Any, published: PromptFormat | None = None) -> None:
         """Find the template and what it can take.
 
+        Args:
+            name: what the user calls the model.
+            processor: its processor.
+            tokenizer: its tokenizer.
+            published: the family's format, used where there is no template.
+
         Raises:
-            ModelNotFoundError: there is no template, or it loses what the user says.
+            ModelNotFoundError: there is no template or format, or the template loses what the user says.
         """
         self._processor = processor
-        self._template = _chat_template(name, processor, tokenizer)
         self._control_tokens = _control_tokens(processor, tokenizer)
+        template = _chat_template(processor, tokenizer)
+        self._format = published if template is None else None
+        if self._format is not None:
+            return
+        if template is None:
+            raise ModelNotFoundError(_no_template(name, processor))
+        self._template = template
         # Some templates read a message's text as a list of parts, some as a string; the other kind is lost in silence.
         parts: Content = [{"type": "text", "text": _PROBE}]
         self._in_parts, problem = self._keeps(parts)
@@ -47,6 +60,8 @@ class Chat:
             BadRequestError: the template takes no pictures, and this call has one.
         """
         prompt = _defuse(call.prompt, self._control_tokens)
+        if self._format is not None:
+            return self._format.render(prompt, picture=call.picture is not None)
         part = {"type": "text", "text": prompt}
         if call.picture is None:
             return self._apply([part] if self._in_parts else prompt)
@@ -70,15 +85,27 @@ class Chat:
         )
 
 
-def _chat_template(name: str, processor: Any, tokenizer: Any) -> str:
+def _chat_template(processor: Any, tokenizer: Any) -> str | None:
     for owner in (processor, tokenizer):
         template = getattr(owner, "chat_template", None)
         if isinstance(template, dict):
             template = template.get("default")
         if template:
             return str(template)
-    raise ModelNotFoundError(
-        f"The model {name!r} has no chat template: put one beside the weights as chat_template.jinja. {WAYS_OUT}"
+    return None
+
+
+def _no_template(name: str, processor: Any) -> str:
+    image = str(getattr(processor, "image_token", "<image>"))
+    example = (
+        "{% for message in messages %}USER: {% for part in message.content %}{% if part.type == 'image' %}"
+        f"{image}"
+        "{% else %}{{ part.text }}{% endif %}{% endfor %} ASSISTANT:{% endfor %}"
+    )
+    return (
+        f"The model {name!r} has no chat template, and it is not known how it was trained to be asked. Put a file "
+        "chat_template.jinja beside its weights: copy it from the hub page of this model or of the one that it was "
+        f"made from, or write one by the model card's example of a prompt, such as {example} {WAYS_OUT}"
     )
 
 

@@ -14,9 +14,12 @@ from ants_engine.protocol import Answer, Call, Decoding
 
 from ._batcher import Outcome
 from ._chat import Chat
+from ._families import NEEDS_PICTURE, prompt_format
 from ._hush import hushed, no_progress_bars
+from ._older import complete
 from ._one_line import one_line
 from ._placement import Placement
+from ._shape import bounded_ratio
 from ._weights import INSTALL, WAYS_OUT, Weights
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -29,18 +32,28 @@ class LocalModel:
         """Make a loaded model ready for chat.
 
         Raises:
-            ModelNotFoundError: the processor has no tokenizer, no image processor or no usable chat template.
+            ModelNotFoundError: the processor has no tokenizer, no image processor or no usable chat template, or it
+                lacks what the model needs.
         """
         self._model = model
         self._processor = processor
         self._placement = placement
         self._fits: int | None = None
         tokenizer = _tokenizer(name, processor)
-        tokenizer.padding_side = "left"
+        # A decoder goes on from the last token; an encoder counts positions from the first.
+        tokenizer.padding_side = "right" if model.config.is_encoder_decoder else "left"
+        # Processors hand a side that was saved to every tokenizer they have, a Q-Former's included.
+        tokenizer.init_kwargs.pop("padding_side", None)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self._tokenizer = tokenizer
-        self._chat = Chat(name, processor, tokenizer)
+        try:
+            complete(model, processor)
+        except ValueError as error:
+            raise ModelNotFoundError(f"The model {name!r} cannot be used: {one_line(error)}. {WAYS_OUT}") from error
+        self._chat = Chat(name, processor, tokenizer, prompt_format(model.config, tokenizer))
+        self.needs_picture: bool = _needs_picture(model)
+        """It cannot be asked without a picture."""
         self._greedy, self._eos = _greedy_config(model, tokenizer)
         model.generation_config = self._greedy
         self._drops_token_types = "token_type_ids" not in inspect.signature(model.forward).parameters
@@ -70,14 +83,13 @@ class LocalModel:
                     weights.source,
                     dtype=getattr(torch, _DTYPES[placement.precision]),
                     output_loading_info=True,
+                    weights_only=True,
                     **options,
                 )
             except ImportError as error:
                 raise MissingDependencyError(f"The model {name!r} needs a package more: {one_line(error)}") from error
             except Exception as error:
-                raise ModelNotFoundError(
-                    f"The model {name!r} cannot be loaded: {one_line(error)}. {WAYS_OUT}"
-                ) from error
+                raise ModelNotFoundError(f"The model {name!r} cannot be loaded: {_why(error)}. {WAYS_OUT}") from error
             if report["missing_keys"]:
                 some = ", ".join(sorted(report["missing_keys"])[:3])
                 count = len(report["missing_keys"])
@@ -95,14 +107,20 @@ class LocalModel:
             calls: questions of one kind: all with a picture or all without, same decoding.
             abandoned: once set, generation ends at the next token and the answers are worth nothing.
         """
-        size = len(calls) if self._fits is None else min(self._fits, len(calls))
         outcomes: list[Outcome] = []
-        for start in range(0, len(calls), size):
-            outcomes += self._answer_or_split(calls[start : start + size], abandoned)
+        while len(outcomes) < len(calls):
+            left = len(calls) - len(outcomes)
+            some = calls[len(outcomes) :][: left if self._fits is None else min(self._fits, left)]
+            answered = self._answer_some(some, abandoned)
+            if answered is None:
+                self._fits = (len(some) + 1) // 2
+                free_memory()
+            else:
+                outcomes += answered
         return outcomes
 
-    def _answer_or_split(self, calls: Sequence[Call], abandoned: threading.Event) -> list[Outcome]:
-        out_of_memory = False
+    def _answer_some(self, calls: Sequence[Call], abandoned: threading.Event) -> list[Outcome] | None:
+        """Answer calls together, each alone if something is wrong with one; None where there is too little memory."""
         try:
             with hushed():
                 return list(self._generate(calls, abandoned))
@@ -111,20 +129,19 @@ class LocalModel:
             if len(calls) == 1:
                 return [_rejection(error, out_of_memory=out_of_memory)]
         # Outside of the handler, so that the failed batch's tensors are free by now.
-        if not out_of_memory:
-            return [outcome for call in calls for outcome in self._answer_or_split([call], abandoned)]
-        free_memory()
-        half = (len(calls) + 1) // 2
-        self._fits = half
-        return [
-            *self._answer_or_split(calls[:half], abandoned),
-            *self._answer_or_split(calls[half:], abandoned),
-        ]
+        if out_of_memory:
+            return None
+        return [outcome for call in calls for outcome in self._answer_some([call], abandoned) or ()]
 
     def _generate(self, calls: Sequence[Call], abandoned: threading.Event) -> list[Answer]:
         import torch
 
         decoding = calls[0].decoding
+        if calls[0].picture is None and self.needs_picture:
+            raise BadRequestError(
+                "this model cannot be asked without a picture: look-alike names and EOE's labels need one that can, "
+                "such as Qwen/Qwen2-VL-2B-Instruct"
+            )
         inputs = self._inputs(calls)
         asked = inputs["input_ids"]
         with torch.inference_mode():
@@ -164,7 +181,7 @@ class LocalModel:
         inputs = dict(batch.to(self._placement.device, dtype=getattr(torch, _DTYPES[self._placement.precision])))
         if self._drops_token_types:
             inputs.pop("token_type_ids", None)
-        if not bool(inputs["attention_mask"][:, -1].all()):
+        if not self._model.config.is_encoder_decoder and not bool(inputs["attention_mask"][:, -1].all()):
             raise ValueError("the processor pads on the right, so its texts cannot share a batch")
         return inputs
 
@@ -187,6 +204,27 @@ def _tokenizer(name: str, processor: Any) -> Any:
             f"tokenizer.json) have to lie beside the weights. {WAYS_OUT}"
         )
     return tokenizer
+
+
+def _needs_picture(model: Any) -> bool:
+    asked = inspect.signature(model.generate).parameters.get("pixel_values")
+    return model.config.model_type in NEEDS_PICTURE or (asked is not None and asked.default is asked.empty)
+
+
+def _why(error: Exception) -> str:
+    text = str(error)
+    if "Weights only load failed" in text or "weights_only" in text:
+        # torch's own advice is to switch the check off.
+        return (
+            "its weights file holds pickled objects, which could run code, and is not read; take the model as "
+            "safetensors, or convert it once where you trust it"
+        )
+    if "trust_remote_code" in text:
+        return (
+            "it brings Python code of its own, which is not run; once you have read that code and trust it, set "
+            "mllm.trust_remote_code = true"
+        )
+    return one_line(error)
 
 
 def _greedy_config(model: Any, tokenizer: Any) -> "tuple[Any, frozenset[int]]":
@@ -221,7 +259,7 @@ def _decode(call: Call) -> Any:
         raise UsageError("a batch mixes calls with and without pictures")
     try:
         with Image.open(io.BytesIO(call.picture.data)) as picture:
-            return picture.convert("RGB")
+            return bounded_ratio(picture.convert("RGB"))
     except (UnidentifiedImageError, OSError, ValueError) as error:
         raise BadRequestError(f"the picture {call.picture.sha256[:12]} cannot be decoded: {one_line(error)}") from error
 

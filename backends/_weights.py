@@ -48,6 +48,20 @@ class Weights:
             return {"sha256": self.sha256}
         return {"model": self.source, "revision": str(self.revision)}
 
+    def model_type(self, cache_dir: Path | None) -> str:
+        """Read the family from config.json, which a hub model has fetched for it; empty when that cannot be had."""
+        if self.revision is None:
+            return folder_model_type(self.source)
+        from huggingface_hub import hf_hub_download
+
+        try:
+            path = hf_hub_download(
+                self.source, "config.json", revision=self.revision, cache_dir=cache_dir, local_files_only=self.cached
+            )
+        except Exception:  # whatever it is, loading the model will meet it again and say so
+            return ""
+        return folder_model_type(str(Path(path).parent))
+
 
 def locate(model: str, revision: str | None, cache_dir: Path | None, *, with_code: bool) -> Weights:
     """Pin a model. Reads every byte of a folder; asks the hub one question, or its cache when there is no network.
@@ -66,6 +80,15 @@ def locate(model: str, revision: str | None, cache_dir: Path | None, *, with_cod
         folder = Path(model).expanduser()
         return Weights(source=str(folder), revision=None, sha256=_folder_sha256(model, folder, with_code=with_code))
     return _locate_on_hub(model, revision, cache_dir)
+
+
+def folder_model_type(model: str) -> str:
+    """Read the family from a folder's config.json; empty when there is none or it cannot be read."""
+    try:
+        config = json.loads((Path(model).expanduser() / "config.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(config.get("model_type", "")) if isinstance(config, dict) else ""
 
 
 def _folder_sha256(model: str, folder: Path, *, with_code: bool) -> str:

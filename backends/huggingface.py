@@ -1,4 +1,4 @@
-"""A multimodal LLM that runs here: any `AutoModelForImageTextToText` with a chat template."""
+"""A multimodal LLM that runs here: any `AutoModelForImageTextToText` with a chat template or a published format."""
 
 import asyncio
 import threading
@@ -15,9 +15,10 @@ from ants_engine.protocol import JSON, Answer, Call, Capabilities
 
 from ._batcher import Batcher, Outcome
 from ._chat import RENDERING
+from ._families import NEEDS_PICTURE
 from ._local_model import LocalModel, free_memory
 from ._placement import Placement, Precision, place
-from ._weights import INSTALL, Weights, locate
+from ._weights import INSTALL, Weights, folder_model_type, locate
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -61,6 +62,8 @@ class HuggingFaceBackend:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ants-huggingface")
         self._batchers: weakref.WeakKeyDictionary[AbstractEventLoop, Batcher] = weakref.WeakKeyDictionary()
         self._closed = False
+        # A folder's family is known at once, a hub model's when it has been pinned.
+        self._text_only = folder_model_type(self._options.model) not in NEEDS_PICTURE
         # What follows is touched by the worker thread only.
         self._pinned: tuple[Weights, Placement] | None = None
         self._model: LocalModel | None = None
@@ -68,8 +71,11 @@ class HuggingFaceBackend:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Pictures and text; two batches' worth of calls, so that the next is ready when one is done."""
-        return Capabilities(max_concurrency=2 * self._options.batch_size, timed=False)
+        """Pictures, and text alone unless the family cannot take it (of a hub model that is known after `identity`).
+
+        Two batches' worth of calls, so that the next is ready when one is done.
+        """
+        return Capabilities(text_only=self._text_only, max_concurrency=2 * self._options.batch_size, timed=False)
 
     async def identity(self) -> Mapping[str, JSON]:
         """Name the model by its content: a folder's sha256 or a hub commit, and the precision. Loads no model.
@@ -145,6 +151,8 @@ class HuggingFaceBackend:
                 placement = place(options.device, options.dtype)
             except ImportError as error:
                 raise MissingDependencyError(INSTALL) from error
+            if weights.model_type(options.cache_dir) in NEEDS_PICTURE:
+                self._text_only = False
             self._pinned = weights, placement
         return self._pinned
 
@@ -162,6 +170,8 @@ class HuggingFaceBackend:
                     trust_remote_code=options.trust_remote_code,
                     cache_dir=options.cache_dir,
                 )
+                if self._model.needs_picture:
+                    self._text_only = False
             except ANTSError as error:
                 self._failure = error
                 raise
