@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from ants_engine.build_report import SetAside
 from ants_engine.class_list import ClassList
 from ants_engine.config import EnsSettings, VsnlSettings
-from ants_engine.method.answer import Rejection, fold_spaces
+from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces
 from ants_engine.method.class_names import ClassNames
 from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels
 from ants_engine.method.sentence import clean_sentence
@@ -79,7 +79,8 @@ def sentences(
 def read_sentence(raw: str, names: ClassNames, settings: EnsSettings, fits: Callable[[str], bool]) -> str | Rejection:
     """Clean one ENS answer, or say why it is not used."""
     if settings.reader == "reference":
-        return next(iter(tidy_labels([raw])), Rejection.EMPTY)
+        # the public code takes all of it, and lets its token limit bound it; nobody bounds what a server sends
+        return next(iter(tidy_labels([raw[: 4 * MAX_CHARACTERS]])), Rejection.EMPTY)
     cleaned = clean_sentence(raw, WORDS_OVER * settings.max_words)
     if isinstance(cleaned, Rejection):
         return cleaned
