@@ -69,9 +69,10 @@ def looks_secret(name: str) -> bool:
 
 
 def _copy(parts: Mapping[str, JSON], clean: Callable[[str], str]) -> dict[str, JSON]:
+    # names are texts in JSON, whatever was given
+    named = ((str(name), each) for name, each in parts.items())
     return {
-        name: MASK if looks_secret(name) and _may_hide(name, each) else _copied(each, clean)
-        for name, each in parts.items()
+        name: MASK if looks_secret(name) and _may_hide(name, each) else _copied(each, clean) for name, each in named
     }
 
 

@@ -45,7 +45,8 @@ def find_run(root: Path, name: str | None = None) -> Path:
     Raises:
         UsageError: there is none, or several.
     """
-    if name and (Path(name) / RECORD).exists():
+    # a folder as a path, whatever is left in it
+    if name and any((Path(name) / each).exists() for each in (RECORD, RESPONSES, EVENTS)):
         return Path(name)
     runs = list_runs(root)
     if name:

@@ -13,7 +13,6 @@ from typing import Any
 
 from ants_engine.atomic_file import write_whole
 
-DEFAULT_ROOT = Path(".ants/runs")
 RECORD, RESPONSES, EVENTS = "run.json", "responses.jsonl", "events.jsonl"
 MAX_WAITING = 10_000
 """Lines that may wait for a slow disk; what comes on top is dropped and counted."""
