@@ -3,7 +3,7 @@
 import math
 from array import array
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 ROWS = 24
@@ -61,13 +61,13 @@ class RunSummary:
         source, task, attempts = line.get("source"), line.get("task"), _count(line.get("attempts"))
         if at is None or seconds is None or not isinstance(ending, str) or not isinstance(task, str):
             return False
-        if attempts is None or source not in {"store", "backend"}:
+        if attempts is None or source not in ("store", "backend"):
             return False
         self.ended += 1
         self._reach(at)
         self.attempts += attempts
         self.retried += attempts > 1
-        counts = self.tasks.setdefault(task if len(self.tasks) < KINDS else "…", Counter())
+        counts = self.tasks.setdefault(_bounded(task, self.tasks), Counter())
         counts["answered" if ending == "answer" else "failed"] += 1
         if ending != "answer":
             self._add_failure(ending, line.get("message"))
@@ -172,7 +172,7 @@ class RunSummary:
             self._bins = wider
 
 
-def _bounded(kind: str, known: Mapping[str, int] | Sequence[str]) -> str:
+def _bounded(kind: str, known: Mapping[str, object]) -> str:
     return kind if kind in known or len(known) < KINDS else "…"
 
 
