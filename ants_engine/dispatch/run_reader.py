@@ -1,9 +1,11 @@
 """Reads run folders: finished, running, killed, or damaged. What is in them is data from elsewhere, and bounded."""
 
 import json
+import math
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias
@@ -17,6 +19,8 @@ State: TypeAlias = Literal["running", "ended", "killed", "unknown", "starting"]
 """``killed``: no ending, and no process holds the folder. ``unknown``: no ending, and this file system does not say."""
 
 MAX_RECORD_BYTES = 4_194_304
+YOUNG_SECONDS = 2.0
+"""A folder without a record is taken for one that is being made for so long."""
 MAX_LINE_BYTES = 65_536
 """A longer line was not written here."""
 
@@ -82,7 +86,11 @@ class RunReader:
         self.problems = []
         self.record = self._read_record()
         self.state = self._find_state(held)
-        over = self.state not in {"running", "starting"}
+        if self.state == "starting":
+            # its files are still to come
+            self.problems = []
+            return
+        over = self.state != "running"
         for line in self._responses.read(last=over):
             if not self.summary.add_response(line):
                 self._responses.damaged += 1
@@ -116,6 +124,8 @@ class RunReader:
             return "ended"
         if held:
             return "running" if self.record else "starting"
+        if not (self.folder / RECORD).exists() and _age(self.folder) < YOUNG_SECONDS:
+            return "starting"
         return "unknown" if held is None or self.record.get("locked") is False else "killed"
 
     def _read_record(self) -> Mapping[str, Any]:
@@ -204,6 +214,13 @@ def _open(path: Path) -> Any:
         os.close(descriptor)
         raise OSError(f"{path.name} is not a regular file")
     return os.fdopen(descriptor, "rb")
+
+
+def _age(folder: Path) -> float:
+    try:
+        return time.time() - folder.stat().st_mtime
+    except OSError:
+        return math.inf
 
 
 def _held(path: Path) -> bool | None:

@@ -163,11 +163,19 @@ class RunWriter:
 def _lock(descriptor: int) -> bool:
     try:
         import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+    except ImportError:
         return False
-    return True
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # a reader who looks whether it is locked holds it for that moment
+            time.sleep(0.005)
+        except OSError:
+            return False
+        else:
+            return True
+    return False
 
 
 def _reason(error: Exception) -> str:

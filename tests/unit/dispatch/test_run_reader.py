@@ -91,6 +91,7 @@ def test_a_run_without_ending_or_lock_was_killed_and_its_cut_line_is_counted(fol
 @pytest.mark.parametrize("name", ["run.json", "responses.jsonl", "events.jsonl"])
 def test_a_missing_file_is_said(folder: Path, name: str) -> None:
     (folder / name).unlink()
+    os.utime(folder, (0, 0))
     reader = read(folder)
     assert len(reader.problems) == 1
     assert reader.problems[0].startswith(f"{name} is missing")
@@ -123,11 +124,21 @@ def test_damaged_lines_are_counted_and_the_others_read(folder: Path, data: bytes
 def test_neither_links_nor_pipes_nor_folders_are_followed(folder: Path, tmp_path: Path, name: str) -> None:
     elsewhere = tmp_path / "elsewhere"
     (folder / name).rename(elsewhere)
-    for make in ((folder / name).symlink_to, os.mkfifo, os.mkdir):
-        make(elsewhere if make == (folder / name).symlink_to else folder / name)  # type: ignore[operator]
+    for make in (lambda path: path.symlink_to(elsewhere), os.mkfifo, os.mkdir):
+        make(folder / name)
         reader = read(folder)
         assert [each.startswith(f"{name} cannot be read") for each in reader.problems] == [True]
         (folder / name).rmdir() if (folder / name).is_dir() else (folder / name).unlink()
+
+
+def test_a_folder_that_is_being_made_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    reader = read(tmp_path / "run")
+    assert (reader.state, reader.problems) == ("starting", [])
+    os.utime(tmp_path / "run", (0, 0))
+    reader.read()
+    assert reader.state == "killed"
+    assert len(reader.problems) == 3
 
 
 def test_odd_values_in_a_record_break_nothing(folder: Path) -> None:
