@@ -1,14 +1,19 @@
 """The openai backend against a real serving program: ``transformers serve`` with a tiny model."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from ants_engine import errors
 from ants_engine.backends.huggingface import HuggingFaceBackend, HuggingFaceOptions
 from ants_engine.backends.openai import OpenAIBackend, OpenAIOptions
+from tests.support.left_behind import everything
 from tests.support.pictures import call, picture
 from tests.support.process import transformers_serve
+
+CONTEXT = 256
+"""Tokens that the tiny model was made for."""
 
 
 @pytest.fixture(scope="module")
@@ -56,4 +61,49 @@ async def test_a_wrong_address_is_a_bad_request(server):
     backend = OpenAIBackend(OpenAIOptions(model=server.model, base_url=server.base_url.removesuffix("/v1") + "/v7"))
     with pytest.raises(errors.BadRequestError, match=r"mllm\.base_url"):
         await backend.generate(call())
+    await backend.aclose()
+
+
+async def test_a_picture_is_looked_at(backend):
+    shown = [picture(number, (64, 64)) for number in range(3)]
+    answers = await asyncio.gather(*(backend.generate(call("describe this picture", one)) for one in shown))
+    again = await asyncio.gather(*(backend.generate(call("describe this picture", one)) for one in reversed(shown)))
+    assert answers == list(reversed(again)), "each question gets its own answer"
+    assert len({answer.text for answer in answers}) > 1
+
+
+async def test_a_picture_that_is_none_is_its_own_failure(backend):
+    broken = replace(picture(), data=b"\x89PNG but no more")
+    with pytest.raises(errors.BackendError) as caught:
+        await backend.generate(call("describe this picture", broken))
+    assert "base64" not in everything(caught.value)
+    # after a fault the program hangs up, a moment after it has answered
+    await asyncio.sleep(0.3)
+    assert (await backend.generate(call("what is a wolf ?"))).text
+
+
+async def test_a_prompt_beyond_the_models_context_is_answered_and_counted(backend):
+    """This program does not refuse it. The count says so."""
+    answer = await backend.generate(call("dog " * 600, tokens=2))
+    assert answer.prompt_tokens is not None
+    assert answer.prompt_tokens > CONTEXT
+    assert answer.completion_tokens == 2
+
+
+async def test_cancelling_ends_one_question_and_no_other(backend):
+    long = asyncio.create_task(backend.generate(call("name five like a dog", tokens=1000)))
+    short = asyncio.create_task(backend.generate(call("what is a wolf ?", tokens=3)))
+    await asyncio.sleep(0.1)
+    assert not long.done()
+    long.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await long
+    assert (await short).completion_tokens == 3
+    assert (await backend.generate(call("what is a wolf ?", tokens=3))) == await short
+
+
+async def test_a_server_that_takes_too_long_is_a_timeout(server):
+    backend = OpenAIBackend(OpenAIOptions(model=server.model, base_url=server.base_url, timeout=0.05))
+    with pytest.raises(errors.BackendTimeoutError, match="no answer in time"):
+        await backend.generate(call("name five like a dog", tokens=1000))
     await backend.aclose()
