@@ -1,6 +1,5 @@
 """The command group and what its commands share: error handling and exit codes."""
 
-import io
 import sys
 
 import click
@@ -58,6 +57,8 @@ def main() -> None:
 
 def _show(error: click.ClickException) -> None:
     """Print a mistake in the call as click words it; the arguments that it repeats may be names of files."""
-    worded = io.StringIO()
-    error.show(file=worded)
-    say(worded.getvalue(), err=True, newline=False)
+    # click itself would take colours out without a word, and leave every other escape in
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        say(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", err=True)
+    say(f"Error: {error.format_message()}", err=True)
