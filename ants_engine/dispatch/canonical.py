@@ -11,6 +11,10 @@ _HIDDEN = re.compile(
 """Control, direction and invisible characters, as a fixed list: a Unicode table would tie keys to Python's version."""
 
 
+# Made once: json.dumps would make one for each call.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
 def canonical(value: object) -> str:
     """Spell JSON in the one way that keys and checksums are made of: ASCII, sorted, no blanks.
 
@@ -20,7 +24,7 @@ def canonical(value: object) -> str:
         TypeError: the value, or a part of it, is not JSON.
         ValueError: a number is not finite.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def digest(text: str) -> str:

@@ -3,11 +3,12 @@
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ants_engine.atomic_file import write_whole
 from ants_engine.dispatch.canonical import readable
 from ants_engine.dispatch.entry import Entry
 from ants_engine.dispatch.identity import RecordedIdentity
@@ -55,6 +56,22 @@ async def export(store: ResponseStore, path: Path) -> int:
     except OSError as error:
         raise CassetteError(f"{path}: cannot be written: {error.strerror or error}") from error
     return len(order)
+
+
+def write_cassette(path: Path, entries: Sequence[Entry], models: Sequence[RecordedIdentity] = ()) -> None:
+    """Write entries into a new file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "count": len(entries),
+        "models": [each.parts() for each in models],
+    }
+    lines = [_line({"key": entry.request.key, **entry.parts()}) for entry in entries]
+    write_whole(path, b"".join([_line(header), *lines]))
 
 
 async def import_(path: Path, store: ResponseStore) -> int:

@@ -2,19 +2,23 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
+
+Kind = Literal["look up", "read", "write", "last"]
+_TOGETHER = 256
+"""Jobs that are done before those who wait for them are told."""
 
 
 @dataclass(slots=True)
 class _Job:
-    work: Callable[[], Any]
-    write: bool
+    kind: Kind
+    work: Any
+    """A function without arguments; of a lookup, the key."""
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
@@ -26,27 +30,45 @@ class DiskThread:
     A write is durable when `run` returns. A waiter that is cancelled does not take its write along.
     """
 
-    def __init__(self, transaction: Callable[[], AbstractContextManager[object]]) -> None:
-        """Use ``transaction`` (called on the thread) around each group of writes."""
-        self._transaction = transaction
+    def __init__(
+        self,
+        look_up: Callable[[Sequence[str]], Mapping[str, Any]],
+        commit: Callable[[Sequence[Callable[[], Any]]], Sequence[Any]],
+    ) -> None:
+        """Use these two, both called on the thread.
+
+        Args:
+            look_up: finds what belongs to each of the keys that wait together; what is an exception is raised for
+                those who asked for it, and what is left out is None.
+            commit: does all of these in one transaction and gives back what each returned, or raises, in which case
+                none has happened.
+        """
+        self._look_up = look_up
+        self._commit = commit
         self._pending: deque[_Job] = deque()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ants-store")
 
-    async def run(self, work: Callable[[], T], *, write: bool = False) -> T:
+    async def run(self, work: Callable[[], T], *, kind: Kind = "read") -> T:
         """Do ``work`` on the thread and give back what it returned.
+
+        Args:
+            work: what to do.
+            kind: of what waits together, reads are done first and what is ``last`` after all else.
 
         Raises:
             BaseException: what ``work`` raised; for a write also what the transaction raised, in which case none of
                 the writes that shared it happened.
         """
-        loop = asyncio.get_running_loop()
-        job = _Job(work, write, loop.create_future())
-        self._pending.append(job)
-        # With others ahead of it in the queue, a drain is on its way already.
-        if len(self._pending) == 1:
-            self._executor.submit(self._drain, loop)
-        result: T = await job.future
+        result: T = await self._submit(kind, work)
         return result
+
+    async def look_up(self, key: str) -> Any:
+        """Look a key up, together with all that wait for theirs.
+
+        Raises:
+            BaseException: what was found in its place, or what looking up raised.
+        """
+        return await self._submit("look up", key)
 
     def stop(self, last: Callable[[], object] | None = None) -> None:
         """End the thread once its queue is empty and ``last`` is done. It blocks until then."""
@@ -54,34 +76,63 @@ class DiskThread:
             self._executor.submit(last)
         self._executor.shutdown(wait=True)
 
+    def _submit(self, kind: Kind, work: object) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        job = _Job(kind, work, loop.create_future())
+        self._pending.append(job)
+        # With others ahead of it in the queue, a drain is on its way already.
+        if len(self._pending) == 1:
+            self._executor.submit(self._drain, loop)
+        return job.future
+
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
-        jobs: list[_Job] = []
         while self._pending:
-            jobs.append(self._pending.popleft())
-        for job in jobs:
-            if not job.write:
-                _do(job)
-        writes = [job for job in jobs if job.write]
-        if writes:
-            self._commit(writes)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(_settle, jobs)
+            jobs: list[_Job] = []
+            while self._pending and len(jobs) < _TOGETHER:
+                jobs.append(self._pending.popleft())
+            _do_each(jobs, "read")
+            self._find([job for job in jobs if job.kind == "look up"])
+            self._write([job for job in jobs if job.kind == "write"])
+            _do_each(jobs, "last")
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(_settle, jobs)
 
-    def _commit(self, writes: list[_Job]) -> None:
+    def _find(self, jobs: list[_Job]) -> None:
+        if not jobs:
+            return
         try:
-            with self._transaction():
-                for job in writes:
-                    job.result = job.work()
+            found = self._look_up(list(dict.fromkeys(job.work for job in jobs)))
         except BaseException as error:  # it belongs to those who wait
-            for job in writes:
+            for job in jobs:
                 job.error = error
+            return
+        for job in jobs:
+            result = found.get(job.work)
+            if isinstance(result, BaseException):
+                job.error = result
+            else:
+                job.result = result
+
+    def _write(self, jobs: list[_Job]) -> None:
+        if not jobs:
+            return
+        try:
+            results = self._commit([job.work for job in jobs])
+        except BaseException as error:  # it belongs to those who wait
+            for job in jobs:
+                job.error = error
+            return
+        for job, result in zip(jobs, results, strict=True):
+            job.result = result
 
 
-def _do(job: _Job) -> None:
-    try:
-        job.result = job.work()
-    except BaseException as error:  # it belongs to the one who waits
-        job.error = error
+def _do_each(jobs: list[_Job], kind: Kind) -> None:
+    for job in jobs:
+        if job.kind == kind:
+            try:
+                job.result = job.work()
+            except BaseException as error:  # it belongs to the one who waits
+                job.error = error
 
 
 def _settle(jobs: list[_Job]) -> None:

@@ -1,20 +1,21 @@
 """Damaged rows, moved aside within the database: nothing that was paid for is ever deleted in silence."""
 
-import sqlite3
 import time
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-_COLUMNS = "key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value"
+from ants_engine.dispatch.database import Database, Row
+from ants_engine.dispatch.row import is_key
+from ants_engine.dispatch.schema import COLUMNS, QUARANTINE
+
 _STRAY = "raw IS NOT 1 OR typeof(key) <> 'text' OR length(key) <> 64 OR key GLOB '*[^0-9a-f]*'"
-TABLE = "Quarantine"
 
 
 class Quarantine:
     """The table of rows that were moved aside, as they were, with the reason. Used on the store's thread only."""
 
-    def __init__(self, database: Path) -> None:
-        """Use this database file; the table is made when first needed."""
+    def __init__(self, database: Database) -> None:
+        """Use this database."""
         self._database = database
 
     def move(self, key: str, reason: str) -> None:
@@ -23,7 +24,8 @@ class Quarantine:
         Raises:
             sqlite3.Error: the database cannot be written.
         """
-        self._move("key = ? AND raw = 1", (key,), reason)
+        with self._transaction():
+            self._move("key = ? AND raw = 1", (key,), reason)
 
     def move_strays(self) -> int:
         """Move aside all rows whose key is not a hex sha256, which nothing would ever find. Return how many.
@@ -31,7 +33,8 @@ class Quarantine:
         Raises:
             sqlite3.Error: the database cannot be written.
         """
-        return self._move(_STRAY, (), "its key is not a hex sha256")
+        with self._transaction():
+            return self._move(_STRAY, (), "its key is not a hex sha256")
 
     def strays(self) -> int:
         """Count the rows whose key is not a hex sha256.
@@ -39,37 +42,53 @@ class Quarantine:
         Raises:
             sqlite3.Error: the database cannot be read.
         """
-        with closing(self._connect()) as connection:
-            count: int = connection.execute(f"SELECT COUNT(*) FROM Cache WHERE {_STRAY}").fetchone()[0]  # noqa: S608
-            return count
+        return self._count(f"SELECT COUNT(*) FROM Cache WHERE {_STRAY}")  # noqa: S608  # constants only
 
     def count(self) -> int:
-        """Count the rows that were moved aside, ever.
+        """Count the rows that were moved aside, and not put back.
 
         Raises:
             sqlite3.Error: the database cannot be read.
         """
-        with closing(self._connect()) as connection:
-            known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (TABLE,))
-            if known.fetchone() is None:
-                return 0
-            count: int = connection.execute(f"SELECT COUNT(*) FROM {TABLE}").fetchone()[0]  # noqa: S608
-            return count
+        if not self._count("SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'Quarantine'"):
+            return 0
+        return self._count(f"SELECT COUNT(*) FROM {QUARANTINE}")  # noqa: S608  # constants only
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Give the rows whose key is one of ours, each with its number here.
+
+        Raises:
+            sqlite3.Error: the database cannot be read.
+        """
+        last = 0
+        statement = f"SELECT id, key, mode, filename, value, store_time FROM {QUARANTINE} WHERE id > ? LIMIT 1"  # noqa: S608
+        while found := self._database.execute(statement, (last,)):
+            ((number, *values),) = found
+            last = int(str(number))
+            if is_key(values[0]):
+                yield last, Row(*values)  # type: ignore[arg-type]  # just looked at
+
+    def forget(self, number: int) -> None:
+        """Take a row out, which has been put back where it belongs. To be called within a transaction.
+
+        Raises:
+            sqlite3.Error: the database cannot be written.
+        """
+        self._database.execute(f"DELETE FROM {QUARANTINE} WHERE id = ?", (number,))  # noqa: S608  # constants only
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._database.transaction():
+            yield
+
+    def _count(self, statement: str) -> int:
+        ((count,),) = self._database.execute(statement)
+        return int(str(count))
 
     def _move(self, where: str, values: tuple[str, ...], reason: str) -> int:
-        with closing(self._connect()) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {TABLE} (id INTEGER PRIMARY KEY, moved_at REAL, reason TEXT, {_COLUMNS})"
-            )
-            connection.execute(
-                f"INSERT INTO {TABLE} (moved_at, reason, {_COLUMNS}) "  # noqa: S608  # constants only
-                f"SELECT ?, ?, {_COLUMNS} FROM Cache WHERE {where}",
-                (time.time(), reason, *values),
-            )
-            moved = connection.execute(f"DELETE FROM Cache WHERE {where}", values).rowcount  # noqa: S608
-            connection.execute("COMMIT")
-            return moved
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._database, timeout=60, isolation_level=None)
+        self._database.execute(
+            f"INSERT INTO {QUARANTINE} (moved_at, reason, {COLUMNS}) "  # noqa: S608  # constants only
+            f"SELECT ?, ?, {COLUMNS} FROM Cache WHERE {where}",
+            (time.time(), reason, *values),
+        )
+        return self._database.change(f"DELETE FROM Cache WHERE {where}", values)  # noqa: S608

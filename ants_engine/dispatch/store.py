@@ -1,28 +1,22 @@
 """The response store: answers on disk, verified when read, shared by processes."""
 
 import logging
-import sqlite3
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from itertools import islice
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
-import diskcache
-from filelock import FileLock
-from filelock import Timeout as LockTimeout
-
-from ants_engine.dispatch.canonical import canonical, digest
+from ants_engine.dispatch.database import Row
 from ants_engine.dispatch.disk_thread import DiskThread
-from ants_engine.dispatch.entry import DamagedEntryError, Entry, Failure, NewerEntryError, seal, unseal
+from ants_engine.dispatch.entry import DamagedEntryError, Entry, Failure, NewerEntryError
 from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.identity_list import IDENTITIES, read_identities, write_identities
 from ants_engine.dispatch.quarantine import Quarantine
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.safe_disk import RefusedRowError, SafeDisk
-from ants_engine.dispatch.store_folder import DATABASE, LOCK, check_database, prepare_folder
-from ants_engine.errors import BackendError, StoreCorruptedError, StoreUnavailableError
+from ants_engine.dispatch.row import RefusedRowError, value_of
+from ants_engine.dispatch.salvage import Salvage
+from ants_engine.dispatch.store_file import StoreFile
+from ants_engine.errors import BackendError, StoreCorruptedError, StoreError, StoreUnavailableError
 from ants_engine.protocol import Answer
 
 T = TypeVar("T")
@@ -31,26 +25,24 @@ _LOG = logging.getLogger("ants_engine.dispatch")
 _WAIT = 60
 """Seconds that another process may hold the store."""
 _PAGE = 200
-_IDENTITIES = digest(canonical("identities"))
-"""The one row that holds the models' identities."""
-_SETTINGS = {
-    # Without these diskcache forgets the oldest answers beyond 1 GiB.
-    "eviction_policy": "none",
-    "cull_limit": 0,
-    "statistics": 0,
-    "tag_index": 0,
-    "sqlite_journal_mode": "wal",
-    # FULL: a commit is on the disk, not only with the operating system, so that a power cut takes no answer.
-    "sqlite_synchronous": 2,
-}
-_UNREADABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_FORMAT)
+
+
+class Record(NamedTuple):
+    """An entry with what the store knows about its row."""
+
+    entry: Entry
+    stored_at: float
+    """Seconds since 1970."""
+    size: int
+    """Bytes."""
 
 
 class ResponseStore:
     """Answers by request key, in a folder of its own. Many processes may have it open.
 
     What is put is on disk before `put` returns. All disk work is done on one thread of the store's own.
-    A damaged entry is moved aside and counts as missing, or, if ``strict``, is an error.
+    A damaged entry is moved aside and counts as missing; a damaged database is moved aside as a whole, and what can
+    be read of it and verifies is kept. If ``strict``, damage is an error, and nothing is changed.
     """
 
     def __init__(self, folder: Path, *, strict: bool = False) -> None:
@@ -58,14 +50,11 @@ class ResponseStore:
 
         Args:
             folder: where the store is.
-            strict: damaged entries raise instead of being moved aside (for replay).
+            strict: damage raises instead of being mended (for replay).
         """
         self.folder = folder.absolute()
         self._strict = strict
-        self._cache: Any = None
-        self._inode = 0
-        self._abandoned = False
-        self._quarantine = Quarantine(self.folder / DATABASE)
+        self._file = StoreFile(self.folder, strict=strict, wait=_WAIT)
         self._thread: DiskThread | None = None
 
     async def open(self) -> Self:
@@ -73,26 +62,40 @@ class ResponseStore:
 
         Raises:
             StoreUnavailableError: the folder cannot be used, or another process holds it for a minute.
-            StoreCorruptedError: what is there is no store, or a damaged one.
+            StoreCorruptedError: what is there is no store, or, if strict, a damaged one.
         """
-        thread = DiskThread(self._transaction)
-        self._abandoned = False
+        self._file = file = StoreFile(self.folder, strict=self._strict, wait=_WAIT)
+        thread = DiskThread(self._look_up, file.commit)
         try:
-            await thread.run(self._open)
+            await thread.run(file.open)
         except BaseException:
             # Cancelled, perhaps, while the thread waits for the lock.
-            self._abandoned = True
-            thread.stop(self._close)
+            file.give_up()
+            thread.stop(file.close)
             raise
         self._thread = thread
         return self
+
+    async def reopen(self) -> None:
+        """Close and open again, making the folder anew if it is gone: after a `StoreUnavailableError`.
+
+        What waits to be read or written meanwhile is done afterwards. May be called by several at once.
+
+        Raises:
+            StoreUnavailableError: it still cannot be used. Reopen it later.
+            StoreCorruptedError: what is there is no store, or, if strict, a damaged one.
+        """
+        if self._thread is None:
+            await self.open()
+        else:
+            await self._thread.run(self._file.reopen)
 
     async def aclose(self) -> None:
         """Finish what is being written, and close. May be called twice."""
         thread, self._thread = self._thread, None
         if thread is not None:
             try:
-                await thread.run(self._close)
+                await thread.run(self._file.close, kind="last")
             finally:
                 thread.stop()
 
@@ -110,27 +113,28 @@ class ResponseStore:
         """Look up how a request ended, with every check that there is.
 
         Raises:
-            StoreCorruptedError: the database is damaged, or, if strict, the entry.
+            StoreCorruptedError: if strict: the entry, or the database, is damaged.
             StoreUnavailableError: the folder cannot be read, or a later version wrote the entry.
         """
-        return await self._run(lambda: self._read(key))
+        found: Entry | None = await self._opened().look_up(key)
+        return found
 
     async def put(self, request: Request, answer: Answer) -> None:
         """Keep an answer; it is on disk when this returns.
 
         Raises:
             StoreUnavailableError: the folder cannot be written (gone, full, read-only, held by another process).
-            StoreCorruptedError: the database is damaged.
+            StoreCorruptedError: the database is damaged, and cannot be mended.
         """
         data = Entry(request, answer).to_bytes()
-        await self._run(lambda: self._cache.set(request.key, data), write=True)
+        await self._run(lambda: self._file.database.write(request.key, data), write=True)
 
     async def put_failure(self, request: Request, error: BackendError) -> None:
         """Keep how a request failed, unless it has an answer.
 
         Raises:
             StoreUnavailableError: the folder cannot be written.
-            StoreCorruptedError: the database is damaged.
+            StoreCorruptedError: the database is damaged, and cannot be mended.
         """
         entry = Entry(request, Failure.of(error))
         await self._run(lambda: self._write_unless_answered(entry), write=True)
@@ -155,22 +159,53 @@ class ResponseStore:
         """Go through all entries in the order of their keys.
 
         Raises:
-            StoreCorruptedError: the database is damaged, or, if strict, an entry.
+            StoreCorruptedError: if strict: an entry, or the database, is damaged.
+            StoreUnavailableError: the folder cannot be read, or a later version wrote an entry.
+        """
+        async for record in self.records():
+            yield record.entry
+
+    async def records(self) -> AsyncIterator[Record]:
+        """Go through all entries in the order of their keys, with what is known about their rows.
+
+        Raises:
+            StoreCorruptedError: if strict: an entry, or the database, is damaged.
             StoreUnavailableError: the folder cannot be read, or a later version wrote an entry.
         """
         await self._run(self._check_strays)
-        keys = await self._run(lambda: iter(self._cache.iterkeys()))
-        while page := await self._run(lambda: self._page(keys)):
-            for entry in page:
-                if entry is not None:
-                    yield entry
+        last = ""
+        while rows := await self._run(lambda: self._file.database.rows_after(last, _PAGE)):  # noqa: B023  # awaited
+            last = rows[-1].key
+            for record in await self._run(lambda: self._read_all(rows)):  # awaited
+                yield record
+
+    async def remove(self, keys: Sequence[str]) -> int:
+        """Delete entries for good, and overwrite what they were. All or none.
+
+        Returns:
+            How many were there.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be written.
+            StoreCorruptedError: the database is damaged, and cannot be mended.
+        """
+        return await self._run(lambda: self._remove(keys))
+
+    async def compact(self) -> None:
+        """Give the room of what was deleted back to the disk.
+
+        Raises:
+            StoreUnavailableError: others are using it, or the disk has no room for the copy that this takes.
+            StoreCorruptedError: the database is damaged, and cannot be mended.
+        """
+        await self._run(self._compact)
 
     async def put_identity(self, recorded: RecordedIdentity) -> None:
         """Keep a model's identity, as the latest of its name.
 
         Raises:
             StoreUnavailableError: the folder cannot be written.
-            StoreCorruptedError: the database is damaged.
+            StoreCorruptedError: the database is damaged, and cannot be mended.
         """
         if (await self.get_identities())[-1:] != [recorded]:
             await self._run(lambda: self._add_identities([recorded]), write=True)
@@ -182,104 +217,108 @@ class ResponseStore:
             backend: only those of this backend.
 
         Raises:
-            StoreCorruptedError: the database is damaged, or, if strict, this list.
+            StoreCorruptedError: if strict: the database, or this list, is damaged.
             StoreUnavailableError: the folder cannot be read.
         """
         recorded = await self._run(self._read_identities)
         return [each for each in recorded if backend is None or each.backend == backend]
 
     async def quarantined(self) -> int:
-        """Count the damaged rows that were moved aside, ever.
+        """Count the damaged rows that were moved aside.
 
         Raises:
-            StoreCorruptedError: the database is damaged.
+            StoreCorruptedError: if strict: the database is damaged.
             StoreUnavailableError: the folder cannot be read.
         """
-        return await self._run(self._quarantine.count)
+        return await self._run(self._count_quarantined)
+
+    async def restore(self) -> int:
+        """Put rows back that were moved aside and verify after all. Return how many.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be written.
+            StoreCorruptedError: the database is damaged, and cannot be mended.
+        """
+        return await self._run(self._restore)
+
+    async def mend(self) -> list[str]:
+        """Look at the database's structure, and where it is damaged, save what verifies in a fresh one.
+
+        Returns:
+            What was wrong.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be written.
+        """
+        return await self._run(self._mend)
+
+    @property
+    def salvages(self) -> list[Salvage]:
+        """What was saved from damaged databases since this store was opened."""
+        return list(self._file.salvages)
 
     async def _run(self, work: Callable[[], T], *, write: bool = False) -> T:
+        thread = self._opened()
+        # Writes that wait together are run by `StoreFile.commit`.
+        if write:
+            return await thread.run(work, kind="write")
+        return await thread.run(lambda: self._file.run(work))
+
+    def _opened(self) -> DiskThread:
         if self._thread is None:
             raise StoreUnavailableError(f"{self.folder}: the response store is not open")
-        return await self._thread.run(lambda: self._translated(work), write=write)
+        return self._thread
 
     # All below runs on the store's thread.
 
-    def _open(self) -> None:
-        with self._translate():
-            prepare_folder(self.folder, make=not self._strict)
+    @property
+    def _quarantine(self) -> Quarantine:
+        return Quarantine(self._file.database)
+
+    def _count_quarantined(self) -> int:
+        return self._quarantine.count()
+
+    def _look_up(self, keys: Sequence[str]) -> dict[str, Entry | StoreError]:
+        return self._file.run(lambda: self._read_together(keys))
+
+    def _read_together(self, keys: Sequence[str]) -> dict[str, Entry | StoreError]:
+        self._check_place()
+        found: dict[str, Entry | StoreError] = {}
+        for row in self._file.database.rows(keys):
             try:
-                # diskcache's own set-up is not safe when several processes do it at once.
-                with self._locked():
-                    check_database(self.folder)
-                    self._cache = diskcache.Cache(str(self.folder), timeout=_WAIT, disk=SafeDisk, **_SETTINGS)
-            except (ValueError, TypeError, AttributeError) as error:
-                raise StoreCorruptedError(
-                    f"{self.folder}: the response store's database is not as it was made: {error}; move the folder away"
-                ) from error
-            self._inode = (self.folder / DATABASE).stat().st_ino
+                entry = self._read(row)
+            except StoreError as error:
+                found[row.key] = error
+            else:
+                if entry is not None:
+                    found[row.key] = entry
+        return found
 
-    def _close(self) -> None:
-        if self._cache is not None:
-            self._cache.close()
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        lock = FileLock(self.folder / LOCK, mode=0o600)
-        end = time.monotonic() + _WAIT
-        while not lock.is_locked:
-            try:
-                lock.acquire(timeout=0.2)
-            except LockTimeout as error:
-                if self._abandoned or time.monotonic() >= end:
-                    raise StoreUnavailableError(
-                        f"{self.folder}: another process has been opening the response store for {_WAIT} s; end it"
-                    ) from error
+    def _check_place(self) -> None:
+        # What was deleted can be read all the same; what was replaced is not what others write to.
         try:
-            yield
-        finally:
-            lock.release()
+            self._file.database.check_place()
+        except FileNotFoundError:
+            return
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        with self._translate():
-            # SQLite goes on writing into a deleted file without a word.
-            if (self.folder / DATABASE).stat().st_ino != self._inode:
-                raise StoreUnavailableError(f"{self.folder}: the response store was replaced while it was open")
-            with self._cache.transact():
-                yield
+    def _read_all(self, rows: Sequence[Row]) -> list[Record]:
+        records = []
+        for row in rows:
+            if row.key == IDENTITIES:
+                continue
+            entry = self._read(row)
+            if entry is not None:
+                stored_at = row.stored_at if isinstance(row.stored_at, float) else 0.0
+                records.append(Record(entry, stored_at, len(row.value) if isinstance(row.value, bytes) else 0))
+        return records
 
-    def _translated(self, work: Callable[[], T]) -> T:
-        with self._translate():
-            return work()
-
-    def _translate(self) -> AbstractContextManager[None]:
-        return _translate(self.folder)
-
-    def _read(self, key: str) -> Entry | None:
-        data = self._fetch(key)
-        return None if data is None else self._parse(key, data)
-
-    def _fetch(self, key: str) -> bytes | None:
+    def _read(self, row: Row) -> Entry | None:
         try:
-            data: bytes | None = self._cache.get(key)
-        except RefusedRowError as error:
-            self._set_aside(key, str(error))
-            return None
-        except sqlite3.OperationalError as error:
-            # A text that is no UTF-8 fails inside of sqlite3, and concerns this row only.
-            if "decode" not in str(error):
-                raise
-            self._set_aside(key, "not text")
-            return None
-        return data
-
-    def _parse(self, key: str, data: bytes) -> Entry | None:
-        try:
-            return Entry.from_bytes(data, key)
+            return _entry(row)
         except NewerEntryError as error:
-            raise StoreUnavailableError(f"{self.folder}: entry {key[:12]}… is of {error}") from error
-        except DamagedEntryError as error:
-            self._set_aside(key, str(error))
+            raise StoreUnavailableError(f"{self.folder}: entry {row.key[:12]}… is of {error}") from error
+        except (RefusedRowError, DamagedEntryError) as error:
+            self._set_aside(row.key, str(error))
             return None
 
     def _set_aside(self, key: str, reason: str) -> None:
@@ -294,27 +333,36 @@ class ResponseStore:
     def _write_unless_answered(self, entry: Entry) -> bool | None:
         """Write, unless a failure would replace an answer (False), or what is there is damaged (None)."""
         try:
-            data = self._cache.get(entry.request.key)
-            present = None if data is None else Entry.from_bytes(data, entry.request.key)
+            present = [_entry(row) for row in self._file.database.rows([entry.request.key])]
         except (RefusedRowError, DamagedEntryError, NewerEntryError):
             return None
-        if present is not None and isinstance(present.ending, Answer) and isinstance(entry.ending, Failure):
+        if isinstance(entry.ending, Failure) and any(isinstance(each.ending, Answer) for each in present):
             return False
-        self._cache.set(entry.request.key, entry.to_bytes())
+        self._file.database.write(entry.request.key, entry.to_bytes())
         return True
 
     def _write_all(self, entries: Iterable[Entry], models: Iterable[RecordedIdentity]) -> int:
         # Not in the transaction that puts share: what entries raises must not reach them.
         count = 0
-        with self._transaction():
+        with self._file.database.transaction():
             for count, entry in enumerate(entries, 1):  # noqa: B007  # the last count is what is returned
                 if self._write_unless_answered(entry) is None:
                     raise StoreCorruptedError(
                         f"{self.folder}: entry {entry.request.key[:12]}… is damaged; "
-                        "run once in mode record, which moves it aside"
+                        "run 'ants cache repair', which moves it aside"
                     )
             self._add_identities(list(models))
         return count
+
+    def _remove(self, keys: Sequence[str]) -> int:
+        database = self._file.database
+        database.execute("PRAGMA secure_delete = ON")
+        with database.transaction():
+            return sum(database.change("DELETE FROM Cache WHERE raw = 1 AND key = ?", (key,)) for key in keys)
+
+    def _compact(self) -> None:
+        self._file.database.execute("VACUUM")
+        self._file.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _check_strays(self) -> None:
         if not self._strict:
@@ -323,62 +371,45 @@ class ResponseStore:
         elif strays := self._quarantine.strays():
             raise StoreCorruptedError(f"{self.folder}: {strays} rows have damaged keys; restore the store from a copy")
 
-    def _page(self, keys: Iterator[str]) -> list[Entry | None]:
-        return [self._read(key) if key != _IDENTITIES else None for key in islice(keys, _PAGE)]
-
     def _read_identities(self) -> list[RecordedIdentity]:
-        data = self._fetch(_IDENTITIES)
-        if data is None:
-            return []
-        try:
-            return _identities(data)
-        except DamagedEntryError as error:
-            self._set_aside(_IDENTITIES, str(error))
-            return []
-        except NewerEntryError as error:
-            raise StoreUnavailableError(f"{self.folder}: the list of models is of {error}") from error
+        for row in self._file.database.rows([IDENTITIES]):
+            try:
+                return read_identities(value_of(row.mode, row.filename, row.value))
+            except (RefusedRowError, DamagedEntryError) as error:
+                self._set_aside(IDENTITIES, str(error))
+            except NewerEntryError as error:
+                raise StoreUnavailableError(f"{self.folder}: the list of models is of {error}") from error
+        return []
 
     def _add_identities(self, recorded: list[RecordedIdentity]) -> None:
-        data: bytes | None = self._cache.get(_IDENTITIES)
-        present = [] if data is None else _identities(data)
+        present: list[RecordedIdentity] = []
+        for row in self._file.database.rows([IDENTITIES]):
+            present = read_identities(value_of(row.mode, row.filename, row.value))
         every = [each for each in present if each not in recorded] + recorded
-        self._cache.set(_IDENTITIES, seal({"identities": [each.parts() for each in every]}))
+        self._file.database.write(IDENTITIES, write_identities(every))
+
+    def _restore(self) -> int:
+        restored = 0
+        for number, row in self._quarantine.rows():
+            try:
+                entry = _entry(row)
+            except (RefusedRowError, DamagedEntryError, NewerEntryError):
+                continue
+            with self._file.database.transaction():
+                present = [_entry(each) for each in self._file.database.rows([row.key])]
+                if not present or (isinstance(entry.ending, Answer) and not isinstance(present[0].ending, Answer)):
+                    self._file.database.write(row.key, entry.to_bytes())
+                    restored += 1
+                self._quarantine.forget(number)
+        return restored
+
+    def _mend(self) -> list[str]:
+        found = [str(message) for (message,) in self._file.database.execute("PRAGMA integrity_check(20)")]
+        if found == ["ok"]:
+            return []
+        self._file.mend(found[0])
+        return found
 
 
-def _identities(data: bytes) -> list[RecordedIdentity]:
-    listed = unseal(data).get("identities")
-    if not isinstance(listed, list) or not all(isinstance(each, Mapping) for each in listed):
-        raise DamagedEntryError("not a list of models")
-    try:
-        return [RecordedIdentity.from_parts(each) for each in listed]
-    except ValueError as error:
-        raise DamagedEntryError(str(error)) from error
-
-
-@contextmanager
-def _translate(folder: Path) -> Iterator[None]:
-    """Turn what sqlite3, diskcache and the operating system raise into this package's errors."""
-    try:
-        yield
-    except diskcache.Timeout as error:
-        raise StoreUnavailableError(
-            f"{folder}: the response store cannot be written: it is read-only, its disk has a fault, or another "
-            f"process held it for {_WAIT} s"
-        ) from error
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF
-        if isinstance(error, sqlite3.OperationalError) and code not in _UNREADABLE:
-            raise StoreUnavailableError(
-                f"{folder}: the response store cannot be used: {error}; see to the folder and its disk, then run again"
-            ) from error
-        raise StoreCorruptedError(
-            f"{folder}: the response store's database is damaged: {error}; move the folder away and run again in mode "
-            "record, or restore it from a copy or a cassette"
-        ) from error
-    except (RefusedRowError, DamagedEntryError, NewerEntryError) as error:
-        raise StoreCorruptedError(f"{folder}: the response store holds what was not written here: {error}") from error
-    except OSError as error:
-        raise StoreUnavailableError(
-            f"{folder}: the response store cannot be used: {error.strerror or error}; see to the folder and its disk, "
-            "then run again"
-        ) from error
+def _entry(row: Row) -> Entry:
+    return Entry.from_bytes(value_of(row.mode, row.filename, row.value), row.key)
