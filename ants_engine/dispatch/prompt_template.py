@@ -16,6 +16,9 @@ from ants_engine.errors import TemplateError
 MAX_BYTES = 65_536
 """A template file larger than this is refused."""
 
+_DEEP_KEY = re.compile(r"""(?:\.[ \t]*["'A-Za-z0-9_-]+[ \t]*){50}""")
+"""Python's reader of TOML takes seconds for a key of thousands of parts."""
+
 
 class TemplateFile(BaseModel):
     """The fields of a template file."""
@@ -72,6 +75,8 @@ class PromptTemplate:
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise TemplateError(f"{origin}, line {line}: not UTF-8; save the file as UTF-8") from error
+        if _DEEP_KEY.search(text):
+            raise TemplateError(f"{origin}: a key of dozens of dotted parts; a template has plain keys")
         try:
             fields = tomllib.loads(text)
         except (ValueError, RecursionError) as error:

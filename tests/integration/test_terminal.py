@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from ants_engine.cli.main import commands
 from tests.integration.conftest import WORLD
 
 ANTS = str(Path(sys.executable).parent / "ants")
@@ -120,10 +122,11 @@ def test_build_score_and_explain_print_text_only(folder: Path) -> None:
 def test_json_is_json_and_holds_the_names_to_the_letter(folder: Path) -> None:
     if not (folder / "d").exists():
         on_a_terminal(folder, "build", "--classes", "classes.txt", "--config", folder, "-o", "d", folder / "pictures")
-    code, out, _ = on_a_terminal(folder, "score", "d", "--json", folder / "pictures", "--set", "progress.bar=off")
-    assert code == 3
-    assert clean(out), out
-    scores: dict[str, Any] = json.loads(out)
+    arguments = ["score", str(folder / "d"), "--json", str(folder / "pictures"), "--set", "progress.bar=off"]
+    result = CliRunner().invoke(commands, arguments, standalone_mode=False, color=True)
+    assert result.return_value == 3, result.output
+    assert clean(result.stdout), result.stdout
+    scores: dict[str, Any] = json.loads(result.stdout)
     assert str(folder / "pictures" / PICTURE) in scores["name"]
     assert set(scores["predicted_class"]) <= {*NAMES, None}
 
