@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ants_engine.clip import hub
+from ants_engine.clip.weights_file import has_openai_marks, without_openai_marks
 from ants_engine.config import ClipSettings
 from ants_engine.errors import ModelNotFoundError, SettingError
 
@@ -112,6 +113,12 @@ class ClipModel:
             raise ModelNotFoundError("there is no such folder.")
         config, preprocess = _read_config(folder / CONFIG_NAME)
         weights = _weights_in(folder)
+        if not config.get("quick_gelu", False) and has_openai_marks(weights):
+            raise SettingError(
+                f"{weights.name} holds OpenAI's weights, which were trained with QuickGELU, and {CONFIG_NAME} beside "
+                'it sets another activation, which would silently change every feature; write "quick_gelu": true in '
+                "its model_cfg"
+            )
         return cls("local-dir", None, config, preprocess, weights, None, folder, settings.cache_dir)
 
     @classmethod
@@ -178,9 +185,11 @@ class ClipModel:
             if "hf_model_name" in text and not Path(text["hf_model_name"]).is_dir():
                 hub.fetch(text["hf_model_name"], ["config.json"], self.cache_dir)
             try:
+                converted = has_openai_marks(self.weights)
                 model = open_clip.create_model(
                     f"local-dir:{self.folder}" if self.folder else self.architecture,
-                    str(self.weights) if self.pretrained else None,
+                    str(self.weights) if self.pretrained and not converted else None,
+                    load_weights=not converted,
                     precision=precision,
                     device=device,
                     force_quick_gelu=bool(self.config.get("quick_gelu")),
@@ -188,9 +197,11 @@ class ClipModel:
                     pretrained_image=False,
                     pretrained_text=False,
                     cache_dir=str(self.cache_dir) if self.cache_dir else None,
-                    require_pretrained=True,
+                    require_pretrained=not converted,
                     weights_only=True,
                 )
+                if converted:
+                    model.load_state_dict(without_openai_marks(self.weights))
             except Exception as error:
                 raise ModelNotFoundError(f"{self.weights}: {_why_not_loaded(error)} {HELP}") from error
         loaded: LoadedModel = model.eval().requires_grad_(False)
@@ -290,7 +301,7 @@ def _sidecar(weights: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 
 def _activation_for_file(name: str, weights: Path, config: dict[str, Any]) -> bool:
-    """Tell whether a weights file was trained with QuickGELU; the weights themselves do not say."""
+    """Tell whether a weights file was trained with QuickGELU; only OpenAI's own have a sign of it in them."""
     quick = bool(config.get("quick_gelu", False))
     beside = _sidecar(weights)
     if beside is not None:
@@ -303,7 +314,8 @@ def _activation_for_file(name: str, weights: Path, config: dict[str, Any]) -> bo
         return trained
     # the file's own name and, in a hub cache, the repository's
     hints = [weights.name, *(part for part in weights.parts if part.startswith("models--"))]
-    if not quick and any(word in hint.lower() for hint in hints for word in ("openai", "quickgelu")):
+    named = any(word in hint.lower() for hint in hints for word in ("openai", "quickgelu"))
+    if not quick and (named or has_openai_marks(weights)):
         raise SettingError(
             f"{weights.name} looks like weights trained with QuickGELU (OpenAI's are), and clip.model = {name!r} uses "
             f"another activation, which would silently change every feature; write clip.model = '{name}-quickgelu'"
@@ -337,6 +349,11 @@ def _why_not_loaded(error: Exception) -> str:
         )
     if "Weights only load failed" in text or "weights_only" in text:
         return "the file holds pickled objects, which could run code, and is not loaded; save it as safetensors."
+    if "vision_model.encoder" in text:
+        return (
+            "the weights are in the format of transformers' CLIPModel; take them in open_clip's (on the hub, the "
+            "repositories of timm and laion that hold an open_clip_config.json)."
+        )
     if "size mismatch" in text or "Missing key" in text or "Unexpected key" in text:
         return f"the weights do not fit the architecture ({_line(error)})."
     return f"the model cannot be loaded ({type(error).__name__}: {_line(error)})."
