@@ -55,6 +55,7 @@ BY_THE_BACKEND = {
     "wrong-shape": (errors.ProtocolError, "no text"),
     "null": (errors.ProtocolError, "no choices"),
     "no-message": (errors.ProtocolError, "no text"),
+    "bare-message": (errors.ProtocolError, "no text"),
     "no-choices": (errors.ProtocolError, "no choices"),
     "nested": (errors.ProtocolError, "cannot be read"),
     "long-number": (errors.ProtocolError, "cannot be read"),

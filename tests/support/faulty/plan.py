@@ -47,6 +47,7 @@ KINDS: Mapping[str, Ending] = {
     "wrong-shape": "final",
     "null": "final",
     "no-message": "final",
+    "bare-message": "final",
     "no-choices": "final",
     "nested": "final",
     "long-number": "final",

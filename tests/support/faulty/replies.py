@@ -120,6 +120,7 @@ _WHOLE: dict[str, Callable[[Asked], bytes]] = {
     "wrong-shape": _body(b'{"choices": [{"message": {"content": {"a": 1}}}]}'),
     "null": _body(b"null"),
     "no-message": _body(b'{"choices": [{}]}'),
+    "bare-message": _body(b'{"choices": [{"message": "a red ball"}]}'),
     "no-choices": _body(b'{"choices": []}'),
     "nested": _body(_NESTED),
     "long-number": _body(_LONG_NUMBER),
