@@ -26,7 +26,7 @@ _ROW = f"key, mode, filename, substr(value, 1, {MAX_VALUE_BYTES + 1}), store_tim
 
 
 class ReplacedError(Exception):
-    """The file at the database's path is another one than was opened."""
+    """The file at the database's path is not the one that was opened."""
 
 
 class Row(NamedTuple):
@@ -126,7 +126,7 @@ class Database:
 
         Raises:
             ReplacedError: the file was moved away; what was written is in that one.
-            FileNotFoundError: there is no file any more.
+            FileNotFoundError: the folder is gone.
             sqlite3.Error: it cannot be written.
         """
         # SQLite goes on writing into a deleted file without a word.
@@ -147,10 +147,15 @@ class Database:
         """See that the file is still at its path.
 
         Raises:
-            ReplacedError: another one is there.
-            FileNotFoundError: there is none.
+            ReplacedError: another one is there; or none, in which case another process may be moving it aside.
+            FileNotFoundError: the folder is gone.
         """
-        found = self.path.stat()
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            if not self.path.parent.exists():
+                raise
+            raise ReplacedError(f"{self.path.parent}: the response store's database went away") from None
         if (found.st_dev, found.st_ino) != self._file:
             raise ReplacedError(f"{self.path.parent}: the response store was replaced while it was open")
 
