@@ -6,13 +6,15 @@ ITEMS = 50
 """Items of one piece; the reader takes 100."""
 CHARACTERS = 2_000
 """Of one piece; the reader takes 4,096."""
+LONGEST = 200_000
+"""Characters of an answer that are looked at: several times what 500 labels take."""
 
 
 def pieces(answer: str) -> list[str]:
     """Cut an MLLM's answer at line ends, and a long line at commas.
 
     Args:
-        answer: as it came; a reasoning model's ``<think>`` part is left out.
+        answer: as it came; a reasoning model's ``<think>`` part is left out, and what is beyond `LONGEST`.
 
     Returns:
         Pieces of at most `ITEMS` lines or commas and, where single items are no longer, `CHARACTERS` characters; one
@@ -21,7 +23,7 @@ def pieces(answer: str) -> list[str]:
     found: list[str] = []
     held: list[str] = []
     items = characters = 0
-    for line in _short_lines(answer.rpartition("</think>")[2]):
+    for line in _short_lines(answer.rpartition("</think>")[2][:LONGEST]):
         count = 1 + line.count(",")
         if held and (items + count > ITEMS or characters + len(line) > CHARACTERS):
             found.append("\n".join(held))

@@ -61,4 +61,6 @@ def _show(error: click.ClickException) -> None:
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
         say(f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n", err=True)
-    say(f"Error: {error.format_message()}", err=True)
+    worded = error.format_message()
+    # only click's list of choices has lines of its own
+    say(f"Error: {worded if isinstance(error, click.MissingParameter) else plain(worded)}", err=True)

@@ -150,3 +150,10 @@ def test_an_error_line_is_text_only(tmp_path: Path, arguments: tuple[str, ...]) 
     assert clean(err), err
     assert "Traceback" not in err
     assert "x1b" in err or "u001b" in err
+
+
+def test_an_argument_cannot_begin_a_line(tmp_path: Path) -> None:
+    code, _, err = on_a_terminal(tmp_path, "score", "a\nsaved to elsewhere", "x")
+    assert code == 2
+    assert "\nsaved to elsewhere" not in err
+    assert r"a\nsaved to elsewhere" in err

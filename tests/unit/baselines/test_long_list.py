@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.baselines.long_list import CHARACTERS, ITEMS, pieces
+from ants_engine.baselines.long_list import CHARACTERS, ITEMS, LONGEST, pieces
 from ants_engine.method.labels import parse_labels
 
 ADJECTIVES = (
@@ -55,3 +55,9 @@ def test_pieces_are_short(parts: list[str]) -> None:
 
 def test_nothing_is_one_empty_piece() -> None:
     assert pieces("") == [""]
+
+
+def test_an_answer_without_end_is_looked_at_to_a_bound() -> None:
+    found = pieces("wolf, " * 1_000_000)
+    assert sum(map(len, found)) <= LONGEST
+    assert len(pieces("</think>" + "wolf\n" * 1_000_000)) < LONGEST / ITEMS
