@@ -54,7 +54,9 @@ class ImageRef:
             ImageError: it cannot be used, or it came from a one-shot iterator and was let go.
         """
         if self.held.empty:
-            raise ImageUnreadableError(self.name, "was to be read only once, and was let go after it was encoded")
+            raise ImageUnreadableError(
+                self.name, "came from a one-shot iterator or the web, and was let go after it was encoded"
+            )
         # anything else than a picture is refused there, by name
         return load_rgb(cast("PictureSource", self.held.source), name=self.name, limits=limits)
 
