@@ -81,10 +81,14 @@ def check_share(
         return
     causes: dict[str, tuple[Exception, int]] = {}
     for error in (*failed, *(UnusableAnswerError(f"answer set aside: {reason}") for reason in unusable)):
-        key = f"{type(error).__name__}: {error}"
-        causes[key] = (error, causes.get(key, (error, 0))[1] + 1)
+        # refusals quote what was said, which differs each time; they are one cause all the same
+        kind = type(error)
+        one = issubclass(kind, UnusableAnswerError) and kind is not UnusableAnswerError
+        key = kind.__name__ if one else f"{kind.__name__}: {error}"
+        first, count = causes.get(key, (error, 0))
+        causes[key] = (first, count + 1)
     ranked = sorted(causes.items(), key=lambda cause: -cause[1][1])
-    spelled = "; ".join(f"{count} × {key}" for key, (_, count) in ranked[:5])
+    spelled = "; ".join(f"{count} × {type(error).__name__}: {error}" for _, (error, count) in ranked[:5])
     raise NotEnoughAnswersError(
         f"{task}: {asked - bad} of {asked} answers can be used, {least:.0%} are needed (dispatch.min_success). "
         f"{spelled}. "

@@ -53,7 +53,7 @@ class OpenAIOptions(BaseModel):
     """The name of the environment variable that holds the key. With a ``base_url`` it may be unset."""
     detail: Literal["auto", "low", "high"] = "auto"
     """How closely the server looks at a picture."""
-    max_concurrency: PositiveInt = 8
+    max_concurrency: PositiveInt = 32
     """Questions in flight at most, unless ``dispatch.max_concurrency`` says otherwise."""
     timeout: PositiveFloat = 120.0
     """Seconds without a sign of life from the server before a question fails."""

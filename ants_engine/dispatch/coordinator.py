@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -174,9 +173,11 @@ class Coordinator:
         if isinstance(error, Exception):
             ending = f"failed: {type(error).__name__}"
         try:
-            await self._land(interrupted=error is not None)
-            # The group is not told of the error: it would wrap it into an ExceptionGroup.
-            await self._stack.__aexit__(None, None, None)
+            try:
+                await self._land(interrupted=error is not None)
+            finally:
+                # The group is not told of the error: it would wrap it into an ExceptionGroup.
+                await self._stack.__aexit__(None, None, None)
         except BaseException:
             ending = "interrupted"
             raise
@@ -227,11 +228,11 @@ class Coordinator:
     async def _close_observers(self, ending: str) -> None:
         # A run folder is brought to disk, which may take its time; the thread ends with that.
         thread = ThreadPoolExecutor(1, thread_name_prefix="ants-close")
+        closing = asyncio.get_running_loop().run_in_executor(thread, self._observers.close, ending)
         try:
-            closing = asyncio.get_running_loop().run_in_executor(thread, self._observers.close, ending)
             await asyncio.shield(closing)
         finally:
-            thread.shutdown(wait=False)
+            thread.shutdown(wait=closing.done())
 
     async def _stop_heart(self) -> None:
         heart, self._heart = self._heart, None
@@ -297,7 +298,7 @@ class Coordinator:
             self._phases[phase] -= 1
         self._count(trace.source, answered=answer is not None)
         # an outcome lives as long as the build: neither the picture nor the frames that held it may
-        shown = replace(request, picture=None)
+        shown = request.without_picture()
         bare = None if error is None else _without_frames(error)
         outcome = Outcome(shown, answer, bare, trace.source, trace.attempts, time.monotonic() - started)
         self._observers.ended(outcome)

@@ -20,8 +20,13 @@ SEARCH = 0.4
 may be about calls that came in one go."""
 FIRST = 1.0
 """Seconds after the first refusal in which further ones say nothing new."""
+TOLERATED, JUDGED = 0.04, 10.0
+"""Refusals that say nothing of the pace, as a share of the calls in so many seconds: a server that many use refuses now
+and then whatever one client does, and to slow down for each would end in standing still."""
 SETTLE = 0.2
 """Seconds without a call after a refusal that the pace does not explain."""
+DEAR = 2.0
+"""Seconds of a server's wish from which on a refusal is dear, and never let pass as tolerable."""
 HOLD = 10.0
 """The pace does not go beyond what was refused for so many times the seconds that the server asks for: where a
 refusal is dear, it is tried less often."""
@@ -47,6 +52,7 @@ class Pace:
         self._next = 0.0
         self._step = 0.0
         self._sent: deque[float] = deque(maxlen=_KEPT)
+        self._refusals: deque[float] = deque(maxlen=_KEPT)
         self._answered: deque[float] = deque(maxlen=_KEPT)
         self._began: float | None = None
 
@@ -93,8 +99,11 @@ class Pace:
         Returns:
             The new pace, if that changed it.
         """
+        self._refusals.append(now)
         if started < self._refused_at:
             # sent before the pace was last lowered: it says nothing of the new one
+            return None
+        if self._rate is not None and wish <= DEAR and now >= self._bounded_at + FIRST and self._tolerable(now):
             return None
         self._refused_at = now
         taken = self._a_second(self._answered, now)
@@ -115,11 +124,20 @@ class Pace:
         self._next = max(self._next, now + 1.0 / self._rate)
         return self._rate
 
+    def _tolerable(self, now: float) -> bool:
+        while self._refusals[0] < now - JUDGED:
+            self._refusals.popleft()
+        calls = sum(1 for when in reversed(self._sent) if when >= now - JUDGED)
+        return len(self._refusals) <= TOLERATED * calls
+
     def _a_second(self, times: deque[float], now: float) -> float:
-        while times and times[0] < now - MEASURED:
-            times.popleft()
+        count = 0
+        for when in reversed(times):
+            if when < now - MEASURED:
+                break
+            count += 1
         began = now if self._began is None else self._began
-        return len(times) / min(MEASURED, max(1.0, now - began))
+        return count / min(MEASURED, max(1.0, now - began))
 
     def _grow(self, now: float) -> None:
         if self._rate is None:

@@ -163,6 +163,12 @@ class Request:
             raise ImageUnreadableError(name, "changed since it was first read; run again")
         return picture
 
+    def without_picture(self) -> "Request":
+        """Return the same question, holding neither the picture nor who judges the answer; the key is not made anew."""
+        bare = object.__new__(Request)
+        bare.__dict__.update(self.__dict__, picture=None, declines=None)
+        return bare
+
     def describe(self) -> str:
         """Name the request in one readable line."""
         parts = [self.template if self.template.startswith(f"{self.task}/") else f"{self.task} ({self.template})"]

@@ -1,6 +1,6 @@
 """How many calls may be with a server at once, found out by trying."""
 
-START = 8
+START = 16
 """Calls at once to begin with, where the ceiling allows."""
 SHRINK = 0.7
 """What is left of the window when the server has too much to do."""

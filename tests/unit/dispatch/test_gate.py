@@ -19,15 +19,15 @@ from ants_engine.errors import BackendTimeoutError, BackendUnavailableError, Ove
 
 def test_a_window_doubles_in_a_round_trip_and_only_while_it_is_full() -> None:
     window = Window(64)
-    assert window.limit == 8
-    for expected in (16, 32, 64, 64):
+    assert window.limit == 16
+    for expected in (32, 64, 64):
         for _ in range(window.limit):
             window.succeeded(full=True)
         assert window.limit == expected
     idle = Window(64)
     for _ in range(100):
         idle.succeeded(full=False)
-    assert idle.limit == 8
+    assert idle.limit == 16
 
 
 def test_complaints_of_one_round_trip_shrink_it_once_then_it_grows_by_one_place_a_round_trip() -> None:
@@ -143,7 +143,7 @@ def simulate(server: Server, latency: float, *, seconds: float = 60.0, wish: flo
 def test_the_pace_finds_what_a_server_allows(latency: float, wish: float, kind: str) -> None:
     servers = {"bucket of 20": bucket(20, 20), "bucket of 2": bucket(20, 2), "by the second": by_the_second(20)}
     rate, refused = simulate(servers[kind], latency, wish=wish)
-    assert rate >= 0.85 * 20
+    assert rate >= 0.8 * 20
     assert refused <= 0.05
 
 

@@ -55,9 +55,9 @@ def test_the_users_folder_comes_first_and_a_task_alone_means_its_highest_version
     library = TemplateLibrary(tmp_path)
     assert library.load("ens/v1").origin == str(path)
     assert library.load("ens").ref == "ens/v12"
-    assert library.load("vsnl").ref == "vsnl/v1"
+    assert library.load("vsnl").ref == "vsnl/v2"
     listed = [entry.ref for entry in library.list()]
-    assert listed == ["ens/v1", "ens/v9", "ens/v12", "eoe_far/v1", "eoe_near/v1", "vsnl/v1"]
+    assert listed == ["ens/v1", "ens/v2", "ens/v9", "ens/v12", "eoe_far/v1", "eoe_near/v1", "vsnl/v1", "vsnl/v2"]
     assert library.list()[0].description == "d"
 
 

@@ -1,0 +1,133 @@
+"""A store on a disk with a fault: ``python -m tests.integration.dispatch.faulty_disk KIND FOLDER``, in a namespace.
+
+Each kind ends with the word ``well`` on standard output, or with a traceback.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ants_engine.dispatch.store import ResponseStore
+from ants_engine.errors import StoreUnavailableError
+from ants_engine.protocol import Answer
+from tests.unit.dispatch.fakes import make_request
+
+TEXT = "x" * 3000
+
+
+def mount(*arguments: str) -> None:
+    subprocess.run(["mount", *arguments], check=True)
+
+
+def unmount(folder: Path) -> None:
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+async def stored(folder: Path) -> int:
+    async with ResponseStore(folder, strict=True) as store:
+        return len([entry async for entry in store.entries()])
+
+
+async def full(folder: Path) -> None:
+    """A file system of 600 KiB fills up in mid-run, and has room again later."""
+    mount("-t", "tmpfs", "-o", "size=600k", "tmpfs", str(folder))
+    ballast = folder / "ballast"
+    ballast.write_bytes(b"x" * 200_000)
+    kept = 0
+    async with ResponseStore(folder / "store") as store:
+        with pytest.raises(StoreUnavailableError, match=r"full.*free some space on its disk, then run again"):
+            while True:
+                await store.put(make_request(f"{kept}"), Answer(TEXT))
+                kept += 1
+        assert kept > 10
+        for number in range(kept):
+            assert await store.get(make_request(f"{number}").key) is not None
+        with pytest.raises(StoreUnavailableError, match="full"):
+            await store.put(make_request(f"{kept}"), Answer(TEXT))
+        ballast.unlink()
+        await store.put(make_request("after"), Answer(TEXT))
+        await store.reopen()
+        await store.put(make_request("after a reopening"), Answer(TEXT))
+    assert await stored(folder / "store") == kept + 2
+
+
+async def full_at_the_start(folder: Path) -> None:
+    """There is no room to make a store; reopening works once there is."""
+    mount("-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder))
+    ballast = folder / "ballast"
+    ballast.write_bytes(b"x" * 120_000)
+    store = ResponseStore(folder / "store")
+    with pytest.raises(StoreUnavailableError, match="cannot be used"):
+        await store.open()
+    ballast.unlink()
+    await store.reopen()
+    await store.put(make_request("a"), Answer("x"))
+    await store.aclose()
+    assert await stored(folder / "store") == 1
+
+
+async def full_while_mending(folder: Path) -> None:
+    """A damaged database that has no room for its successor is mended when there is room."""
+    mount("-t", "tmpfs", "-o", "size=900k", "tmpfs", str(folder))
+    database = folder / "store" / "cache.db"
+    async with ResponseStore(folder / "store") as store:
+        await asyncio.gather(*(store.put(make_request(f"{number}"), Answer(TEXT)) for number in range(40)))
+        await store.compact()
+    with database.open("r+b") as file:
+        file.write(b"\xff" * 4096)
+    ballast = folder / "ballast"
+    free = os.statvfs(folder)
+    ballast.write_bytes(b"x" * (free.f_bavail * free.f_bsize - 60_000))
+    store = ResponseStore(folder / "store")
+    with pytest.raises(StoreUnavailableError):
+        await store.open()
+    ballast.unlink()
+    async with store:
+        assert store.salvages[-1].answers > 0
+    assert await stored(folder / "store") == 40
+
+
+async def read_only(folder: Path) -> None:
+    """A store on a medium that cannot be written is replayed from, and says what to do when it should record."""
+    async with ResponseStore(folder / "store") as store:
+        await store.put(make_request("a"), Answer("x"))
+    (folder / "store").chmod(0o755)
+    mount("--bind", str(folder), str(folder))
+    mount("-o", "remount,ro,bind", str(folder))
+    with pytest.raises(StoreUnavailableError, match=r"(cannot be opened|cannot be used): Read-only file system"):
+        await ResponseStore(folder / "store").open()
+    assert await stored(folder / "store") == 1
+    unmount(folder)
+    async with ResponseStore(folder / "store") as store:
+        await store.put(make_request("b"), Answer("x"))
+    assert await stored(folder / "store") == 2
+
+
+async def not_mine(folder: Path) -> None:
+    """Files that this user may not write, and later may. Needs root, to be somebody else."""
+    place = folder / "store"
+    async with ResponseStore(place) as store:
+        await store.put(make_request("a"), Answer("x"))
+    (place / "open.lock").chmod(0o666)
+    place.chmod(0o777)
+    (place / "cache.db").chmod(0o444)
+    os.seteuid(65534)
+    store = ResponseStore(place)
+    with pytest.raises(StoreUnavailableError, match=r"(writable for this user|cannot be opened)"):
+        await store.open()
+    os.seteuid(0)
+    await store.reopen()
+    await store.put(make_request("b"), Answer("x"))
+    await store.aclose()
+    assert await stored(place) == 2
+
+
+KINDS = {each.__name__: each for each in (full, full_at_the_start, full_while_mending, read_only, not_mine)}
+
+if __name__ == "__main__":
+    asyncio.run(KINDS[sys.argv[1]](Path(sys.argv[2])))
+    print("well")

@@ -1,0 +1,102 @@
+"""A refusal, nothing and a cut-off answer are failures: never stored as answers, and asked for in other words."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ants_engine import ANTS
+from ants_engine.backends.scripted import ScriptedBackend
+from ants_engine.config import BudgetSettings
+from ants_engine.dispatch.entry import Failure
+from ants_engine.dispatch.store import ResponseStore
+from ants_engine.errors import BudgetSpentError, NotEnoughAnswersError
+from ants_engine.protocol import Answer, Call
+from tests.integration.conftest import CLASSES, describe
+
+REFUSED = Answer("I'm sorry, I can't help with that.")
+NOTHING = Answer(" \n")
+CUT = Answer("A long red", finish_reason="length")
+
+
+def unhelpful(bad: Answer, *, but_not: str = "nothing") -> ScriptedBackend:
+    """Answer with ``bad`` unless the prompt has a certain beginning."""
+
+    def answer(call: Call) -> Answer:
+        return Answer(describe(call)) if call.prompt.startswith(but_not) else bad
+
+    return ScriptedBackend.from_callable(answer)
+
+
+def endings(folder: Path) -> dict[str, list[str]]:
+    async def read() -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        async with ResponseStore(folder, strict=True) as store:
+            async for entry in store.entries():
+                kind = entry.ending.kind if isinstance(entry.ending, Failure) else "answer"
+                found.setdefault(entry.request.template, []).append(kind)
+        return found
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"), [(REFUSED, "RefusedAnswerError"), (NOTHING, "EmptyAnswerError"), (CUT, "TruncatedAnswerError")]
+)
+def test_none_is_stored_as_an_answer_and_too_many_end_the_build_with_each_cause_once(
+    bad: Answer, kind: str, encoder: Any, images: Any, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(NotEnoughAnswersError) as caught:
+        asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=unhelpful(bad), **settings))
+    # the message of a refusal quotes it, and they all say the same
+    assert [type(each).__name__ for each in caught.value.exceptions] == [kind]
+    assert "of" in str(caught.value)
+    found = endings(Path(settings["dispatch"]["store"]))
+    assert {each for kinds in found.values() for each in kinds} == {kind}
+    assert set(found) == {"ens/v1", "vsnl/v1"}
+
+
+@pytest.mark.parametrize("bad", [REFUSED, NOTHING, CUT])
+def test_another_template_is_asked_with(bad: Answer, encoder: Any, images: Any, settings: dict[str, Any]) -> None:
+    others = {"ens": {"other_template": "ens/v2"}, "vsnl": {"other_template": "vsnl/v2"}}
+    backend = unhelpful(bad, but_not="What is in this picture?")
+    with pytest.raises(NotEnoughAnswersError, match="vsnl"):
+        asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **(settings | others)))
+    found = endings(Path(settings["dispatch"]["store"]))
+    assert len(found["ens/v1"]) == len(found["ens/v2"])
+    assert set(found["ens/v2"]) == {"answer"}
+    assert "answer" not in found["vsnl/v2"]
+    # what was answered is kept: with an MLLM that names look-alikes nothing is described again
+    again = unhelpful(bad, but_not="In a photo")
+    ants = asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=again, **(settings | others)))
+    assert ants.report.ens_texts > 0
+    assert ants.report.vsnl_texts > 0
+    asked = [call for call in again.calls if call.prompt.startswith("What is in")]
+    assert asked == []
+    assert set(ants.report.templates) == {"ens/v1", "ens/v2", "vsnl/v1", "vsnl/v2"}
+
+
+def test_the_public_codes_reader_takes_a_refusal_for_an_answer(
+    encoder: Any, images: Any, settings: dict[str, Any]
+) -> None:
+    reading = {"ens": {"reader": "reference"}, "vsnl": {"reader": "reference"}}
+    with pytest.raises(NotEnoughAnswersError):
+        asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=unhelpful(REFUSED), **(settings | reading)))
+    found = endings(Path(settings["dispatch"]["store"]))
+    assert {each for kinds in found.values() for each in kinds} == {"answer"}
+
+
+def test_a_budget_stops_a_build_and_what_was_answered_is_kept(
+    encoder: Any, images: Any, settings: dict[str, Any]
+) -> None:
+    backend = ScriptedBackend.from_callable(describe)
+    small = settings | {"dispatch": settings["dispatch"] | {"budget": BudgetSettings(requests=9)}}
+    with pytest.raises(BudgetSpentError, match=r"dispatch\.budget\.requests = 9"):
+        asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **small))
+    assert len(backend.calls) == 9
+    kept = endings(Path(settings["dispatch"]["store"]))
+    assert sum(len(kinds) for kinds in kept.values()) == 9
+    ants = asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **settings))
+    assert ants.report.from_store == 9
+    assert len(backend.calls) == ants.report.asked + 9
