@@ -1,16 +1,25 @@
 """``ants cache``: the response store, and cassettes made of it."""
 
 import asyncio
+import re
+import time
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from ants_engine.cli.options import print_json, settings_from, with_json, with_settings
+from ants_engine.cli.say import say
+from ants_engine.terminal_text import plain
+
+SHOWN = 20
+"""Entries that are listed one by one for people; JSON has all."""
+_UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @click.group()
 def cache() -> None:
-    """Export, import and count recorded answers."""
+    """Export, import, count, check and tidy recorded answers."""
 
 
 @cache.command("export")
@@ -22,10 +31,10 @@ def export_cassette(cassette: Path, config: Path | None, assignments: tuple[str,
     from ants_engine.dispatch.store import ResponseStore
 
     async def run() -> int:
-        async with ResponseStore(settings_from(config, assignments).dispatch.store, strict=True) as store:
+        async with ResponseStore(_folder(config, assignments), strict=True) as store:
             return await export(store, cassette)
 
-    click.echo(f"{asyncio.run(run())} answers written to {cassette}")
+    say(f"{asyncio.run(run())} answers written to {plain(str(cassette))}")
 
 
 @cache.command("import")
@@ -37,32 +46,163 @@ def import_cassette(cassette: Path, config: Path | None, assignments: tuple[str,
     from ants_engine.dispatch.store import ResponseStore
 
     async def run() -> int:
-        async with ResponseStore(settings_from(config, assignments).dispatch.store) as store:
+        async with ResponseStore(_folder(config, assignments)) as store:
             return await import_(cassette, store)
 
-    click.echo(f"{asyncio.run(run())} answers read from {cassette}")
+    say(f"{asyncio.run(run())} answers read from {plain(str(cassette))}")
 
 
 @cache.command("stats")
 @with_settings
 @with_json
 def stats(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
-    """Count recorded answers by task."""
+    """Count recorded answers and failures by task, template and model, with tokens, bytes and dates."""
+    from ants_engine.dispatch.holdings import Holdings, count
     from ants_engine.dispatch.store import ResponseStore
 
-    folder = settings_from(config, assignments).dispatch.store
+    folder = _folder(config, assignments)
 
-    async def run() -> dict[str, int]:
-        counts: dict[str, int] = {}
+    async def run() -> Holdings:
         async with ResponseStore(folder, strict=True) as store:
-            async for entry in store.entries():
-                counts[entry.request.task] = counts.get(entry.request.task, 0) + 1
-        return counts
+            return await count(store)
 
-    counts = asyncio.run(run())
+    held = asyncio.run(run())
     if as_json:
-        print_json({"store": str(folder), "answers": counts})
+        print_json({"store": str(folder), **held.as_json()})
         return
-    click.echo(f"{folder}: {sum(counts.values())} answers")
-    for task, count in sorted(counts.items()):
-        click.echo(f"  {task}: {count}")
+    answers, failures = sum(held.answers.values()), sum(held.failures.values())
+    say(f"{plain(str(folder))}: {answers} answers, {failures} failures, {held.size:,} bytes")
+    for task in sorted({*held.answers, *held.failures}):
+        say(f"  {plain(task)}: {held.answers[task]} answers, {held.failures[task]} failures")
+    for what, counts in (("template", held.templates), ("model", held.models)):
+        for name, number in sorted(counts.items()):
+            say(f"  {what} {plain(name)}: {number}")
+    say(f"  tokens: {held.prompt_tokens:,} of prompts, {held.completion_tokens:,} of answers, as far as servers told")
+    if held.oldest is not None and held.newest is not None:
+        say(f"  stored from {_moment(held.oldest)} to {_moment(held.newest)}")
+    if held.quarantined:
+        say(f"  {held.quarantined} damaged entries kept aside")
+
+
+@cache.command("verify")
+@with_settings
+@with_json
+def verify_store(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> int:
+    """Check every entry, and what else is in the store's folder. Nothing is changed; the exit code is 1 for damage."""
+    from ants_engine.dispatch.verify import verify
+
+    folder = _folder(config, assignments)
+    found = verify(folder)
+    if as_json:
+        print_json({"store": str(folder), "sound": not found.damaged, **asdict(found)})
+    else:
+        say(f"{plain(str(folder))}: {found.answers} answers and {found.failures} failures are sound")
+        if found.newer:
+            say(f"  {found.newer} entries were written by a later version of ants_engine")
+        if found.quarantined:
+            say(f"  {found.quarantined} damaged entries were moved aside earlier")
+        for each in found.damaged:
+            name = f"entry {each.key[:12]}… ({plain(each.task) or 'task unknown'}): " if each.key else ""
+            say(f"  damaged: {name}{plain(each.reason)}")
+        if found.damaged:
+            say("run 'ants cache repair' to move aside what is damaged and keep the rest")
+    return 1 if found.damaged else 0
+
+
+@cache.command("repair")
+@with_settings
+@with_json
+def repair_store(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
+    """Move aside what is damaged, and keep all that can be read and verifies. Nothing is deleted."""
+    from ants_engine.dispatch.repair import repair
+    from ants_engine.dispatch.store_folder import holds_store
+    from ants_engine.errors import StoreUnavailableError
+
+    folder = _folder(config, assignments)
+    if not holds_store(folder):
+        raise StoreUnavailableError(f"{folder}: no response store is there; name the one that was recorded")
+    done = asyncio.run(repair(folder))
+    if as_json:
+        print_json({"store": str(folder), **asdict(done)})
+        return
+    for fault in done.faults:
+        say(f"  the database: {plain(fault)}")
+    for each in done.salvages:
+        say(f"  salvaged: {plain(each.describe())}")
+    if done.moved:
+        say(f"  {done.moved} damaged entries moved aside; mode record asks for them again")
+    if done.restored:
+        say(f"  {done.restored} entries that had been moved aside verify after all, and are back")
+    say(f"{plain(str(folder))}: {done.answers} answers, {done.failures} failures, all sound")
+
+
+@cache.command("prune")
+@click.option("--older-than", metavar="AGE", help="Stored longer ago than this: 90m, 12h, 30d, 8w.")
+@click.option("--task", help="Of this task, e.g. ens.")
+@click.option("--template", help="Asked with this prompt template, e.g. ens/v1.")
+@click.option("--model", help="Of this model, as the settings or its identity name it.")
+@click.option("--failures", is_flag=True, help="Failures only; mode record asks for those again anyway.")
+@click.option("--yes", is_flag=True, help="Remove them; without this they are only listed.")
+@with_settings
+@with_json
+def prune(
+    older_than: str | None,
+    task: str | None,
+    template: str | None,
+    model: str | None,
+    failures: bool,
+    yes: bool,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Remove entries to which every given option applies, for good. Lists them; removes only with --yes."""
+    from ants_engine.dispatch.prune import Selection, remove, select
+    from ants_engine.dispatch.store import Record, ResponseStore
+
+    folder = _folder(config, assignments)
+    before = None if older_than is None else time.time() - _age(older_than)
+    selection = Selection(before, task, template, model, failures)
+    if selection.names_nothing:
+        raise click.UsageError("say what may go: --older-than, --task, --template, --model or --failures")
+
+    async def run() -> tuple[list[Record], int]:
+        # Strict: to prune is not to repair, and what is damaged stays as it is.
+        async with ResponseStore(folder, strict=True) as store:
+            records = [record async for record in select(store, selection)]
+        if not yes or not records:
+            return records, 0
+        async with ResponseStore(folder) as store:
+            return records, await remove(store, [record.entry.request.key for record in records])
+
+    records, removed = asyncio.run(run())
+    if as_json:
+        keys = [record.entry.request.key for record in records]
+        print_json({"store": str(folder), "selected": keys, "removed": removed})
+        return
+    for record in records[:SHOWN]:
+        request = record.entry.request
+        say(f"  {request.key[:12]}…  {_moment(record.stored_at)}  {plain(request.describe())}")
+    if len(records) > SHOWN:
+        say(f"  … and {len(records) - SHOWN} more")
+    size = sum(record.size for record in records)
+    if yes:
+        say(f"{removed} entries removed ({size:,} bytes)")
+    else:
+        say(f"{len(records)} entries would be removed ({size:,} bytes); add --yes to remove them")
+
+
+def _folder(config: Path | None, assignments: tuple[str, ...]) -> Path:
+    return settings_from(config, assignments).dispatch.store
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+
+
+def _age(text: str) -> int:
+    """Read an age in seconds."""
+    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    if found is None:
+        raise click.UsageError(f"--older-than {text!r}: write a number and m, h, d or w, e.g. 30d")
+    return int(found[1]) * _UNITS[found[2]]

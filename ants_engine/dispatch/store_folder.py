@@ -25,7 +25,7 @@ def prepare_folder(folder: Path, *, make: bool) -> None:
     try:
         if make:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        elif not (folder / DATABASE).exists() and not (folder / DAMAGED).is_dir():
+        elif not holds_store(folder):
             raise StoreUnavailableError(f"{folder}: no response store is there; name the one that was recorded")
         found = {each.name for each in folder.iterdir()}
         if DATABASE not in found and found - OWN:
@@ -44,3 +44,8 @@ def prepare_folder(folder: Path, *, make: bool) -> None:
             f"{folder}: the response store cannot be opened: {error.strerror}; "
             "see to the folder or name another (dispatch.store)"
         ) from error
+
+
+def holds_store(folder: Path) -> bool:
+    """Tell whether a store is in a folder, or what is left of one."""
+    return (folder / DATABASE).exists() or (folder / DAMAGED).is_dir()

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from ants_engine.dispatch.canonical import canonical, digest
 from ants_engine.dispatch.database import Database
-from ants_engine.dispatch.entry import Failure
+from ants_engine.dispatch.entry import Entry, Failure, seal
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.store import ResponseStore
 from ants_engine.errors import BackendTimeoutError, RateLimitError, StoreCorruptedError, StoreUnavailableError
@@ -437,3 +437,74 @@ async def test_a_damaged_list_of_models_is_moved_aside_too(folder: Path) -> None
     async with ResponseStore(folder) as store:
         assert await store.get_identities() == []
         assert await store.quarantined() == 1
+
+
+OLDER = """
+CREATE TABLE Settings ( key TEXT NOT NULL UNIQUE, value);
+INSERT INTO Settings VALUES ('count', 0), ('size', 0), ('hits', 0), ('misses', 0), ('statistics', 0), ('tag_index', 0),
+    ('eviction_policy', 'none'), ('size_limit', 1073741824), ('cull_limit', 0), ('sqlite_auto_vacuum', 1),
+    ('sqlite_cache_size', 8192), ('sqlite_journal_mode', 'wal'), ('sqlite_mmap_size', 67108864),
+    ('sqlite_synchronous', 2), ('disk_min_file_size', 32768), ('disk_pickle_protocol', 5);
+CREATE TABLE Cache ( rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL, expire_time REAL,
+    access_time REAL, access_count INTEGER DEFAULT 0, tag BLOB, size INTEGER DEFAULT 0, mode INTEGER DEFAULT 0,
+    filename TEXT, value BLOB);
+CREATE UNIQUE INDEX Cache_key_raw ON Cache(key, raw);
+CREATE INDEX Cache_expire_time ON Cache (expire_time);
+CREATE TRIGGER Settings_count_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value + 1 WHERE key = "count"; END;
+CREATE TRIGGER Settings_count_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value - 1 WHERE key = "count"; END;
+CREATE TRIGGER Settings_size_insert AFTER INSERT ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value + NEW.size WHERE key = "size"; END;
+CREATE TRIGGER Settings_size_update AFTER UPDATE ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value + NEW.size - OLD.size WHERE key = "size"; END;
+CREATE TRIGGER Settings_size_delete AFTER DELETE ON Cache FOR EACH ROW BEGIN
+    UPDATE Settings SET value = value - OLD.size WHERE key = "size"; END;
+"""
+"""What version 0.1 made, through diskcache."""
+
+
+async def test_a_store_of_an_older_form_is_read_replayed_and_written(folder: Path) -> None:
+    folder.mkdir()
+    request = make_request("old")
+    with closing(sqlite3.connect(folder / "cache.db")) as connection:
+        connection.executescript(OLDER)
+    sql(
+        folder,
+        "INSERT INTO Cache (key, raw, store_time, mode, value) VALUES (?, 1, 1.7e9, 1, ?)",
+        request.key,
+        seal(Entry(request, Answer("of old")).parts()),
+    )
+    async with ResponseStore(folder, strict=True) as store:
+        assert [entry.ending async for entry in store.entries()] == [Answer("of old")]
+        assert await store.quarantined() == 0
+    async with ResponseStore(folder) as store:
+        await store.put(make_request("new"), Answer("x"))
+        assert await store.get(request.key) is not None
+    assert sql(folder, "SELECT value FROM Settings WHERE key = 'count'") == [(2,)]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+async def test_a_store_of_a_newer_form_is_left_alone(folder: Path, *, strict: bool) -> None:
+    await filled(folder, "a")
+    sql(folder, "PRAGMA user_version = 99")
+    with pytest.raises(StoreUnavailableError, match=r"is of form 99, and this version.*install a newer version"):
+        await ResponseStore(folder, strict=strict).open()
+    assert not (folder / "damaged").exists()
+    sql(folder, "PRAGMA user_version = 1")
+    await filled(folder, "b")
+
+
+async def test_a_database_without_a_table_is_no_store_to_replay_from(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "cache.db").write_bytes(b"")
+    with pytest.raises(StoreCorruptedError, match="the database is empty"):
+        await ResponseStore(folder, strict=True).open()
+    await filled(folder, "a")
+
+
+def test_an_entry_is_spelled_as_its_parts_are_sealed() -> None:
+    for ending in (Answer('naïve 猫 \\ "checksum":"x",', "stop", 3, None), Failure("RateLimitError", "slow \n")):
+        entry = Entry(make_request('}{"checksum":'), ending)
+        assert entry.to_bytes() == seal(entry.parts())
+        assert Entry.from_bytes(entry.to_bytes(), entry.request.key).ending == ending
