@@ -39,6 +39,8 @@ def progress_line(reader: RunReader) -> str:
     asked = f" of {_text(progress['asked'])}" if "asked" in progress else ""
     parts = [f"{summary.answered}{asked} answered", f"{summary.failed.total()} failed"]
     parts += [f"{name.replace('_', ' ')} {_text(progress[name])}" for name in _PROGRESS if name in progress]
+    if "slots" in summary.limit:
+        parts.append(f"{_text(summary.limit['slots'])} slots")
     # the last stretch alone may have just begun
     if latest := summary.throughput()[-2:]:
         seconds = latest[-1]["to"] - latest[0]["from"]
@@ -101,6 +103,9 @@ def _far(reader: RunReader) -> Iterator[str]:
         yield f"    {_text(task)}: {counts['answered']} answered, {counts['failed']} failed"
     yield f"  {summary.attempts} attempts; {summary.retried} requests were tried again"
     yield f"  tokens: {summary.prompt_tokens} in, {summary.completion_tokens} out"
+    if "slots" in summary.limit:
+        times = summary.events["limit_changed"]
+        yield f"  the limit changed {times} times; last to {_text(summary.limit['slots'])} requests at once"
     if summary.first_answer is not None:
         yield f"  first answer after {summary.first_answer:.2f} s"
     if (latency := summary.latency()) is not None:

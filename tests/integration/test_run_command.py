@@ -55,6 +55,7 @@ def test_a_finished_run_is_listed_and_shown(tmp_path: Path) -> None:
     for number in range(3):
         tell(run, failed(number))
     run.event("paused", reason="all slots")
+    run.event("limit_changed", slots=8, before=16)
     run.close("done")
     assert run.path is not None
     # found where the setting says, seen from the folder that the run was made in
@@ -64,6 +65,7 @@ def test_a_finished_run_is_listed_and_shown(tmp_path: Path) -> None:
         *(f"run {run.path.name}: done after", "mode record, backend openai, model tiny", "store .ants/store"),
         *("21 answered (1 from the store), 3 failed", "28 attempts; 5 requests were tried again"),
         *("tokens: 200 in, 60 out", "p50 0.90 s, p95 1.80 s, p99 1.90 s", "first answer after"),
+        "the limit changed 1 times; last to 8 requests at once",
         *("3  RefusedAnswerError: the MLLM declined", "5  RateLimitError", "answers per second", "paused  reason all"),
     ):
         assert words in shown
