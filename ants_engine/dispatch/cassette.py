@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ants_engine.atomic_file import write_whole
 from ants_engine.dispatch.canonical import readable
 from ants_engine.dispatch.entry import Entry
 from ants_engine.dispatch.identity import RecordedIdentity
@@ -58,12 +57,8 @@ async def export(store: ResponseStore, path: Path) -> int:
     return len(order)
 
 
-def write_cassette(path: Path, entries: Sequence[Entry], models: Sequence[RecordedIdentity] = ()) -> None:
-    """Write entries into a new file, whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+def cassette_of(entries: Sequence[Entry], models: Sequence[RecordedIdentity] = ()) -> bytes:
+    """Spell a cassette of these entries, in their order."""
     header = {
         "format": FORMAT,
         "version": VERSION,
@@ -71,7 +66,7 @@ def write_cassette(path: Path, entries: Sequence[Entry], models: Sequence[Record
         "models": [each.parts() for each in models],
     }
     lines = [_line({"key": entry.request.key, **entry.parts()}) for entry in entries]
-    write_whole(path, b"".join([_line(header), *lines]))
+    return b"".join([_line(header), *lines])
 
 
 async def import_(path: Path, store: ResponseStore) -> int:

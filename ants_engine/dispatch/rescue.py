@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ants_engine.dispatch.cassette import write_cassette
+from ants_engine.dispatch.cassette import cassette_of
 from ants_engine.dispatch.entry import Entry
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.errors import StoreUnavailableError
@@ -35,15 +35,28 @@ def _rescue(entries: Sequence[Entry], near: Path, models: Sequence[RecordedIdent
     near = near.absolute()
     moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     name = f"{near.name or 'store'}-rescued-{moment}-{os.getpid()}-{secrets.token_hex(3)}.jsonl"
+    data = cassette_of(entries, models)
     failed = []
     # Where the store's folder is gone its parent may be gone as well.
     for folder in (near.parent, Path(tempfile.gettempdir())):
         path = folder / name
         try:
-            write_cassette(path, entries, models)
-            path.chmod(0o600)
+            _write(path, data)
         except OSError as error:
             failed.append(f"{path}: {error.strerror or error}")
         else:
             return path
     raise StoreUnavailableError(f"{len(entries)} answers cannot be written to a rescue file: {'; '.join(failed)}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    # The temporary folder is everybody's: the file is its owner's from the start, and follows no link.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Salvage:
     place: str
     """Where the damaged database is now."""
     answers: int
+    """Those of the damaged database that are in the store now."""
     failures: int
     models: int
     """Lists of models: 1 or 0."""
@@ -104,14 +106,15 @@ def salvage(place: Path, database: Database) -> Salvage:
         OSError: the damaged files cannot be read.
         sqlite3.Error: the database cannot be written.
     """
-    counts = {"answer": 0, "failure": 0, "models": 0}
+    kinds: dict[str, str] = {}
     found = _verified(place / DATABASE)
     while part := list(itertools.islice(found, _TOGETHER)):
         with database.transaction():
             for each in part:
                 # A key may be found several times: pages out of use hold earlier versions.
-                counts[each.kind] += _write_if_better(each, database)
-    done = Salvage(str(place), counts["answer"], counts["failure"], counts["models"])
+                kinds[each.key] = _write_if_better(each, database)
+    count = Counter(kinds.values())
+    done = Salvage(str(place), count["answer"], count["failure"], count["models"])
     write_whole(place / REPORT, json.dumps({"at": time.time(), **asdict(done)}, indent=1).encode())
     return done
 
@@ -144,16 +147,14 @@ def _verify(row: dict[str, Value]) -> _Found | None:
     return _Found(key, data, float(stored_at), kind)
 
 
-def _write_if_better(found: _Found, database: Database) -> int:
-    """Write it, unless a later or better one is there. Count it if it is new."""
+def _write_if_better(found: _Found, database: Database) -> str:
+    """Write it, unless a later or better one is there. Return the kind of what is there now."""
     for present in database.rows([found.key]):
         was = _verify({**dict.fromkeys(_NAMES), **present._asdict(), "store_time": _number(present.stored_at)})
         if was is not None and (was.kind != "failure", was.stored_at) >= (found.kind != "failure", found.stored_at):
-            return 0
-        database.write(found.key, found.data, stored_at=found.stored_at)
-        return 0 if was is not None and was.kind == found.kind else 1
+            return was.kind
     database.write(found.key, found.data, stored_at=found.stored_at)
-    return 1
+    return found.kind
 
 
 def _number(value: object) -> float:
