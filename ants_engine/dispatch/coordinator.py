@@ -39,6 +39,8 @@ __all__ = ["Coordinator", "Counts", "Outcome"]
 _LOG = logging.getLogger("ants_engine.dispatch")
 HEARTBEAT = 1.0
 """Seconds between two looks at whether a run moves."""
+NOTED = 5
+"""Heartbeats from one note in the run folder to the next."""
 
 
 class Coordinator:
@@ -184,6 +186,8 @@ class Coordinator:
         finally:
             self._group = None
             await self._stop_heart()
+            if self._endings["asked"]:
+                self._note(self.pulse)
             await self._close_observers(ending)
 
     async def _land(self, *, interrupted: bool) -> None:
@@ -207,9 +211,10 @@ class Coordinator:
 
     async def _beat(self) -> None:
         """Once a second, say how it goes: a bar that only moves with answers cannot tell waiting from stuck."""
-        told = False
+        told, beats = False, 0
         while True:
             await asyncio.sleep(HEARTBEAT)
+            beats += 1
             pulse = self.pulse
             if pulse.stuck and not told:
                 self._observers.event("stuck", quiet=round(pulse.quiet, 1), oldest=round(pulse.oldest, 1))
@@ -224,6 +229,23 @@ class Coordinator:
                 self._tell()
                 if self._on_heartbeat is not None:
                     self._on_heartbeat()
+                if beats % NOTED == 1:
+                    self._note(pulse)
+
+    def _note(self, pulse: Pulse) -> None:
+        """Leave in the run folder how far it is."""
+        counts = self.counts
+        self._observers.event(
+            "progress",
+            asked=counts.asked,
+            in_flight=counts.in_flight,
+            waiting=counts.waiting,
+            retrying=counts.retrying,
+            sharing=counts.sharing,
+            limit=pulse.limit,
+            per_second=round(pulse.per_second, 3),
+            cost=round(pulse.spent.cost, 6),
+        )
 
     async def _close_observers(self, ending: str) -> None:
         # A run folder is brought to disk, which may take its time; the thread ends with that.

@@ -1,40 +1,48 @@
 """How many calls a second a server takes, found out from its refusals."""
 
-from collections import deque
+from ants_engine.dispatch.recent import Recent
 
 BELOW = 0.95
-"""The new pace, as a share of what was answered a second before the refusal."""
+"""The new pace, as a share of what was answered a second before the refusals."""
 LEAST = 1 / 60
 """Calls a second; a server that takes fewer says how long to wait."""
 MEASURED = 2.0
-"""Seconds over which calls and answers are counted."""
+"""Seconds over which calls and answers are counted for that."""
 NEAR = 0.97
 """The share of the refused pace that is approached quickly."""
 APPROACH = 4.0
 """Seconds in which about two thirds of the way there are gone."""
 GROWTH = 0.01
-"""By how much the pace grows in a second beyond; it doubles for every `PATIENCE` seconds without a refusal."""
+"""By how much the pace grows in a second beyond; it doubles for every `PATIENCE` seconds without being lowered."""
 PATIENCE = 8.0
 SEARCH = 0.4
-"""By how much it grows in a second until an even pace has been refused once: the first refusal says little, since it
+"""By how much it grows in a second until an even pace has been refused once: the first refusals say little, since they
 may be about calls that came in one go."""
 FIRST = 1.0
-"""Seconds after the first refusal in which further ones say nothing new."""
-TOLERATED, JUDGED = 0.04, 10.0
-"""Refusals that say nothing of the pace, as a share of the calls in so many seconds: a server that many use refuses now
-and then whatever one client does, and to slow down for each would end in standing still."""
+"""Seconds after it was first bounded in which further refusals say nothing new."""
 SETTLE = 0.2
 """Seconds without a call after a refusal that the pace does not explain."""
+JUDGED = 10.0
+"""Seconds over which refusals are held against calls."""
+TOLERATED, EVIDENCE = 0.025, 3
+"""Refusals that say nothing of the pace: so small a share of the calls, or fewer than so many."""
+SLOW, CHANCE, ENOUGH, HOPELESS = 0.8, 0.02, 20, 0.35
+"""Well below what the server has answered before (`SLOW`), a share of refusals from `CHANCE` to `HOPELESS`, seen over
+`ENOUGH` calls, is not due to the pace: a server that many use refuses whatever one client does. To slow down for that
+would end in standing still, so it is tolerated."""
+FORGET = 30.0
+"""Seconds after which what the server has answered before counts half."""
+FALLEN = 4.0
+"""So many times less than before is no chance: the server's limit has fallen."""
 DEAR = 2.0
-"""Seconds of a server's wish from which on a refusal is dear, and never let pass as tolerable."""
+"""Seconds of a server's wish from which on a refusal is dear, and always counts."""
 HOLD = 10.0
-"""The pace does not go beyond what was refused for so many times the seconds that the server asks for: where a
-refusal is dear, it is tried less often."""
-_KEPT = 4096
+"""The pace does not go beyond what was refused for so many times the seconds that the server asks for: where a refusal
+is dear, it is tried less often."""
 
 
 class Pace:
-    """No bound until the server refuses a call for being too fast; then just below what it was seen to take.
+    """No bound until the server refuses calls for being too fast; then just below what it was seen to take.
 
     From there it grows quickly until it is refused again, and from then on it soon comes near to what was refused, and
     then grows slowly (as in TCP BIC and CUBIC): a limit that was lifted is noticed, and a server that counts has little
@@ -45,16 +53,14 @@ class Pace:
         """Begin without a bound."""
         self._rate: float | None = None
         self._too_fast = float("inf")
-        self._hold_until = 0.0
-        self._bounded_at = 0.0
-        self._grown_at = 0.0
-        self._refused_at = float("-inf")
-        self._next = 0.0
-        self._step = 0.0
-        self._sent: deque[float] = deque(maxlen=_KEPT)
-        self._refusals: deque[float] = deque(maxlen=_KEPT)
-        self._answered: deque[float] = deque(maxlen=_KEPT)
-        self._began: float | None = None
+        self._began = 0.0
+        self._bounded_at = self._lowered_at = float("-inf")
+        self._grown_at = self._hold_until = 0.0
+        self._next = self._step = 0.0
+        self._sent, self._answered = Recent(MEASURED), Recent(MEASURED)
+        self._calls, self._answers, self._refusals = Recent(JUDGED), Recent(JUDGED), Recent(JUDGED)
+        self._best, self._best_at = 0.0, 0.0
+        self._slow_calls = self._slow_refusals = 0.0
 
     @property
     def rate(self) -> float | None:
@@ -67,12 +73,13 @@ class Pace:
 
     def start(self, now: float) -> None:
         """Note that a call starts now."""
-        if self._began is None:
-            self._began = now
-        self._sent.append(now)
+        self._began = self._began or now
+        self._sent.add(now)
+        self._calls.add(now)
         if self._rate is None:
             return
         self._grow(now)
+        self._slow_calls += self._is_slow(now)
         self._step = 1.0 / self._rate
         # What a busy loop lets through a little late is made up for; a longer gap is no reason for a burst.
         self._next = max(self._next, now - self._step) + self._step
@@ -81,12 +88,13 @@ class Pace:
         """Take back the last start: the call was not made."""
         self._next -= self._step
         self._step = 0.0
-        if self._sent:
-            self._sent.pop()
+        self._sent.take_back()
+        self._calls.take_back()
 
     def succeeded(self, now: float) -> None:
         """Learn that a call was answered."""
-        self._answered.append(now)
+        self._answered.add(now)
+        self._answers.add(now)
 
     def refused(self, started: float, now: float, wish: float = 0.0) -> float | None:
         """Learn that a call came too soon.
@@ -99,45 +107,60 @@ class Pace:
         Returns:
             The new pace, if that changed it.
         """
-        self._refusals.append(now)
-        if started < self._refused_at:
+        self._refusals.add(now)
+        if started < self._lowered_at:
             # sent before the pace was last lowered: it says nothing of the new one
             return None
-        if self._rate is not None and wish <= DEAR and now >= self._bounded_at + FIRST and self._tolerable(now):
+        if now < self._bounded_at + FIRST:
+            self._settle(now)
             return None
-        self._refused_at = now
-        taken = self._a_second(self._answered, now)
+        self._slow_refusals += self._is_slow(now)
+        if wish <= DEAR and self._is_chance(now):
+            return None
+        self._lowered_at = self._grown_at = now
         self._hold_until = now + HOLD * wish
+        taken = self._answered.rate(now, self._began)
         if self._rate is None:
             self._bounded_at = now
             # when nothing has been answered yet, what was sent is all there is to go by
-            self._rate = BELOW * max(LEAST, taken, self._a_second(self._sent, now) / 2)
-        elif self._rate < BELOW * taken or now < self._bounded_at + FIRST:
-            # slower than what was just taken, or bounded just now: the server still counts what came before
-            self._next = max(self._next, now + max(SETTLE, 1.0 / self._rate))
+            self._rate = BELOW * max(LEAST, taken, self._sent.rate(now, self._began) / 2)
+        elif self._rate < BELOW * taken:
+            # slower than what was just taken: the server still counts what came before
+            self._settle(now)
             return None
         else:
             self._too_fast = self._rate
             # half of it at the least: one quiet moment is no measure
             self._rate = max(LEAST, self._rate / 2, BELOW * min(self._rate, taken))
-        self._grown_at = now
+            # what was seen long ago counts less
+            self._slow_calls /= 2
+            self._slow_refusals /= 2
         self._next = max(self._next, now + 1.0 / self._rate)
         return self._rate
 
-    def _tolerable(self, now: float) -> bool:
-        while self._refusals[0] < now - JUDGED:
-            self._refusals.popleft()
-        calls = sum(1 for when in reversed(self._sent) if when >= now - JUDGED)
-        return len(self._refusals) <= TOLERATED * calls
+    def _settle(self, now: float) -> None:
+        if self._rate is not None:
+            self._next = max(self._next, now + max(SETTLE, 1.0 / self._rate))
 
-    def _a_second(self, times: deque[float], now: float) -> float:
-        count = 0
-        for when in reversed(times):
-            if when < now - MEASURED:
-                break
-            count += 1
-        began = now if self._began is None else self._began
-        return count / min(MEASURED, max(1.0, now - began))
+    def _is_slow(self, now: float) -> bool:
+        """Tell whether the pace is well below what the server has been seen to take."""
+        answers = self._answers.rate(now, self._began)
+        self._best *= 0.5 ** ((now - self._best_at) / FORGET)
+        self._best_at = now
+        if answers < self._best / FALLEN:
+            # So much less comes back than before that the server's limit must have fallen.
+            self._best = answers
+            self._slow_calls = self._slow_refusals = 0.0
+        self._best = max(self._best, answers)
+        return self._rate is not None and self._rate < SLOW * self._best
+
+    def _is_chance(self, now: float) -> bool:
+        """Tell whether there are no more refusals than come whatever the pace."""
+        refusals = self._refusals.count(now)
+        tolerated = TOLERATED
+        if self._slow_calls >= ENOUGH and CHANCE < (share := self._slow_refusals / self._slow_calls) < HOPELESS:
+            tolerated += 1.5 * share
+        return refusals < EVIDENCE or refusals <= tolerated * self._calls.count(now)
 
     def _grow(self, now: float) -> None:
         if self._rate is None:
@@ -149,6 +172,6 @@ class Pace:
             self._rate *= 1.0 + SEARCH * passed
             return
         near = max(0.0, NEAR * self._too_fast - self._rate) * passed / APPROACH
-        quiet = now - max(self._refused_at, self._hold_until)
+        quiet = now - max(self._lowered_at, self._hold_until)
         beyond = self._rate * GROWTH * passed * 2.0 ** (min(quiet, 5 * PATIENCE) / PATIENCE) if quiet > 0 else 0.0
         self._rate += max(near, beyond)

@@ -150,7 +150,30 @@ def test_the_pace_finds_what_a_server_allows(latency: float, wish: float, kind: 
 def test_the_pace_notices_that_a_limit_was_lifted() -> None:
     slow, fast = bucket(5, 5), bucket(100, 10)
     rate, _ = simulate(lambda now: slow(now) if now < 20 else fast(now), 0.05, seconds=80)
-    assert rate > 40
+    assert rate > 35
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05, 0.1])
+def test_a_server_that_refuses_at_random_is_not_slowed_down_for_to_a_standstill(share: float) -> None:
+    rng = random.Random(5)
+    rate, refused = simulate(lambda _: rng.random() > share, 0.05)
+    assert rate > 100
+    assert refused < 1.5 * share
+
+
+def test_a_limit_that_falls_is_followed() -> None:
+    fast, slow = bucket(100, 10), bucket(10, 5)
+    late: list[bool] = []
+
+    def server(now: float) -> bool:
+        allowed = fast(now) if now < 20 else slow(now)
+        if now > 35:
+            late.append(allowed)
+        return allowed
+
+    simulate(server, 0.05, seconds=80)
+    assert late.count(True) > 0.8 * 45 * 10
+    assert late.count(False) < 0.08 * len(late)
 
 
 def test_a_server_that_never_refuses_is_not_slowed_down() -> None:
