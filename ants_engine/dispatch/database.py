@@ -1,15 +1,16 @@
-"""One connection to the store's database file, with what SQLite does not look after: a file that was moved away."""
+"""The store's database file: diskcache writes it; here is what it does not look after: a file that was moved away."""
 
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from ctypes import py_object, pythonapi
 from pathlib import Path
 from typing import NamedTuple
 
-from ants_engine.dispatch.row import MODE, is_key
+from ants_engine.dispatch.row import RefusedRowError, is_key
+from ants_engine.dispatch.safe_cache import SafeCache, settle_settings
 from ants_engine.dispatch.schema import check_tables, create_tables, has_answers
+from ants_engine.errors import StoreUnavailableError
 
 MAX_VALUE_BYTES = 4_194_304
 """A longer value was not written here; no more of it is read."""
@@ -48,9 +49,9 @@ class Database:
         """Open a database whose folder was prepared, and see that its tables are there.
 
         Args:
-            path: the file.
+            path: the file, which has diskcache's name for it (``cache.db``).
             wait: seconds that another process may hold it.
-            make: the tables may be made, or brought to this version's form.
+            make: it may be written, and its tables made or brought to this version's form; if not, it is only read.
             immutable: it lies where nobody can write, and is read without locks and log.
 
         Raises:
@@ -59,13 +60,26 @@ class Database:
             sqlite3.Error: it is damaged, or cannot be used.
         """
         self.path = path
-        name = f"{path.as_uri()}?immutable=1" if immutable else str(path)
-        self._connection = sqlite3.connect(name, uri=immutable, timeout=wait, isolation_level=None)
+        self._cache: SafeCache | None = None
+        complete = True
+        if make:
+            self._cache, complete = self._open(wait)
+            self._connection = self._cache.connection
+        else:
+            # diskcache makes tables and settings in whatever it opens: what nothing may change in is read without it.
+            name = f"{path.as_uri()}?immutable=1" if immutable else str(path)
+            self._connection = sqlite3.connect(name, uri=immutable, timeout=wait, isolation_level=None)
         try:
-            self._prepare(make=make)
+            _guard(self._connection)
+            if self._cache is None:
+                check_tables(self._connection, path.parent)
+                _check_answers(self._connection)
+            elif not complete:
+                with self._cache.transaction():
+                    create_tables(self._connection)
             found = path.stat()
         except BaseException:
-            self._connection.close()
+            self.close()
             raise
         self._file = (found.st_dev, found.st_ino)
 
@@ -113,12 +127,16 @@ class Database:
         Raises:
             sqlite3.Error: it cannot be written.
         """
-        self.execute(
-            "INSERT INTO Cache (key, raw, store_time, access_time, access_count, size, mode, value)"
-            " VALUES (?1, 1, ?2, ?2, 0, 0, ?3, ?4) ON CONFLICT (key, raw) DO UPDATE SET store_time = ?2,"
-            " access_time = ?2, expire_time = NULL, tag = NULL, size = 0, mode = ?3, filename = NULL, value = ?4",
-            (key, time.time() if stored_at is None else stored_at, MODE, data),
-        )
+        try:
+            self._writable().set(key, data)
+        except RefusedRowError:
+            raise
+        except ValueError as error:
+            # diskcache found two rows.
+            raise sqlite3.DatabaseError("the index of keys is malformed") from error
+        if stored_at is not None:
+            times = (stored_at, stored_at, key)
+            self.execute("UPDATE Cache SET store_time = ?, access_time = ? WHERE key = ? AND raw = 1", times)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -131,16 +149,8 @@ class Database:
         """
         # SQLite goes on writing into a deleted file without a word.
         self.check_place()
-        self.execute("BEGIN IMMEDIATE")
-        try:
+        with self._writable().transaction():
             yield
-            self.execute("COMMIT")
-        except BaseException:
-            # After some errors SQLite has rolled back already.
-            if self._connection.in_transaction:
-                with suppress(sqlite3.Error):
-                    self.execute("ROLLBACK")
-            raise
         self.check_place()
 
     def check_place(self) -> None:
@@ -173,32 +183,40 @@ class Database:
         Raises:
             sqlite3.Error: it cannot be closed.
         """
+        if self._cache is not None:
+            self._cache.close()
         self._connection.close()
 
     def abandon(self) -> None:
         """Leave it open for good. Closing deletes the log by its name, which would be that of the file's successor."""
         pythonapi.Py_IncRef(py_object(self._connection))
 
-    def _prepare(self, *, make: bool) -> None:
-        connection = self._connection
-        # A text that is no UTF-8 is damage of its row, to be found where rows are verified.
-        connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
-        # Nothing in the schema is trusted; no page is read through a map, which a file that was cut off would crash.
-        for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
-            connection.execute(f"PRAGMA {pragma}")
-        complete = check_tables(connection, self.path.parent)
-        if not make:
-            if not has_answers(connection):
-                raise sqlite3.DatabaseError("the database is empty")
-            return
-        if self.execute("PRAGMA journal_mode") != [("wal",)]:
-            self.execute("PRAGMA journal_mode = WAL")
-        # FULL: a commit is on the disk, not only with the operating system, so that a power cut takes no answer.
-        self.execute("PRAGMA synchronous = FULL")
-        if not complete:
-            self.execute("BEGIN IMMEDIATE")
-            create_tables(connection)
-            self.execute("COMMIT")
+    def _writable(self) -> SafeCache:
+        if self._cache is None:
+            raise StoreUnavailableError(f"{self.path.parent}: the response store was opened to be read only")
+        return self._cache
+
+    def _open(self, wait: float) -> tuple[SafeCache, bool]:
+        """Open it with diskcache, once it is known to be as diskcache makes one; and tell whether it is complete."""
+        # While this is open, diskcache's closing and opening again does not fold the log back in between.
+        with closing(sqlite3.connect(self.path, timeout=wait, isolation_level=None)) as connection:
+            _guard(connection)
+            complete = check_tables(connection, self.path.parent)
+            settle_settings(connection)
+            return SafeCache(self.path.parent, wait=wait), complete
+
+
+def _guard(connection: sqlite3.Connection) -> None:
+    # A text that is no UTF-8 is damage of its row, to be found where rows are verified.
+    connection.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+    # Nothing in the schema is trusted; no page is read through a map, which a file that was cut off would crash.
+    for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _check_answers(connection: sqlite3.Connection) -> None:
+    if not has_answers(connection):
+        raise sqlite3.DatabaseError("the database is empty")
 
 
 def is_damage(error: sqlite3.Error) -> bool:

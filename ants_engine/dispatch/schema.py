@@ -1,7 +1,6 @@
-"""The database's tables, and a look at those of an existing one before it is used.
+"""The database's tables, and a look at those of an existing one before diskcache and SQLite do what they say.
 
-The layout is diskcache's, which earlier versions wrote through: each version reads the other's stores. Nothing of
-diskcache runs here.
+All but one are diskcache's, and made by it.
 """
 
 import re
@@ -10,17 +9,11 @@ import sqlite3
 from ants_engine.errors import StoreCorruptedError, StoreUnavailableError
 
 FORM = 1
-"""Version of the layout, kept as ``user_version``; 0 is what earlier versions wrote."""
+"""Version of the layout, kept as ``user_version``; 0 is what diskcache alone makes, as earlier versions did."""
 QUARANTINE = "Quarantine"
 COLUMNS = "key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value"
 
 _CREATE = (
-    "CREATE TABLE IF NOT EXISTS Settings ( key TEXT NOT NULL UNIQUE, value)",
-    "INSERT OR IGNORE INTO Settings VALUES ('count', 0), ('size', 0)",
-    "CREATE TABLE IF NOT EXISTS Cache ( rowid INTEGER PRIMARY KEY, key BLOB, raw INTEGER, store_time REAL,"
-    " expire_time REAL, access_time REAL, access_count INTEGER DEFAULT 0, tag BLOB, size INTEGER DEFAULT 0,"
-    " mode INTEGER DEFAULT 0, filename TEXT, value BLOB)",
-    "CREATE UNIQUE INDEX IF NOT EXISTS Cache_key_raw ON Cache(key, raw)",
     f"CREATE TABLE IF NOT EXISTS {QUARANTINE} (id INTEGER PRIMARY KEY, moved_at REAL, reason TEXT, {COLUMNS})",
     f"PRAGMA user_version = {FORM}",
 )
@@ -45,7 +38,7 @@ _WORDS = {"eviction_policy", "sqlite_journal_mode"}
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables that are not there. To be called within a transaction.
+    """Make the tables that diskcache does not make. To be called within a transaction.
 
     Raises:
         sqlite3.Error: the database cannot be written.
@@ -75,7 +68,11 @@ def check_tables(connection: sqlite3.Connection, name: object) -> bool:
             f"{name}: the response store is of form {form}, and this version of ants_engine knows forms up to {FORM}; "
             "install a newer version, or name another folder (dispatch.store)"
         )
-    schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    try:
+        schema = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    except UnicodeDecodeError as error:
+        # SQLite quotes what it cannot parse, and sqlite3 cannot decode that.
+        raise sqlite3.DatabaseError("malformed database schema") from error
     foreign = [str(name) for kind, name, table, sql in schema if not _expected(kind, name, table, sql)]
     present = {name for kind, name, *_ in schema if kind == "table"}
     if not foreign and "Settings" in present:

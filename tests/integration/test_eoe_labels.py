@@ -60,7 +60,7 @@ async def ask(
     settings = load_settings(
         environment={},
         mllm={"backend": "scripted"},
-        dispatch={"store": str(store), "mode": mode, "attempts": 1},
+        dispatch={"store": str(store), "mode": mode, "attempts": 1, "runs": None, "grace": 0.2},
         eoe=eoe,
     )
     classes = ClassList.of(names, TEMPLATE)

@@ -91,7 +91,9 @@ def page_in_the_middle(database: Path) -> None:
 
 def root_pages(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
-        roots = connection.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = 'Cache'").fetchall()
+        roots = connection.execute(
+            "SELECT rootpage FROM sqlite_master WHERE tbl_name = 'Cache' AND rootpage > 0"
+        ).fetchall()
     for (root,) in roots:
         overwrite(database, (root - 1) * PAGE, b"\xff" * PAGE)
 
