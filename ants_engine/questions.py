@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import encode_picture
 from ants_engine.config import Settings
-from ants_engine.dispatch.budget import Spent
 from ants_engine.dispatch.coordinator import Coordinator, Outcome
+from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
 from ants_engine.errors import UnusableAnswerError

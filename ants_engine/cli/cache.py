@@ -27,8 +27,8 @@ def cache() -> None:
 @with_settings
 def export_cassette(cassette: Path, config: Path | None, assignments: tuple[str, ...]) -> None:
     """Write every recorded answer to CASSETTE, one readable line each."""
-    from ants_engine.dispatch.cassette import export
-    from ants_engine.dispatch.store import ResponseStore
+    from ants_engine.dispatch.storage.cassette import export
+    from ants_engine.dispatch.storage.store import ResponseStore
 
     async def run() -> int:
         async with ResponseStore(_folder(config, assignments), strict=True) as store:
@@ -42,8 +42,8 @@ def export_cassette(cassette: Path, config: Path | None, assignments: tuple[str,
 @with_settings
 def import_cassette(cassette: Path, config: Path | None, assignments: tuple[str, ...]) -> None:
     """Add every answer of CASSETTE to the store; all of them, or none if the file is damaged."""
-    from ants_engine.dispatch.cassette import import_
-    from ants_engine.dispatch.store import ResponseStore
+    from ants_engine.dispatch.storage.cassette import import_
+    from ants_engine.dispatch.storage.store import ResponseStore
 
     async def run() -> int:
         async with ResponseStore(_folder(config, assignments)) as store:
@@ -57,8 +57,8 @@ def import_cassette(cassette: Path, config: Path | None, assignments: tuple[str,
 @with_json
 def stats(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
     """Count recorded answers and failures by task, template and model, with tokens, bytes and dates."""
-    from ants_engine.dispatch.holdings import Holdings, count
-    from ants_engine.dispatch.store import ResponseStore
+    from ants_engine.dispatch.storage.holdings import Holdings, count
+    from ants_engine.dispatch.storage.store import ResponseStore
 
     folder = _folder(config, assignments)
 
@@ -89,7 +89,7 @@ def stats(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> N
 @with_json
 def verify_store(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> int:
     """Check every entry, and what else is in the store's folder. Nothing is changed; the exit code is 1 for damage."""
-    from ants_engine.dispatch.verify import verify
+    from ants_engine.dispatch.storage.verify import verify
 
     folder = _folder(config, assignments)
     found = verify(folder)
@@ -114,8 +114,8 @@ def verify_store(config: Path | None, assignments: tuple[str, ...], as_json: boo
 @with_json
 def repair_store(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
     """Move aside what is damaged, and keep all that can be read and verifies. Nothing is deleted."""
-    from ants_engine.dispatch.repair import repair
-    from ants_engine.dispatch.store_folder import holds_store
+    from ants_engine.dispatch.storage.repair import repair
+    from ants_engine.dispatch.storage.store_folder import holds_store
     from ants_engine.errors import StoreUnavailableError
 
     folder = _folder(config, assignments)
@@ -157,8 +157,8 @@ def prune(
     as_json: bool,
 ) -> None:
     """Remove entries to which every given option applies, for good. Lists them; removes only with --yes."""
-    from ants_engine.dispatch.prune import Selection, remove, select
-    from ants_engine.dispatch.store import Record, ResponseStore
+    from ants_engine.dispatch.storage.prune import Selection, remove, select
+    from ants_engine.dispatch.storage.store import Record, ResponseStore
 
     folder = _folder(config, assignments)
     before = None if older_than is None else time.time() - _age(older_than)

@@ -11,7 +11,7 @@ from ants_engine.cli.options import settings_from, with_json, with_settings
 from ants_engine.cli.say import print_json, say
 
 if TYPE_CHECKING:
-    from ants_engine.dispatch.run_reader import RunReader
+    from ants_engine.dispatch.runs.run_reader import RunReader
 
 PAUSE = 0.5
 """Seconds between two looks at a run that goes on."""
@@ -29,7 +29,7 @@ def run() -> None:
 def list_(root: Path | None, config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
     """List the runs under ROOT (where the setting dispatch.runs says), the newest last."""
     from ants_engine.cli.run_page import list_line
-    from ants_engine.dispatch.run_reader import RunReader, list_runs
+    from ants_engine.dispatch.runs.run_reader import RunReader, list_runs
 
     readers = []
     for folder in list_runs(root or _root(config, assignments)):
@@ -58,7 +58,7 @@ def show(
 ) -> None:
     """Show RUN, a folder or a run's name or the end of one; the newest by default."""
     from ants_engine.cli.run_page import page
-    from ants_engine.dispatch.run_reader import RunReader, find_run
+    from ants_engine.dispatch.runs.run_reader import RunReader, find_run
 
     reader = RunReader(find_run(root or _root(config, assignments), name))
     reader.read()

@@ -4,8 +4,8 @@ import re
 from dataclasses import replace
 
 from ants_engine.dispatch.canonical import excerpt
-from ants_engine.dispatch.entry import MAX_ANSWER_CHARACTERS
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.storage.entry import MAX_ANSWER_CHARACTERS
 from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import (
     ANTSError,

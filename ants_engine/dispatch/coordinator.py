@@ -14,21 +14,21 @@ from typing import Self
 
 from ants_engine.config import Settings
 from ants_engine.dispatch.backend_registry import backend_name, create_backend, declared_model
-from ants_engine.dispatch.budget import Spent
-from ants_engine.dispatch.claims import Claims
 from ants_engine.dispatch.counts import Counts
 from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.observer import Observer, Observers
 from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.patient_store import PatientStore
 from ants_engine.dispatch.pipeline import Pipeline
 from ants_engine.dispatch.pulse import Pulse, Pulsometer
 from ants_engine.dispatch.replay import ReplayResponder, recorded_identity
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.run_folder import RunFolder
+from ants_engine.dispatch.runs.run_folder import RunFolder
+from ants_engine.dispatch.runs.telemetry import Telemetry
 from ants_engine.dispatch.single_flight import SingleFlight
-from ants_engine.dispatch.store import ResponseStore
-from ants_engine.dispatch.telemetry import Telemetry
+from ants_engine.dispatch.storage.claims import Claims
+from ants_engine.dispatch.storage.patient_store import PatientStore
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.dispatch.trace import Phase, Source, Trace
 from ants_engine.errors import ANTSError, FinalBackendError, ProtocolError, UsageError
 from ants_engine.protocol import JSON, Answer, Backend, Capabilities

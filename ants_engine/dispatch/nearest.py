@@ -6,8 +6,8 @@ from collections.abc import AsyncIterable
 from typing import Any
 
 from ants_engine.dispatch.canonical import canonical, excerpt
-from ants_engine.dispatch.entry import Entry
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.storage.entry import Entry
 
 _FIELDS = ("template", "model", "decoding", "picture", "prompt")
 _CANDIDATES = 32

@@ -8,17 +8,17 @@ from collections.abc import Awaitable, Callable
 from ants_engine.config import Settings
 from ants_engine.dispatch.ask import BackendResponder
 from ants_engine.dispatch.attempt import AttemptResponder
-from ants_engine.dispatch.budget import Budget, BudgetResponder
-from ants_engine.dispatch.claims import Claims
-from ants_engine.dispatch.gate import AdaptiveGate
-from ants_engine.dispatch.limit import LimitResponder
+from ants_engine.dispatch.limits.budget import Budget, BudgetResponder
+from ants_engine.dispatch.limits.gate import AdaptiveGate
+from ants_engine.dispatch.limits.limit import LimitResponder
+from ants_engine.dispatch.limits.token_estimate import TokenEstimate
 from ants_engine.dispatch.observer import Observer
-from ants_engine.dispatch.patient_store import PatientStore
 from ants_engine.dispatch.ready import ReadyResponder
 from ants_engine.dispatch.recording import ClaimResponder, KeepFailureResponder, KeepResponder, LookupResponder
 from ants_engine.dispatch.responder import Responder
 from ants_engine.dispatch.retry import RetryResponder
-from ants_engine.dispatch.token_estimate import TokenEstimate
+from ants_engine.dispatch.storage.claims import Claims
+from ants_engine.dispatch.storage.patient_store import PatientStore
 from ants_engine.protocol import Backend
 
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ants_engine.dispatch.budget import Spent
+from ants_engine.dispatch.limits.budget import Spent
 
 SPAN = 30.0
 """Seconds over which answers are counted for the rate."""

@@ -1,10 +1,10 @@
 """Mode ``record``: looks into the store before asking, and keeps what was answered."""
 
-from ants_engine.dispatch.claims import ClaimedElsewhereError, Claims
-from ants_engine.dispatch.entry import Entry, Failure
-from ants_engine.dispatch.patient_store import PatientStore
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.responder import Responder
+from ants_engine.dispatch.storage.claims import ClaimedElsewhereError, Claims
+from ants_engine.dispatch.storage.entry import Entry, Failure
+from ants_engine.dispatch.storage.patient_store import PatientStore
 from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import BackendError
 from ants_engine.protocol import Answer

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from ants_engine.dispatch.entry import Failure
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.nearest import explain_miss
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.entry import Failure
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import ReplayMissError
 from ants_engine.protocol import Answer

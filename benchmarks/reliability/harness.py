@@ -12,10 +12,10 @@ from typing import Any
 
 from ants_engine.config import DispatchSettings, MLLMSettings, Settings
 from ants_engine.dispatch.coordinator import Coordinator
-from ants_engine.dispatch.entry import Entry
 from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.entry import Entry
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.negative_texts import labels_decline
 from ants_engine.protocol import JSON, Answer, Decoding
 

@@ -9,8 +9,8 @@ import pytest
 from ants_engine import ANTS
 from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.config import BudgetSettings
-from ants_engine.dispatch.entry import Failure
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.entry import Failure
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import BudgetSpentError, NotEnoughAnswersError
 from ants_engine.protocol import Answer, Call
 from tests.integration.conftest import CLASSES, describe

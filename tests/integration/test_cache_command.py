@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from ants_engine.cli.main import commands
 from ants_engine.dispatch.identity import RecordedIdentity
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import RateLimitError, StoreCorruptedError, StoreUnavailableError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import IDENTITY, make_request

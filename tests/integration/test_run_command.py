@@ -14,7 +14,7 @@ from typing import IO, Any
 import pytest
 
 from ants_engine.config import Settings
-from ants_engine.dispatch.run_folder import RunFolder
+from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.errors import BackendUnavailableError
 from tests.support.runs import FACTS, answered, failed, tell
 

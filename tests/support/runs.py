@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ants_engine.config import Settings
 from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.run_folder import RunFolder
+from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.dispatch.trace import Source
 from ants_engine.errors import RateLimitError, RefusedAnswerError
 from ants_engine.protocol import JSON, Answer

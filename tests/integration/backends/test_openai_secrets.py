@@ -8,10 +8,10 @@ import pytest
 
 from ants_engine.backends.openai import OpenAIBackend, OpenAIOptions
 from ants_engine.config import DispatchSettings, MLLMSettings, Settings
-from ants_engine.dispatch import cassette
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage import cassette
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Decoding
 from tests.integration.faulty_server import question_of, right_answer
 from tests.support.left_behind import everything

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import StoreUnavailableError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import make_request

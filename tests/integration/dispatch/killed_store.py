@@ -15,10 +15,10 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from ants_engine.dispatch.prune import Selection, remove, select
-from ants_engine.dispatch.repair import repair
-from ants_engine.dispatch.store import ResponseStore
-from ants_engine.dispatch.verify import verify
+from ants_engine.dispatch.storage.prune import Selection, remove, select
+from ants_engine.dispatch.storage.repair import repair
+from ants_engine.dispatch.storage.store import ResponseStore
+from ants_engine.dispatch.storage.verify import verify
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import make_request
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Answer
 from tests.integration.dispatch.asker import ask, asking
 from tests.support.process import FaultyServer, faulty_server

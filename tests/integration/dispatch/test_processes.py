@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Answer
 
 CONCURRENCY = 4

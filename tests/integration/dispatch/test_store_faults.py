@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import StoreUnavailableError
 from ants_engine.protocol import Answer
 from tests.integration.dispatch.faulty_disk import KINDS, stored
@@ -49,7 +49,7 @@ def test_a_limit_on_the_size_of_files_is_a_full_disk_too(tmp_path: Path) -> None
     child = """if True:
         import asyncio, resource, signal, sys
         from pathlib import Path
-        from ants_engine.dispatch.store import ResponseStore
+        from ants_engine.dispatch.storage.store import ResponseStore
         from ants_engine.errors import StoreUnavailableError
         from ants_engine.protocol import Answer
         from tests.unit.dispatch.fakes import make_request

@@ -4,8 +4,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from ants_engine.dispatch.store import ResponseStore
-from ants_engine.dispatch.verify import verify
+from ants_engine.dispatch.storage.store import ResponseStore
+from ants_engine.dispatch.storage.verify import verify
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import make_request
 
@@ -14,7 +14,7 @@ WRITERS, COUNT, TIMES = 3, 400, 4
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import make_request
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.store import ResponseStore
 
 
 @pytest.fixture

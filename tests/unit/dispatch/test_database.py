@@ -10,11 +10,11 @@ from typing import Any
 import diskcache
 import pytest
 
-from ants_engine.dispatch.database import Database
-from ants_engine.dispatch.row import RefusedRowError
-from ants_engine.dispatch.safe_cache import SETTINGS, SafeCache
-from ants_engine.dispatch.schema import FORM
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.database import Database
+from ants_engine.dispatch.storage.row import RefusedRowError
+from ants_engine.dispatch.storage.safe_cache import SETTINGS, SafeCache
+from ants_engine.dispatch.storage.schema import FORM
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import StoreCorruptedError, StoreUnavailableError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import make_request

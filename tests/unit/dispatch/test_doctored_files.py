@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.cassette import import_
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.cassette import import_
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.dispatch.template import TemplateLibrary
 from ants_engine.errors import CassetteError, TemplateError
 from ants_engine.questions import load_templates

@@ -1,6 +1,6 @@
 """Waiting, retrying and stuck are not the same, and can be told apart."""
 
-from ants_engine.dispatch.budget import Spent
+from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.pulse import Pulse, Pulsometer
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.claims import Claims
 from ants_engine.dispatch.observer import Observers
-from ants_engine.dispatch.patient_store import PatientStore
 from ants_engine.dispatch.recording import ClaimResponder, KeepFailureResponder, KeepResponder, LookupResponder
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.claims import Claims
+from ants_engine.dispatch.storage.patient_store import PatientStore
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import EmptyAnswerError, ImageUnreadableError
 from ants_engine.protocol import Answer

@@ -13,7 +13,7 @@ from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.replay import recorded_identity
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.store import ResponseStore
+from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Answer, Call, Capabilities, Decoding
 from tests.unit.dispatch.fakes import IDENTITY, FakeBackend, make_request, make_settings, no_sleep
 

@@ -1,0 +1,226 @@
+"""Decides when the next call may go to the backend: how many at once, how many a second, and when none at all."""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from ants_engine.dispatch.limits.pace import Pace
+from ants_engine.dispatch.limits.quota import Quota
+from ants_engine.dispatch.limits.window import Window
+from ants_engine.errors import BackendError, BackendTimeoutError, OverloadedError, RateLimitError, TransientBackendError
+
+MEANT_FOR_ALL = 2.0
+"""Seconds. A server that asks for a longer pause is not asked by any other request meanwhile; a shorter one concerns
+the request that was refused."""
+LONGEST_HOLD = 60.0
+"""Seconds of a server's wish that count when the pace holds still after a refusal."""
+REQUESTS_AT_ONCE, TOKENS_AT_ONCE = 1.0, 10.0
+"""Seconds' worth of a limit per minute that may be used in one go."""
+OVERLOADED = (RateLimitError, OverloadedError, BackendTimeoutError)
+"""What says that there was too much at once."""
+
+Tell = Callable[..., None]
+
+
+class Pass:
+    """A call's leave to go. Give it back to the gate that gave it."""
+
+    __slots__ = ("asked", "entered", "tokens")
+
+    def __init__(self, entered: float, tokens: int) -> None:
+        self.entered = entered
+        self.tokens = tokens
+        """What the call was taken to cost."""
+        self.asked = True
+        """Set to False when the call turned out not to be needed: then it counts against no limit."""
+
+
+class Gate(Protocol):
+    """Lets calls through. A gate that adapts learns from how they ended."""
+
+    async def enter(self, *, again: bool, tokens: int) -> Pass:
+        """Wait for leave; first come, first served, and who was refused before goes first."""
+        ...
+
+    def leave(self, given: Pass, error: BackendError | None, tokens: int | None) -> None:
+        """Say how a call ended, and how many tokens it cost if that is known."""
+        ...
+
+
+class AdaptiveGate:
+    """Finds out by itself how much a server takes, within the limits that the settings give.
+
+    - As many calls at once as `Window` says: it grows while all places are taken, and shrinks when the server has too
+      much to do.
+    - As many a second as `Pace` says: without bound until the server first refuses for it.
+    - None while the server's ``Retry-After`` runs, where it asks for more than two seconds.
+    - Never more in a minute than `Quota` allows, if the user has set a limit.
+
+    Belongs to the event loop that it is first used in.
+    """
+
+    def __init__(
+        self,
+        ceiling: int,
+        *,
+        start: int | None = None,
+        requests_per_minute: int | None = None,
+        tokens_per_minute: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Tell | None = None,
+    ) -> None:
+        """Begin with few calls at once.
+
+        Args:
+            ceiling: calls at once, at most.
+            start: calls at once to begin with; the ceiling where the backend runs here and needs no caution.
+            requests_per_minute: never more than so many calls in any 60 seconds.
+            tokens_per_minute: never more than so many tokens in any 60 seconds, as far as they can be foreseen.
+            clock: seconds that only grow.
+            tell: called with a kind and facts when something changes that a reader of the run should know.
+        """
+        self.window = Window(ceiling, start)
+        self.pace = Pace()
+        self._quotas = [
+            (Quota(requests_per_minute, REQUESTS_AT_ONCE), False) if requests_per_minute else None,
+            (Quota(tokens_per_minute, TOKENS_AT_ONCE), True) if tokens_per_minute else None,
+        ]
+        self._clock = clock
+        self._tell = tell or (lambda kind, **facts: None)
+        self._closed_until = 0.0
+        self._again: deque[_Waiter] = deque()
+        self._fresh: deque[_Waiter] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._why = ""
+        self.in_flight = 0
+
+    @property
+    def limit(self) -> int:
+        """Calls that may be with the backend at once, as it now is."""
+        return self.window.limit
+
+    def holding(self) -> tuple[str, float] | None:
+        """Say what those who wait wait for, other than a place, and for how many seconds more."""
+        now = self._clock()
+        if not (self._again or self._fresh):
+            return None
+        until, why = self._opens(now, self._first().tokens)
+        return (why, until - now) if until > now else None
+
+    async def enter(self, *, again: bool = False, tokens: int = 0) -> Pass:
+        """Wait for leave.
+
+        Args:
+            again: this request was asked before: it goes before those that were not.
+            tokens: what the call is taken to cost.
+        """
+        waiter = _Waiter(asyncio.get_running_loop().create_future(), tokens)
+        (self._again if again else self._fresh).append(waiter)
+        self._admit()
+        try:
+            return await waiter.given
+        except asyncio.CancelledError:
+            if waiter.given.done() and not waiter.given.cancelled():
+                # let in and cancelled at the same moment
+                unused = waiter.given.result()
+                unused.asked = False
+                self.leave(unused, None, None)
+            raise
+
+    def leave(self, given: Pass, error: BackendError | None = None, tokens: int | None = None) -> None:
+        """Give the place back, and learn from how the call ended."""
+        now = self._clock()
+        full = self.in_flight >= self.window.limit
+        self.in_flight -= 1
+        if not given.asked:
+            self._refund(given)
+        else:
+            self._learn(given, error, now, full=full)
+            for quota in self._quotas:
+                if quota is not None and quota[1] and tokens is not None:
+                    quota[0].correct(given.entered, given.tokens, tokens)
+        self._admit()
+
+    def _learn(self, given: Pass, error: BackendError | None, now: float, *, full: bool) -> None:
+        before = self.window.limit
+        if error is None:
+            self.pace.succeeded(now)
+            self.window.succeeded(full=full or bool(self._fresh or self._again))
+            return
+        wish = (error.retry_after if isinstance(error, TransientBackendError) else None) or 0.0
+        refused = isinstance(error, RateLimitError)
+        # A server that refuses calls which come at an even pace means the pace, not how many are under way.
+        overloaded = isinstance(error, OVERLOADED) and not (refused and self.pace.rate is not None)
+        if overloaded and self.window.overloaded(given.entered, now, paced=refused):
+            self._tell("limit_changed", slots=self.window.limit, before=before, because=type(error).__name__)
+        if refused:
+            slower = self.pace.refused(given.entered, now, min(wish, LONGEST_HOLD))
+            if slower is not None:
+                self._tell("pace_changed", requests_per_second=round(slower, 3))
+        # NaN compares as False
+        if wish > MEANT_FOR_ALL and now + wish > self._closed_until:
+            self._closed_until = now + wish
+            self._tell("paused", seconds=round(wish, 1), because="the server asks to be left alone")
+
+    def _refund(self, given: Pass) -> None:
+        self.pace.refund()
+        for quota in self._quotas:
+            if quota is not None:
+                quota[0].correct(given.entered, given.tokens if quota[1] else 1, 0)
+
+    def _first(self) -> "_Waiter":
+        return self._again[0] if self._again else self._fresh[0]
+
+    def _admit(self) -> None:
+        while self._again or self._fresh:
+            queue = self._again or self._fresh
+            waiter = queue[0]
+            if waiter.given.done():
+                queue.popleft()
+                continue
+            if self.in_flight >= self.window.limit:
+                return
+            now = self._clock()
+            until, _ = self._opens(now, waiter.tokens)
+            if until > now:
+                self._wake_at(until - now)
+                return
+            queue.popleft()
+            self.in_flight += 1
+            self.pace.start(now)
+            for quota in self._quotas:
+                if quota is not None:
+                    quota[0].take(now, waiter.tokens if quota[1] else 1)
+            waiter.given.set_result(Pass(now, waiter.tokens))
+
+    def _opens(self, now: float, tokens: int) -> tuple[float, str]:
+        return max(
+            (self._closed_until, "the server asks to be left alone"),
+            (self.pace.opens(now), "the server's rate limit"),
+            *(
+                (quota[0].opens(now, tokens if quota[1] else 1), f"your limit of {name} a minute")
+                for quota, name in zip(self._quotas, ("requests", "tokens"), strict=True)
+                if quota is not None
+            ),
+        )
+
+    def _wake_at(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        # A wish may be longer than a loop's timer takes; waking early only means looking again.
+        self._timer = asyncio.get_running_loop().call_later(min(seconds, 3600.0), self._admit)
+
+    def close(self) -> None:
+        """Let go of the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class _Waiter:
+    __slots__ = ("given", "tokens")
+
+    def __init__(self, given: "asyncio.Future[Pass]", tokens: int) -> None:
+        self.given = given
+        self.tokens = tokens

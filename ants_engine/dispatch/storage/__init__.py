@@ -1,0 +1,1 @@
+"""Answers on disk: the response store, what mends it, and files made of it."""
