@@ -97,14 +97,11 @@ class SafeCache(Cache):  # type: ignore[misc]  # diskcache has no types
                 except BaseException as error:
                     cause = error
                     raise
-        except BaseException as error:
-            # diskcache does not roll back when it cannot commit.
-            if self._con.in_transaction:
-                with suppress(sqlite3.Error):
-                    self._con.execute("ROLLBACK")
+        except Timeout:
+            raise self._why_not_begun() from None
+        except BaseException:
+            self._roll_back()
             if cause is None:
-                if isinstance(error, Timeout):
-                    raise self._why_not_begun() from None
                 raise
         try:
             # SQLite rolls back by itself on a full disk: then diskcache's ROLLBACK fails, and hides why.
@@ -117,17 +114,24 @@ class SafeCache(Cache):  # type: ignore[misc]  # diskcache has no types
     def _why_not_begun(self) -> sqlite3.Error:
         """Find out what diskcache calls a timeout, whatever it was."""
         connection = self.connection
-        connection.execute("PRAGMA busy_timeout = 0")  # It has been waited for already.
+        # It has been waited for already.
+        connection.execute("PRAGMA busy_timeout = 0")
         try:
             connection.execute("BEGIN IMMEDIATE")
-            connection.execute("ROLLBACK")
         except sqlite3.Error as error:
             return error
         finally:
+            self._roll_back()
             connection.execute(f"PRAGMA busy_timeout = {int(self._timeout * 1000)}")
         over = sqlite3.OperationalError("database is locked")
         over.sqlite_errorcode = sqlite3.SQLITE_BUSY
         return over
+
+    def _roll_back(self) -> None:
+        # diskcache does not when it cannot commit; and after some errors SQLite has already.
+        if self.connection.in_transaction:
+            with suppress(sqlite3.Error):
+                self.connection.execute("ROLLBACK")
 
     @property
     def _directory(self) -> str:

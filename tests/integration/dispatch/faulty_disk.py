@@ -5,12 +5,15 @@ Each kind ends with the word ``well`` on standard output, or with a traceback.
 
 import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from ants_engine.dispatch.storage.database import Database
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import StoreUnavailableError
 from ants_engine.protocol import Answer
@@ -53,6 +56,31 @@ async def full(folder: Path) -> None:
         await store.reopen()
         await store.put(make_request("after a reopening"), Answer(TEXT))
     assert await stored(folder / "store") == kept + 2
+
+
+async def full_in_a_transaction(folder: Path) -> None:
+    """SQLite takes all back by itself when one large change has no room; the true cause is told all the same."""
+    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder))
+    (folder / "store").mkdir()
+    large = "INSERT INTO Quarantine (reason) VALUES (zeroblob(8000000))"
+    with closing(Database(folder / "store" / "cache.db", wait=1)) as database:
+        cache = database._cache
+        assert cache is not None
+        with pytest.raises(sqlite3.OperationalError, match="no transaction is active"), cache.transact():
+            database.execute(large)
+
+        def change() -> None:
+            with database.transaction():
+                database.write("a" * 64, b"x")
+                database.execute(large)
+
+        with pytest.raises(sqlite3.OperationalError, match="full") as caught:
+            change()
+        assert caught.value.sqlite_errorcode == sqlite3.SQLITE_FULL
+        assert list(database.rows(["a" * 64])) == []
+        with database.transaction():
+            database.write("a" * 64, b"x")
+        assert [row.value for row in database.rows(["a" * 64])] == [b"x"]
 
 
 async def full_at_the_start(folder: Path) -> None:
@@ -126,7 +154,8 @@ async def not_mine(folder: Path) -> None:
     assert await stored(place) == 2
 
 
-KINDS = {each.__name__: each for each in (full, full_at_the_start, full_while_mending, read_only, not_mine)}
+_EACH = (full, full_in_a_transaction, full_at_the_start, full_while_mending, read_only, not_mine)
+KINDS = {each.__name__: each for each in _EACH}
 
 if __name__ == "__main__":
     asyncio.run(KINDS[sys.argv[1]](Path(sys.argv[2])))

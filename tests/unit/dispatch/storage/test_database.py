@@ -81,10 +81,21 @@ def test_diskcache_opens_makes_and_writes_it(path: Path) -> None:
 def test_a_full_disk_is_named_though_sqlite_has_rolled_back_by_itself(database: Database) -> None:
     fill(database, KEYS[:2])
     database.execute("PRAGMA max_page_count = 30")
-    with pytest.raises(sqlite3.OperationalError, match="full") as caught:
-        fill(database)
-    assert caught.value.sqlite_errorcode == sqlite3.SQLITE_FULL
-    assert count(database) == 2
+    large = "INSERT INTO Quarantine (reason) VALUES (zeroblob(500000))"
+    with pytest.raises(sqlite3.OperationalError, match="no transaction is active"), cache_of(database).transact():
+        # This is what diskcache makes of it.
+        database.execute(large)
+
+    def overfill() -> None:
+        with database.transaction():
+            database.write(KEYS[2], b"x")
+            database.execute(large)
+
+    for attempt in (overfill, lambda: fill(database)):
+        with pytest.raises(sqlite3.OperationalError, match="full") as caught:
+            attempt()
+        assert caught.value.sqlite_errorcode == sqlite3.SQLITE_FULL
+        assert count(database) == 2
     database.execute("PRAGMA max_page_count = 30000")
     fill(database)
     assert count(database) == len(KEYS)
@@ -119,6 +130,17 @@ def test_one_who_holds_it_is_named_and_the_wait_is_kept(database: Database, path
         other.execute("ROLLBACK")
     assert database.execute("PRAGMA busy_timeout") == [(50,)]
     fill(database)
+
+
+def test_what_only_looks_like_a_timeout_is_raised_as_what_it_is(database: Database) -> None:
+    database.execute("BEGIN")
+    with pytest.raises(diskcache.Timeout), cache_of(database).transact():
+        pass
+    with pytest.raises(sqlite3.OperationalError, match="within a transaction"):
+        fill(database)
+    # What was left open is over now.
+    fill(database)
+    assert count(database) == len(KEYS)
 
 
 def test_one_who_let_go_in_the_last_moment_held_it_all_the_same(database: Database) -> None:
