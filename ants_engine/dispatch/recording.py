@@ -66,7 +66,8 @@ class ClaimResponder:
         if not trace.attempts:
             if not self._claims.take(request.key):
                 raise ClaimedElsewhereError
-            answer = await stored_answer(self._store, request, trace)
+            # Alone with the store, nobody can have answered it since: the slot need not wait for another look.
+            answer = None if self._claims.alone() else await stored_answer(self._store, request, trace)
             if answer is not None:
                 return answer
         return await self._inner.answer(request, trace)

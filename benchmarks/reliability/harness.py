@@ -47,7 +47,7 @@ class Report:
 
 def settings_for(base_url: str, store: Path, *, slots: int = 32, **dispatch: Any) -> Settings:
     """Point the openai backend to a server on loopback, with a store of its own."""
-    os.environ.setdefault("OPENAI_API_KEY", "none")
+    os.environ.setdefault("OPENAI_API_KEY", "not-a-key-but-as-long-as-one")
     parts: dict[str, Any] = {"store": store, "runs": None, "max_concurrency": slots}
     return Settings(
         dispatch=DispatchSettings(**(parts | dispatch)),

@@ -17,7 +17,7 @@ def run(requests: int = REQUESTS, rounds: int = ROUNDS) -> Report:
     """Measure in one run: ours cold, ours warm, and the bare client, in turn."""
     ideal = requests * LATENCY / SLOTS
     report = Report(f"4. {requests:,} requests, {LATENCY * 1000:.0f} ms latency, {SLOTS} slots (ideal {ideal:.2f} s)")
-    cold, warm, ours, bare = [], [], [], []
+    cold, warm, ours, bare, client = [], [], [], [], []
     with scratch() as folder, faulty_server(folder / "server.log", "--latency", f"{LATENCY}") as server:
         asyncio.run(_warm_up(server, folder))
         for number in range(rounds):
@@ -31,10 +31,11 @@ def run(requests: int = REQUESTS, rounds: int = ROUNDS) -> Report:
             if not all(one.answer for one in outcomes) or {one.source for one in again} != {"store"}:
                 raise RuntimeError("not every request was answered, or not from the store the second time")
             before = cpu_seconds()
-            asyncio.run(_bare(server, requests))
+            client.append(asyncio.run(_bare(server, requests)))
             bare.append((cpu_seconds() - before) / requests)
     middle = statistics.median
     report.say(f"cold: {', '.join(f'{each:.2f}' for each in cold)} s")
+    report.say(f"the openai client alone, without a store: {', '.join(f'{each:.2f}' for each in client)} s")
     report.say(f"warm: {', '.join(f'{each:.3f}' for each in warm)} s")
     report.say(f"CPU a request: {middle(ours) * 1000:.2f} ms; the openai client alone: {middle(bare) * 1000:.2f} ms")
     report.bar("wall time, cold / ideal", middle(cold) / ideal, 1.08)

@@ -17,6 +17,8 @@ FIRST_LOOK, LONGEST_LOOK = 0.02, 0.25
 """Seconds between two looks whether another process is done."""
 _OFFSET_DIGITS = 15
 """Hex digits of a key that name its byte: 60 bits, within what a file offset may be."""
+_PRESENCE = 1 << 61
+"""The byte that every process with the store open shares a lock on: who could have it alone is alone."""
 
 
 class ClaimedElsewhereError(Exception):
@@ -55,6 +57,7 @@ class Claims:
         self._file: _File | None = None
         self._id = (0, 0)
         self._disbelieved: set[str] = set()
+        self._met_others = False
 
     def open(self) -> None:
         """Open the lock file. Where that cannot be, claims are given to everyone: answers may be asked for twice."""
@@ -71,6 +74,7 @@ class Claims:
             return
         self._id, self._file = known, _OPEN[known]
         self._file.users += 1
+        self._met_others = not self._lock_presence(fcntl.LOCK_SH)
 
     def close(self) -> None:
         """Let go of everything. May be called twice."""
@@ -83,6 +87,29 @@ class Claims:
         if not file.users:
             del _OPEN[self._id]
             os.close(file.descriptor)
+
+    def alone(self) -> bool:
+        """Tell whether nobody else has had the store open since this was opened, as far as one can see.
+
+        One who came, asked and left between two looks is missed: what it asked may be asked for once more.
+        """
+        file = self._file
+        if file is None:
+            return False
+        if not self._met_others:
+            self._met_others = file.users > 1 or not self._lock_presence(fcntl.LOCK_EX)
+            if not self._met_others:
+                self._lock_presence(fcntl.LOCK_SH)
+        return not self._met_others
+
+    def _lock_presence(self, kind: int) -> bool:
+        file = self._file
+        try:
+            if file is not None:
+                fcntl.lockf(file.descriptor, kind | fcntl.LOCK_NB, 1, _PRESENCE)
+        except OSError:
+            return False
+        return True
 
     def take(self, key: str) -> bool:
         """Claim a key, or find that it is claimed by another. Taking what one has is no mistake."""

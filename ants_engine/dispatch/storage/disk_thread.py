@@ -46,6 +46,7 @@ class DiskThread:
         self._look_up = look_up
         self._commit = commit
         self._pending: deque[_Job] = deque()
+        self._stopped = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ants-store")
 
     async def run(self, work: Callable[[], T], *, kind: Kind = "read") -> T:
@@ -72,6 +73,7 @@ class DiskThread:
 
     def stop(self, last: Callable[[], object] | None = None) -> None:
         """End the thread once its queue is empty and ``last`` is done. It blocks until then."""
+        self._stopped = True
         if last is not None:
             self._executor.submit(last)
         self._executor.shutdown(wait=True)
@@ -82,8 +84,14 @@ class DiskThread:
         self._pending.append(job)
         # With others ahead of it in the queue, a drain is on its way already.
         if len(self._pending) == 1:
-            self._executor.submit(self._drain, loop)
+            # Once this turn of the loop is over: what else is asked for in it is done together with this, and the
+            # thread does not fight for the interpreter with whoever is still asking.
+            loop.call_soon(self._start, loop)
         return job.future
+
+    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._stopped:
+            self._executor.submit(self._drain, loop)
 
     def _drain(self, loop: asyncio.AbstractEventLoop) -> None:
         while self._pending:

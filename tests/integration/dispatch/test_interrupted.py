@@ -30,6 +30,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
 @pytest.fixture(autouse=True)
 def forgotten(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
+    # what an earlier test gave up may still be with the server
+    while server.counts()["in_flight"]:
+        time.sleep(0.02)
     server.reset()
 
 

@@ -53,6 +53,25 @@ def test_two_runs_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_one_knows_whether_it_is_alone_and_remembers_that_it_was_not(tmp_path: Path) -> None:
+    claims = opened(tmp_path)
+    assert claims.alone()
+    assert claims.alone()
+    with other(tmp_path, KEYS[0]) as process:
+        assert said(process) == "[True]"
+        assert not claims.alone()
+        process.communicate()
+    assert not claims.alone()
+    claims.close()
+    again = opened(tmp_path)
+    assert again.alone()
+    beside = opened(tmp_path)
+    assert not again.alone()
+    assert not beside.alone()
+    again.close()
+    beside.close()
+
+
 def test_closing_one_run_loses_no_claim_of_another(tmp_path: Path) -> None:
     one, two = opened(tmp_path), opened(tmp_path)
     assert two.take(KEYS[0])
