@@ -16,6 +16,8 @@ _SECRET = re.compile(
     r"(api|access|secret|private|auth)?(keys?|tokens?)|pass(word|phrase|wd)?s?|pwd|secrets?|credentials?"
     r"|auth|authorization|bearer|cookies?"
 )
+_FOLDERS = frozenset({"PWD", "OLDPWD"})
+"""Variables that sound like passwords, and hold the shell's folders."""
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*,[^\s\"'<>)]*", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=-]{100,}")
 _KEY = re.compile(r"(?i)\b(sk-|bearer\s+|basic\s+(?=[\w+/=]{16}))[\w.~+/=*-]+")
@@ -35,7 +37,11 @@ class Redactor:
             environment: the process's own by default.
         """
         variables = os.environ if environment is None else environment
-        secret = {value for name, value in variables.items() if looks_secret(name) and len(value) >= _SHORTEST}
+        secret = {
+            value
+            for name, value in variables.items()
+            if looks_secret(name) and name not in _FOLDERS and len(value) >= _SHORTEST
+        }
         # the longest first: one may be the start of another
         self._values = sorted(secret, key=len, reverse=True)
 

@@ -60,6 +60,12 @@ def test_settings_keep_all_but_secrets() -> None:
     assert {**kept, "mllm": None} == {**given, "mllm": None}
 
 
+def test_the_shells_folders_are_no_passwords() -> None:
+    redactor = Redactor({"PWD": "/home/me/project", "OLDPWD": "/home/me", "DB_PWD": "hunter2hunter2"})
+    told = redactor.settings({"store": "/home/me/project/.ants/store", "note": "hunter2hunter2"})
+    assert told == {"store": "/home/me/project/.ants/store", "note": "[set]"}
+
+
 def test_a_secret_of_the_environment_passes_under_no_name() -> None:
     redactor = Redactor({"MY_API_KEY": "correct-horse", "OTHER_TOKEN": "correct-horse-battery", "HOME": "/root/home"})
     assert redactor.settings({"note": "correct-horse-battery"}) == {"note": MASK}
