@@ -6,7 +6,7 @@ from ants_engine.dispatch.storage.claims import ClaimedElsewhereError, Claims
 from ants_engine.dispatch.storage.entry import Entry, Failure
 from ants_engine.dispatch.storage.patient_store import PatientStore
 from ants_engine.dispatch.trace import Trace
-from ants_engine.errors import BackendError
+from ants_engine.errors import BackendError, TransientBackendError
 from ants_engine.protocol import Answer
 
 
@@ -74,7 +74,7 @@ class ClaimResponder:
 
 
 class KeepResponder:
-    """Puts every answer on disk before anyone sees it.
+    """Puts every answer on disk before anyone sees it, and every failure that trying again would not mend.
 
     It stands within the limit, so that no more answers are paid for and not yet on disk than there are slots.
     """
@@ -93,7 +93,14 @@ class KeepResponder:
             ANTSError: what ``inner`` raises.
         """
         self._store.check()
-        answer = await self._inner.answer(request, trace)
+        try:
+            answer = await self._inner.answer(request, trace)
+        except BackendError as error:
+            if not isinstance(error, TransientBackendError):
+                # Before the slot is free: where every question would fail so, the caller hears of it before more go.
+                await self._store.keep(Entry(request, Failure.of(error)))
+                trace.kept = True
+            raise
         trace.update(phase="storing")
         try:
             await self._store.keep(Entry(request, answer))
@@ -119,7 +126,8 @@ class KeepFailureResponder:
         try:
             return await self._inner.answer(request, trace)
         except BackendError as error:
-            await self._store.keep(Entry(request, Failure.of(error)))
+            if not trace.kept:
+                await self._store.keep(Entry(request, Failure.of(error)))
             raise
 
 

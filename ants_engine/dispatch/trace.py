@@ -26,6 +26,8 @@ class Trace:
         """Prompt and completion tokens of the last try, whether its answer was of use or not."""
         self.answered = False
         """The last try has brought an answer of use."""
+        self.kept = False
+        """How it failed is on disk."""
         self.abandoned = False
         """Nobody waits for it any more; what is under way may come home, and no other try is made."""
         self._on_change = on_change
