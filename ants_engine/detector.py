@@ -16,12 +16,15 @@ from ants_engine.errors import ImageError
 from ants_engine.explanation import Explanation, NearText
 from ants_engine.features import as_tensor, check_features
 from ants_engine.method.activation import cumulative_score
-from ants_engine.method.grouping import Groups, equal_groups, grouped_score, reference_groups
+from ants_engine.method.grouping import Groups, equal_sizes, public_groups
+from ants_engine.method.masses import Cut, IdMass, bank_masses
 from ants_engine.method.weighting import adaptive_score, union_score
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.scores import Scores
 
 ROWS_AT_ONCE = 1024
+SECOND_GROUPS = 64
+"""Up to so many groups of a second cut are counted into from the first one's exponentials."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +39,8 @@ class Look:
     """(N,) int64, the nearest ID class."""
     initial: Tensor
     """(N,) float32 S_nl, higher = more ID."""
+    id_mass: IdMass
+    """The ID classes' part of every score."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,37 +92,46 @@ class Detector:
 
     def look(self, features: Tensor) -> Look:
         """Take a first look at checked features (N, D)."""
-        logits = features @ self.class_features.T / self.temperature
-        negatives = features @ self.initial.features.T / self.temperature
-        return Look(features, logits, logits.argmax(dim=1), grouped_score(logits, negatives, self.initial_groups()))
+        logits = self._id_logits(features)
+        id_mass = IdMass.of(logits)
+        masses, _ = bank_masses(features / self.temperature, self._initial_cut(), id_mass.top)
+        return Look(features, logits, logits.argmax(dim=1), id_mass.score(masses), id_mass)
 
     def relook(self, features: Tensor, initial: Tensor) -> Look:
         """Look again at features (N, D) whose initial scores (N,) are known: the initial bank is not asked."""
-        logits = features @ self.class_features.T / self.temperature
-        return Look(features, logits, logits.argmax(dim=1), initial)
+        logits = self._id_logits(features)
+        return Look(features, logits, logits.argmax(dim=1), initial, IdMass.of(logits))
 
     def initial_groups(self) -> Groups:
         """Return how the initial bank is cut, for logits in the bank's own order."""
         count = len(self.initial)
         if self.grouping == "equal":
             # the bank is stored in the order of its groups
-            return equal_groups(count, self.groups, self.seed).ordered()
-        return self._cut(count, self.group_length or count)
+            return Groups(order=None, sizes=equal_sizes(count, self.groups))
+        return public_groups(count, self.group_length or max(1, count), permute=self.permute, seed=self.seed)
 
     def bank_logits(self, look: Look, bank: NegativeBank) -> Tensor:
         """Return (N, M): cosines to a bank's texts divided by the temperature."""
         return look.features @ bank.features.T / self.temperature
 
-    def bank_score(self, id_logits: Tensor, negatives: Tensor, group_length: int | None = None) -> Tensor:
-        """Return the score (N,) against a bank's logits (N, M), M at least 1, in groups if there are too many.
+    def bank_score(self, look: Look, bank: NegativeBank) -> Tensor:
+        """Return the score (N,) against a bank of at least one text, in groups if there are too many."""
+        return self._masses(look, self._cut(bank))[0]
+
+    def bank_scores(self, look: Look, bank: NegativeBank, length: int, repeats: int) -> tuple[Tensor, Tensor]:
+        """Return `bank_score`, and the score (N,) against the bank cut otherwise, out of the same exponentials.
 
         Args:
-            id_logits: (N, C).
-            negatives: (N, M).
-            group_length: in place of the detector's own.
+            look: N pictures.
+            bank: at least one text.
+            length: about how long the groups of the other cut are.
+            repeats: how often the bank is repeated before that.
         """
-        length = group_length or self.group_length
-        return grouped_score(id_logits, negatives, self._cut(negatives.shape[1], length or negatives.shape[1]))
+        if len(bank) * repeats <= SECOND_GROUPS * length or repeats > 1:
+            return self._masses(look, self._cut(bank, length, repeats))
+        # counting into very many groups would cost more than a second product
+        other = bank.cut(length, permute=self.permute, seed=self.seed)
+        return self.bank_score(look, bank), self._masses(look, other)[0]
 
     def score_columns(self, features: Tensor) -> dict[str, Tensor]:
         """Return ``predicted`` and the three stage scores, each (N,), for checked features (N, D)."""
@@ -139,16 +153,16 @@ class Detector:
         """Return S_ens (N,); the initial score where there is no sentence, as in the public code."""
         if not len(self.ens):
             return look.initial
-        negatives = self.bank_logits(look, self.ens)
         if self.activation is not None:
+            negatives = self.bank_logits(look, self.ens)
             return cumulative_score(look.id_logits, negatives[:, self.activation.rows], self.activation.step)
-        return self.bank_score(look.id_logits, negatives)
+        return self.bank_score(look, self.ens)
 
     def vsnl_score(self, look: Look) -> Tensor:
         """Return S_vsnl (N,); the initial score where there is no look-alike."""
         if not len(self.vsnl):
             return look.initial
-        return self.bank_score(look.id_logits, self.bank_logits(look, self.vsnl))
+        return self.bank_score(look, self.vsnl)
 
     def score(
         self,
@@ -220,11 +234,21 @@ class Detector:
             "vsnl_score": self.vsnl_score(look),
         }
 
-    def _cut(self, count: int, length: int) -> Groups:
-        if count <= length:
-            # one softmax, in the bank's own order
-            return Groups(order=None, sizes=(count,) if count else ())
-        return reference_groups(count, length, permute=self.permute, seed=self.seed)
+    def _id_logits(self, features: Tensor) -> Tensor:
+        return (features @ self.class_features.T).div_(self.temperature)
+
+    def _initial_cut(self) -> Cut:
+        if self.grouping == "equal":
+            return Cut(self.initial.features, equal_sizes(len(self.initial), self.groups))
+        return self._cut(self.initial)
+
+    def _cut(self, bank: NegativeBank, second_length: int | None = None, repeats: int = 1) -> Cut:
+        length = self.group_length or max(1, len(bank))
+        return bank.cut(length, permute=self.permute, seed=self.seed, second_length=second_length, repeats=repeats)
+
+    def _masses(self, look: Look, cut: Cut) -> tuple[Tensor, Tensor]:
+        masses, second = bank_masses(look.features / self.temperature, cut, look.id_mass.top)
+        return look.id_mass.score(masses), look.id_mass.score(second)
 
 
 def _nearest(bank: NegativeBank, feature: Tensor, top: int) -> list[NearText]:

@@ -49,14 +49,21 @@ def balanced_scores(detector: Detector, look: Look) -> tuple[Tensor, Tensor]:
 
     ENS in groups as long as there are ID classes; VSNL the same, repeated ten times before it is cut.
     """
-    length = len(detector.classes)
-    far = near = look.initial
-    if len(detector.ens):
-        far = detector.bank_score(look.id_logits, detector.bank_logits(look, detector.ens), length)
-    if len(detector.vsnl):
-        repeated = detector.bank_logits(look, detector.vsnl).repeat(1, NEAR_REPEATS)
-        near = detector.bank_score(look.id_logits, repeated, length)
-    return far, near
+    return ens_scores(detector, look)[1], vsnl_scores(detector, look)[1]
+
+
+def ens_scores(detector: Detector, look: Look) -> tuple[Tensor, Tensor]:
+    """Return S_ens and its balanced score, each (N,), without regard to activation."""
+    if not len(detector.ens):
+        return look.initial, look.initial
+    return detector.bank_scores(look, detector.ens, len(detector.classes), 1)
+
+
+def vsnl_scores(detector: Detector, look: Look) -> tuple[Tensor, Tensor]:
+    """Return S_vsnl and its balanced score, each (N,)."""
+    if not len(detector.vsnl):
+        return look.initial, look.initial
+    return detector.bank_scores(look, detector.vsnl, len(detector.classes), NEAR_REPEATS)
 
 
 def _adaptive(detector: Detector, negatives: Tensor) -> float:

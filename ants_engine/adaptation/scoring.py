@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ants_engine.adaptation.balance import balance, balanced_scores
+from ants_engine.adaptation.balance import balance, ens_scores, vsnl_scores
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.config import Settings
 from ants_engine.detector import ActivationRanking, Look
@@ -32,19 +32,26 @@ def rebalance(state: AdaptationState, settings: Settings) -> AdaptationState:
 
 def score_batch(state: AdaptationState, look: Look, settings: Settings) -> tuple[AdaptationState, dict[str, Tensor]]:
     """Score a batch; return the state with what it has learned of it, and the columns of `Detector.score_columns`."""
+    balanced = settings.scoring.weight == "balanced" and settings.scoring.in_score in ("ada", "union")
+    bare = replace(state.detector, activation=None)
+    if balanced:
+        # the balanced scores come out of the same products
+        (ens_score, far), (vsnl_score, near) = ens_scores(bare, look), vsnl_scores(bare, look)
+    else:
+        ens_score, vsnl_score = bare.ens_score(look), bare.vsnl_score(look)
     columns = {
         "predicted": look.predicted,
         "neglabel_score": look.initial,
-        "ens_score": replace(state.detector, activation=None).ens_score(look),
-        "vsnl_score": state.detector.vsnl_score(look),
+        "ens_score": ens_score,
+        "vsnl_score": vsnl_score,
     }
     if not len(look.predicted):
         return state, columns
     if settings.scoring.activation.enabled and len(state.detector.ens):
         state, columns["ens_score"] = _activated(state, look, columns["ens_score"], settings)
     detector = state.detector
-    if settings.scoring.weight == "balanced" and settings.scoring.in_score in ("ada", "union"):
-        state = _balanced(state, look)
+    if balanced:
+        state = _balanced(state, far, near)
         detector = replace(
             detector, weight=balanced_weight(state.far_sum / state.balanced, state.near_sum / state.balanced)
         )
@@ -77,11 +84,10 @@ def _activated(
     return replace(state, detector=replace(state.detector, activation=ranking)), found.score
 
 
-def _balanced(state: AdaptationState, look: Look) -> AdaptationState:
-    far, near = balanced_scores(state.detector, look)
+def _balanced(state: AdaptationState, far: Tensor, near: Tensor) -> AdaptationState:
     return replace(
         state,
         far_sum=state.far_sum + float(far.sum(dtype=torch.float64)),
         near_sum=state.near_sum + float(near.sum(dtype=torch.float64)),
-        balanced=state.balanced + len(look.predicted),
+        balanced=state.balanced + len(far),
     )

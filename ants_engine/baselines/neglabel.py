@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from ants_engine.baselines.baseline import FrozenBaseline
-from ants_engine.method.grouping import grouped_score
+from ants_engine.baselines.text_space import TextSpace
+from ants_engine.method.masses import Cut, IdMass, bank_masses
 
 
 class NegLabel(FrozenBaseline):
@@ -14,6 +15,13 @@ class NegLabel(FrozenBaseline):
 
     name = "neglabel"
 
+    def __init__(self, space: TextSpace) -> None:
+        """Score in this text space; its negatives are put in order once."""
+        super().__init__(space)
+        order = space.groups.order
+        self._cut = Cut(space.negatives if order is None else space.negatives[order], space.groups.sizes)
+
     def id_score(self, features: Tensor, id_logits: Tensor) -> Tensor:
         """Return the grouped score (N,)."""
-        return grouped_score(id_logits, self._space.negative_logits(features), self._space.groups)
+        id_mass = IdMass.of(id_logits)
+        return id_mass.score(bank_masses(features / self._space.temperature, self._cut, id_mass.top)[0])

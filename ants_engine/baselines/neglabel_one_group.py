@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ants_engine.baselines.baseline import FrozenBaseline
-from ants_engine.method.scoring import id_score
+from ants_engine.method.masses import Cut, IdMass, bank_masses
 
 
 class NegLabelOneGroup(FrozenBaseline):
@@ -13,4 +13,7 @@ class NegLabelOneGroup(FrozenBaseline):
 
     def id_score(self, features: Tensor, id_logits: Tensor) -> Tensor:
         """Return the softmax mass of the ID classes (N,)."""
-        return id_score(id_logits, self._space.negative_logits(features))
+        id_mass = IdMass.of(id_logits)
+        count = len(self._space.negatives)
+        whole = Cut(self._space.negatives, (count,) if count else ())
+        return id_mass.score(bank_masses(features / self._space.temperature, whole, id_mass.top)[0])

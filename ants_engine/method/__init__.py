@@ -8,6 +8,7 @@ cosines divided by the temperature tau. Every score is an ID score in [0, 1]: **
 module                  stage  what
 ======================= ====== ===============================================================
 `scoring`                      ID score of a picture against a bank of negatives
+`masses`                       the partial sums that every score is made of
 `grouping`              1      the same, averaged over groups of the bank
 `neglabel`              1      initial negative labels out of a lexicon
 `mining`                2      negative images out of the history

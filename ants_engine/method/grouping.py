@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ants_engine.method.scoring import check_logits, shift_by_id
+from ants_engine.method.masses import IdMass, group_sums
+from ants_engine.method.scoring import check_logits, working
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,20 @@ class Groups:
         """Return the same cut for a bank already put in order (``bank[groups.order]``): that saves a copy per call."""
         return replace(self, order=None)
 
+    def whole_order(self, count: int) -> Tensor:
+        """Return ``order`` with the rows of a bank of ``count`` that are in no group after it: (count,) int64."""
+        order = torch.arange(self.total) if self.order is None else self.order
+        left_out = torch.ones(count, dtype=torch.bool)
+        left_out[order] = False
+        return torch.cat([order, torch.nonzero(left_out).flatten()])
+
+    def counts(self, count: int) -> Tensor:
+        """Return how often each text is in each group, the bank being ``count`` texts over and over: (count, G)."""
+        order = torch.arange(self.total) if self.order is None else self.order
+        group = torch.repeat_interleave(torch.arange(len(self.sizes)), torch.tensor(self.sizes, dtype=torch.int64))
+        found = torch.zeros(count, len(self.sizes))
+        return found.index_put_((order % count, group), torch.ones(()), accumulate=True)
+
 
 def equal_groups(count: int, groups: int, seed: int) -> Groups:
     """Cut ``count`` negatives, in seeded random order, into ``groups`` groups (the paper's form).
@@ -41,16 +56,8 @@ def equal_groups(count: int, groups: int, seed: int) -> Groups:
     Raises:
         ValueError: ``count`` below 0 or ``groups`` below 1.
     """
-    if count < 0 or groups < 1:
-        raise ValueError(f"count must be at least 0 and groups at least 1, not {count} and {groups}")
-    if count == 0:
-        return Groups(order=None, sizes=())
-    used = min(groups, count)
-    short, longer = divmod(count, used)
-    return Groups(
-        order=_permutation(count, seed),
-        sizes=(short + 1,) * longer + (short,) * (used - longer),
-    )
+    sizes = equal_sizes(count, groups)
+    return Groups(order=_permutation(count, seed) if sizes else None, sizes=sizes)
 
 
 def reference_groups(count: int, group_length: int, *, permute: bool, seed: int = 0) -> Groups:
@@ -77,10 +84,24 @@ def reference_groups(count: int, group_length: int, *, permute: bool, seed: int 
     return Groups(order=order, sizes=(length,) * groups)
 
 
+def public_groups(count: int, length: int, *, permute: bool, seed: int) -> Groups:
+    """Cut as `reference_groups`, where there are more negatives than ``length``; else one group in the bank's order.
+
+    Args:
+        count: M, at least 0.
+        length: at least 1.
+        permute: put what is left in random order.
+        seed: of that order.
+    """
+    if count <= length:
+        return Groups(order=None, sizes=(count,) if count else ())
+    return reference_groups(count, length, permute=permute, seed=seed)
+
+
 def grouped_score(id_logits: Tensor, negative_logits: Tensor, groups: Groups) -> Tensor:
     """Mean over the groups of the ID score against each group alone.
 
-    The ID classes' part is computed once, each group adds one logsumexp over its own columns.
+    The ID classes' part is computed once, each group adds the sum over its own columns.
 
     Args:
         id_logits: ``(N, C)``, C at least 1.
@@ -97,19 +118,38 @@ def grouped_score(id_logits: Tensor, negative_logits: Tensor, groups: Groups) ->
     columns = negative_logits.shape[1]
     if groups.total > columns or (groups.order is None and groups.total != columns):
         raise ValueError(f"groups of {groups.total} negatives do not fit {columns} columns of logits")
-    id_part, negatives = shift_by_id(id_logits, negative_logits)
-    if not groups.sizes:
-        return torch.ones_like(id_part)
+    id_mass = IdMass.of(working(id_logits))
+    negatives = working(negative_logits)
     if groups.order is not None:
         negatives = negatives[:, groups.order.to(negatives.device)]
-    longer = sum(size == groups.sizes[0] for size in groups.sizes)
-    border = longer * groups.sizes[0]
-    parts = [torch.logsumexp(negatives[:, :border].reshape(-1, longer, groups.sizes[0]), dim=2)]
-    if longer < len(groups.sizes):
-        shorter = negatives[:, border:].reshape(-1, len(groups.sizes) - longer, groups.sizes[-1])
-        parts.append(torch.logsumexp(shorter, dim=2))
-    scores = torch.sigmoid(id_part[:, None] - torch.cat(parts, dim=1))
-    return scores.mean(dim=1).clamp(max=1.0)
+    return id_mass.score(_masses(torch.sub(negatives, id_mass.top).exp_(), groups.sizes))
+
+
+def equal_sizes(count: int, groups: int) -> tuple[int, ...]:
+    """Return the lengths of the groups of `equal_groups`, for a bank that is in their order already.
+
+    Args:
+        count: M, at least 0.
+        groups: G, at least 1.
+
+    Raises:
+        ValueError: ``count`` below 0 or ``groups`` below 1.
+    """
+    if count < 0 or groups < 1:
+        raise ValueError(f"count must be at least 0 and groups at least 1, not {count} and {groups}")
+    used = min(groups, count)
+    short, longer = divmod(count, used) if used else (0, 0)
+    return (short + 1,) * longer + (short,) * (used - longer)
+
+
+def _masses(cells: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Sum ``(N, K)`` exponentials over the groups, the longer ones first."""
+    longer = sum(size == sizes[0] for size in sizes)
+    border = longer * sizes[0] if sizes else 0
+    parts = [group_sums(cells[:, :border], longer)] if longer else []
+    if longer < len(sizes):
+        parts.append(group_sums(cells[:, border:], len(sizes) - longer))
+    return torch.cat(parts, dim=1) if parts else cells[:, :0]
 
 
 def _permutation(count: int, seed: int) -> Tensor:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ants_engine.method.masses import IdMass
+
 
 def id_score(id_logits: Tensor, negative_logits: Tensor) -> Tensor:
     """Softmax mass of the ID classes against the ID classes and the negatives together (paper eq. 3, 8, 12).
@@ -20,8 +22,8 @@ def id_score(id_logits: Tensor, negative_logits: Tensor) -> Tensor:
         ValueError: shapes that do not fit together, or no ID class.
     """
     check_logits(id_logits, negative_logits)
-    id_part, negatives = shift_by_id(id_logits, negative_logits)
-    return torch.sigmoid(id_part - torch.logsumexp(negatives, dim=1))
+    id_mass = IdMass.of(working(id_logits))
+    return id_mass.score(torch.sub(working(negative_logits), id_mass.top).exp_().sum(dim=1, keepdim=True))
 
 
 def mcm_score(id_logits: Tensor) -> Tensor:

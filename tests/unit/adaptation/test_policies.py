@@ -16,6 +16,7 @@ from ants_engine.adaptation.updates import EnsUpdate, VsnlUpdate
 from ants_engine.clip.image_ref import file_ref
 from ants_engine.config import Settings, VsnlSettings
 from ants_engine.detector import Look
+from ants_engine.method.masses import IdMass
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.settings_loader import load_settings
 from tests.unit.detectors import DIM, small_detector, unit_rows
@@ -37,8 +38,13 @@ def observe(
     """Show a policy one batch; the updates are pending then, as the loop has them."""
     count = len(scores)
     initial = torch.tensor(scores, dtype=torch.float32)
+    logits = torch.zeros(count, 3)
     look = Look(
-        unit_rows(count, state.pictures), torch.zeros(count, 3), torch.tensor(predicted, dtype=torch.int64), initial
+        unit_rows(count, state.pictures),
+        logits,
+        torch.tensor(predicted, dtype=torch.int64),
+        initial,
+        IdMass.of(logits),
     )
     candidates = [
         Candidate(state.pictures + row, f"p{state.pictures + row}", predicted[row], file_ref(row, f"{row}.png"))
