@@ -86,12 +86,18 @@ class LiteralStream:
         return both.softmax(dim=1)[:, : len(self._names)].sum(dim=1)
 
 
-def serve(
-    pipe: Connection, classes: int, negatives: int, dim: int, pictures: int, batch_size: int, threads: int
-) -> None:
-    """Step once per message, and answer with the seconds and the scores: a process of its own has memory of its own."""
+def serve(pipe: Connection, sizes: tuple[int, int, int], pictures: int, batch_size: int, threads: int) -> None:
+    """Step once per message, and answer with the seconds and the scores: a process of its own has memory of its own.
+
+    Args:
+        pipe: to whoever takes the time.
+        sizes: ID classes, negatives, D.
+        pictures: how many there are in all.
+        batch_size: per message.
+        threads: as many as the other side uses.
+    """
     torch.set_num_threads(threads)
-    world = RandomWorld.of(classes, negatives, dim)
+    world = RandomWorld.of(*sizes)
     stream, features = LiteralStream(world), world.pictures(pictures)
     pipe.send("ready")
     for start in range(0, pictures, batch_size):

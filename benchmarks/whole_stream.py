@@ -80,9 +80,11 @@ async def _run() -> Times:
     texts = torch.cat([world.classes, world.negatives])
     logits = torch.empty(BATCH, len(texts))
     mine, theirs = multiprocessing.get_context("spawn").Pipe()
-    arguments = (theirs, CLASSES, NEGATIVES, DIM, PICTURES, BATCH, torch.get_num_threads())
+    arguments = (theirs, (CLASSES, NEGATIVES, DIM), PICTURES, BATCH, torch.get_num_threads())
     literal = multiprocessing.get_context("spawn").Process(target=serve, args=arguments, daemon=True)
     literal.start()
+    # held here too, its end would never be noticed
+    theirs.close()
     mine.recv()
     times = Times()
     async with GatedStream(world, features, BATCH) as stream:
