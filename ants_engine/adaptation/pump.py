@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
@@ -34,6 +36,7 @@ from ants_engine.progress import ProgressCallback, ProgressEvent
 from ants_engine.questions import Questions
 from ants_engine.scores import Scores
 
+T = TypeVar("T")
 Question = asyncio.Task[Outcome | ImageError]
 
 
@@ -75,6 +78,8 @@ class Pump:
         self._names = ClassNames(state.detector.classes.names)
         self._questions_of: dict[Update, list[Question]] = {}
         self._done = {"captions": 0, "look-alikes": 0}
+        # one thread for all arithmetic: each further one would keep scratch memory, and workers of torch, of its own
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ants-pump")
 
     async def run(self, pictures: Pictures, out: "asyncio.Queue[Any]") -> None:
         """Score all pictures, handing over batch by batch.
@@ -93,28 +98,36 @@ class Pump:
             self._report.notes.append("this MLLM takes no pictures: no sentence is added")
         if not self._abilities.words:
             self._report.notes.append("this MLLM cannot be asked without a picture: no look-alike is added")
-        async with asyncio.TaskGroup() as group:
-            for update in self._state.pending:
-                # asked for before the state was saved, or the stream before this one broken off
-                self._ask(update, group)
-            batches = pictures.batches(self._worker, self._settings, self._settings.stream.batch_size)
-            async with aclosing(batches):
-                async for batch in batches:
-                    await out.put(await self._step(batch, group, pictures.total))
-            # leaving the group waits for answers that are due at a batch that has not come: they are paid for, and in
-            # the store when it does
+        try:
+            async with asyncio.TaskGroup() as group:
+                for update in self._state.pending:
+                    # asked for before the state was saved, or the stream before this one broken off
+                    self._ask(update, group)
+                batches = pictures.batches(self._worker, self._settings, self._settings.stream.batch_size)
+                async with aclosing(batches):
+                    async for batch in batches:
+                        await out.put(await self._step(batch, group, pictures.total))
+                # leaving the group waits for answers that are due at a batch that has not come: they are paid for, and
+                # in the store when it does
+        finally:
+            # a batch that was given up may still be under way
+            self._thread.shutdown(wait=False)
+
+    async def _aside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Do blocking work off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *arguments))
 
     async def _step(self, batch: PictureBatch, group: asyncio.TaskGroup, total: int | None) -> Delivered:
         for failure in batch.failures:
             self._report.put_aside(SetAside("picture", failure.name, str(failure)))
-        look = await asyncio.to_thread(self._state.detector.look, batch.features)
-        state, asked = await asyncio.to_thread(self._observe, self._state, batch, look)
+        look = await self._aside(self._state.detector.look, batch.features)
+        state, asked = await self._aside(self._observe, self._state, batch, look)
         for update in asked:
             self._ask(update, group)
         started = time.monotonic()
         state = await self._apply_due(state)
         waited = time.monotonic() - started
-        state, columns = await asyncio.to_thread(score_batch, state, look, self._settings)
+        state, columns = await self._aside(score_batch, state, look, self._settings)
         state = replace(state, batch=state.batch + 1, pictures=state.pictures + batch.size)
         self._state = state
         self._tell(state, waited, total)
@@ -174,13 +187,13 @@ class Pump:
             state = await (self._ens(state, update) if isinstance(update, EnsUpdate) else self._vsnl(state, update))
             state = replace(state, pending=tuple(other for other in state.pending if other is not update))
         if due or not (len(state.detector.ens) or len(state.detector.vsnl)):
-            state = await asyncio.to_thread(rebalance, state, self._settings)
+            state = await self._aside(rebalance, state, self._settings)
         return state
 
     async def _ens(self, state: AdaptationState, update: EnsUpdate) -> AdaptationState:
         questions = self._questions_of.pop(update)
         ended = [(item, await question) for item, question in zip(update.asked, questions, strict=True)]
-        state = await asyncio.to_thread(self._read_captions, state, ended)
+        state = await self._aside(self._read_captions, state, ended)
         bank = await self._bank(state.detector.ens, self._policy.sentences(state, update), "{}")
         self._report.negative_images = len(update.members)
         detector = replace(state.detector, ens=bank, activation=None)
