@@ -46,7 +46,7 @@ def test_a_median_needs_five_rounds() -> None:
 
 
 def test_the_world_is_the_same_whoever_makes_it_and_parts_known_from_unknown() -> None:
-    world, again = RandomWorld.of(20, 100, 64), RandomWorld.of(20, 100, 64)
+    world, again = RandomWorld.of(20, 1000, 512), RandomWorld.of(20, 1000, 512)
     pictures = world.pictures(300)
     assert (pictures == again.pictures(500)[:300]).all()
     both = pictures @ torch.cat([world.classes, world.negatives]).T / 0.01
