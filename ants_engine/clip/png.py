@@ -30,7 +30,7 @@ def png_bytes(image: Image.Image) -> bytes:
     filtered[:, 1:4] = rows[:, :3]
     np.subtract(rows[:, 3:], rows[:, :-3], out=filtered[:, 4:])
     packer = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 9, zlib.Z_RLE)
-    packed = packer.compress(memoryview(filtered)) + packer.flush()
+    packed = packer.compress(filtered.tobytes()) + packer.flush()
     # 8 bits per sample, colour, and the only methods there are; not interlaced
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
