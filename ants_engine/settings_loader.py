@@ -18,9 +18,14 @@ ENVIRONMENT_PREFIX = "ANTS_"
 FOREIGN_VARIABLES = frozenset({"ANTS_RANDOM_SEED"})
 PATH_FIELDS = frozenset(
     {
-        "dispatch.store", "dispatch.runs", "prompts.folder", "clip.cache_dir", "clip.feature_store", "text.feature_cache",
+        "dispatch.store",
+        "dispatch.runs",
+        "prompts.folder",
+        "clip.cache_dir",
+        "clip.feature_store",
+        "text.feature_cache",
     }
-)  # fmt: skip
+)
 
 
 def load_settings(
