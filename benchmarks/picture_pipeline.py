@@ -35,7 +35,7 @@ ROUNDS = 5
 BATCH, LAG, LATENCY = 64, 4, 0.3
 BLOCKING_PICTURES = 128
 DESCRIBED = 0.25
-"""Share of the pictures that the MLLM describes: the paper's half of those that look foreign, where every second does."""
+"""Share of the pictures that the MLLM describes: the paper asks for half of those that look foreign; here half do."""
 CLASSES, NEGATIVES = 1_000, 10_000
 WORKERS = (0, 1, 2)
 """Of the DataLoader: those are tried, and the best is kept."""
