@@ -150,7 +150,7 @@ class ANTS:
             # templates before models: a mistake in one must not cost a download
             questions = Questions(settings, coordinator)
             encoder = encoder or await _load_clip(settings, progress)
-            async with ClipWorker(encoder) as worker:
+            async with ClipWorker(encoder, settings.text.feature_cache) as worker:
                 build = Build(classes, settings, worker, questions, progress, spool)
                 state = await build.run(pictures)
             build.report.model_identity = dict(coordinator.identity)
@@ -168,7 +168,7 @@ class ANTS:
     ) -> "ANTS":
         report = BuildReport(templates=load_templates(settings).sha256s, versions=_versions())
         encoder = encoder or await _load_clip(settings, progress)
-        async with ClipWorker(encoder) as worker:
+        async with ClipWorker(encoder, settings.text.feature_cache) as worker:
             initial = InitialDetector(classes, settings, worker, report, progress)
             detector = await initial.finish(await initial.class_features())
         return cls(AdaptationState.cold(detector, settings), settings, report, encoder, backend)
@@ -308,7 +308,7 @@ class ANTS:
                 async with Coordinator(settings, backend=backend) as coordinator:
                     questions = Questions(settings, coordinator)
                     loaded = await asyncio.to_thread(encoder) if callable(encoder) else encoder
-                    async with ClipWorker(loaded) as worker:
+                    async with ClipWorker(loaded, settings.text.feature_cache) as worker:
                         report.model_identity = dict(coordinator.identity)
                         await Pump(state, settings, worker, questions, report, progress, spool).run(pictures, out)
 
@@ -544,8 +544,9 @@ class ANTS:
         failures: dict[int, ImageError] = {}
         with progress_reporter(self._settings.progress, on_progress) as progress:
             async with ClipWorker(encoder) as worker:
+                clip = self._settings.clip
                 async for batch in worker.image_batches(
-                    stream, self._settings.clip.batch_size, self._settings.pictures
+                    stream, clip.batch_size, self._settings.pictures, feature_store=clip.feature_store
                 ):
                     for ref, feature in zip(batch.refs, batch.features, strict=True):
                         rows[ref.index] = (ref.name, feature)

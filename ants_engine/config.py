@@ -49,6 +49,10 @@ class ClipSettings(Stage):
     """Texts encoded together."""
     cache_dir: Path | None = None
     """Where hub weights are kept; open_clip's default when empty."""
+    feature_store: Path | None = None
+    """Where the features of picture files are kept, so that a second run over the same files encodes none of them;
+    nowhere when empty. What is read back are the bits of the first run: another batch would give others in the last
+    place (about 1e-7)."""
 
 
 class ImageSettings(Stage):
@@ -78,7 +82,8 @@ class TextSettings(Stage):
     adjective_template: NameTemplate = "This is a {} photo."
     """For adjectives of the lexicon."""
     feature_cache: Path | None = Path(".ants/features")
-    """Where the lexicon's features are kept, so that it is encoded once per CLIP model; nowhere when empty."""
+    """Where the features of texts are kept, so that a lexicon is encoded once per CLIP model, and sentences and
+    look-alikes that come again in the same lists not a second time; nowhere when empty."""
 
 
 class LexiconSettings(Stage):

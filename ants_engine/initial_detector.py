@@ -61,26 +61,32 @@ class InitialDetector:
             LexiconError: the lexicon cannot be read, or holds nothing but ID class names.
         """
         source = self._settings.lexicon.source
-        lexicon = (await asyncio.to_thread(load_lexicon, source)).without(self._classes.names)
+        whole = await asyncio.to_thread(load_lexicon, source)
+        lexicon = whole.without(self._classes.names)
         self._report.lexicon_sha256 = lexicon.sha256
-        initial = await self._initial_bank(lexicon, class_features)
+        initial = await self._initial_bank(whole, lexicon, class_features)
         encoder = self._worker.encoder
         return untaught_detector(
             self._classes, class_features, initial, self._settings, encoder.logit_scale, encoder.identity
         )
 
-    async def _initial_bank(self, lexicon: Lexicon, class_features: Tensor) -> NegativeBank:
+    async def _initial_bank(self, whole: Lexicon, lexicon: Lexicon, class_features: Tensor) -> NegativeBank:
         if not lexicon.words:
             raise LexiconError("every word of the lexicon is an ID class name; set lexicon.source to another file")
         text, neglabel = self._settings.text, self._settings.neglabel
         by_kind = {"noun": self._classes.template, "adjective": text.adjective_template}
-        texts = [by_kind[kind].replace("{}", word) for word, kind in zip(lexicon.words, lexicon.kinds, strict=True)]
+        # one list whatever the classes, so that it is encoded once; features from elsewhere need not have every word
+        encoded = whole if self._worker.encoder.text_batches_sha256 else lexicon
+        texts = [by_kind[kind].replace("{}", word) for word, kind in zip(encoded.words, encoded.kinds, strict=True)]
         features = await self._worker.encode_texts_cached(
             texts,
             TextFeatureCache(text.feature_cache),
             lambda done: self._progress(ProgressEvent("lexicon", done, len(texts))),
         )
         self._progress(ProgressEvent("lexicon", len(texts), len(texts)))
+        if len(encoded) != len(lexicon):
+            kept = set(lexicon.words)
+            features = features[[row for row, word in enumerate(encoded.words) if word in kept]]
         # seconds of arithmetic for a large lexicon and many classes must not hold up the questions
         rows = await asyncio.to_thread(
             mine_negative_labels,

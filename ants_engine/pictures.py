@@ -81,7 +81,8 @@ class Pictures:
         if self._stream is None:
             return
         side = settings.mllm.image_max_side
-        batches = worker.image_batches(self._stream, batch_size, settings.pictures, keep_side=side)
+        store = settings.clip.feature_store
+        batches = worker.image_batches(self._stream, batch_size, settings.pictures, keep_side=side, feature_store=store)
         async with aclosing(batches):
             async for batch in batches:
                 first = min(ref.index for ref in (*batch.refs, *(ref for ref, _ in batch.failures)))

@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import encode_picture
+from ants_engine.clip.picture_store import ShownPictures, content_key
 from ants_engine.config import Settings
 from ants_engine.dispatch.coordinator import Coordinator, Outcome
 from ants_engine.dispatch.limits.budget import Spent
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import LazyPicture, PictureSource, Request
 from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
 from ants_engine.errors import UnusableAnswerError
 from ants_engine.negative_texts import caption_declines, labels_decline
-from ants_engine.protocol import Decoding, Picture
+from ants_engine.protocol import Decoding
 
 # pictures decoded and encoded ahead of the MLLM, per slot: one being answered, one ready
 AHEAD = 2
@@ -73,6 +75,8 @@ class Questions:
         self._templates = load_templates(settings)
         self.templates = self._templates.sha256s
         """Names of the templates and the sha256 of their files."""
+        folder, side = settings.clip.feature_store, settings.mllm.image_max_side
+        self._known = None if folder is None else ShownPictures(folder, side, settings.pictures)
         # an encoded picture lives in memory while its request does; this bounds how many do
         self._ahead = asyncio.Semaphore(AHEAD * coordinator.slots)
 
@@ -136,8 +140,19 @@ class Questions:
 
         return await _with_another(ask, self._templates.vsnl, self._templates.other_vsnl)
 
-    def _shown(self, ref: ImageRef) -> Picture:
-        return encode_picture(ref.load(self._settings.pictures), self._settings.mllm.image_max_side)
+    def _shown(self, ref: ImageRef) -> PictureSource:
+        """Give what the MLLM is shown; where its digest is known, undecoded: the answer may be in the store."""
+        limits, side = self._settings.pictures, self._settings.mllm.image_max_side
+        data = None if self._known is None else ref.read(limits)
+        if self._known is None or data is None:
+            return encode_picture(ref.load(limits), side)
+        key = content_key(data)
+        sha256 = self._known.load(key)
+        if sha256 is not None:
+            return LazyPicture(sha256, lambda: asyncio.to_thread(lambda: encode_picture(ref.load(limits), side)))
+        picture = encode_picture(load_rgb(data, name=ref.name, limits=limits), side)
+        self._known.save(key, picture.sha256)
+        return picture
 
     async def _ask(
         self,
@@ -145,7 +160,7 @@ class Questions:
         prompt: str,
         decoding: Decoding,
         declines: Callable[[str], bool] | None,
-        picture: Picture | None = None,
+        picture: PictureSource | None = None,
         label: str = "",
     ) -> Outcome:
         request = Request.of(

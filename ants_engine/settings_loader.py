@@ -16,7 +16,16 @@ from ants_engine.errors import SettingError
 ENVIRONMENT_PREFIX = "ANTS_"
 # ANTs, the medical image registration toolkit, owns this variable and shares our prefix.
 FOREIGN_VARIABLES = frozenset({"ANTS_RANDOM_SEED"})
-PATH_FIELDS = frozenset({"dispatch.store", "dispatch.runs", "prompts.folder", "clip.cache_dir", "text.feature_cache"})
+PATH_FIELDS = frozenset(
+    {
+        "dispatch.store",
+        "dispatch.runs",
+        "prompts.folder",
+        "clip.cache_dir",
+        "clip.feature_store",
+        "text.feature_cache",
+    }
+)
 
 
 def load_settings(

@@ -16,7 +16,8 @@ from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, Update, VsnlUpdate
 from ants_engine.clip.checked_file import CheckedFile, file_sha256
 from ants_engine.clip.image_ref import Held, ImageRef
-from ants_engine.clip.picture import png_bytes, shrink
+from ants_engine.clip.picture import shrink
+from ants_engine.clip.png import png_bytes
 from ants_engine.config import Settings
 from ants_engine.detector import ActivationRanking, Detector
 from ants_engine.errors import ImageError

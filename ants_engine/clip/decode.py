@@ -68,16 +68,10 @@ def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Imag
         ImageFetchError: a web address that gave no picture.
     """
     try:
-        if isinstance(source, str) and web_scheme(source):
-            # the picture's name must not show the address's query
-            name = address_name(source) if name == source else name
-            return _from_bytes(_check_bytes(fetch(source, name, limits), name, limits), name, limits)
-        if isinstance(source, str | os.PathLike):
-            return _from_bytes(_read_file(source, name, limits), name, limits)
-        if isinstance(source, CheckedFile):
-            return _from_bytes(_read_checked(source, name, limits), name, limits)
-        if isinstance(source, bytes | bytearray | memoryview):
-            return _from_bytes(_check_bytes(bytes(source), name, limits), name, limits)
+        name = _shown_name(source, name)
+        data = _file_bytes(source, name, limits)
+        if data is not None:
+            return _from_bytes(data, name, limits)
         if isinstance(source, Image.Image):
             return _from_pil(source, name, limits)
         if isinstance(source, np.ndarray):
@@ -89,6 +83,40 @@ def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Imag
     raise ImageUnreadableError(
         name, f"a {_kind(source)} is not a picture; give a path, bytes, a PIL picture or a uint8 array"
     )
+
+
+def read_bytes(source: PictureSource, *, name: str, limits: ImageSettings) -> bytes | None:
+    """Read or fetch a picture's file as it is, undecoded (blocking).
+
+    Returns:
+        At least one byte; None for a picture that lies decoded in memory, or for what is no picture.
+
+    Raises:
+        ImageError: as `load_rgb`, as far as it concerns the file.
+    """
+    try:
+        return _file_bytes(source, _shown_name(source, name), limits)
+    except ImageError:
+        raise
+    except Exception as error:
+        raise _translated(error, name) from error
+
+
+def _shown_name(source: object, name: str) -> str:
+    """Keep an address's query out of the picture's name."""
+    return address_name(source) if isinstance(source, str) and name == source and web_scheme(source) else name
+
+
+def _file_bytes(source: PictureSource, name: str, limits: ImageSettings) -> bytes | None:
+    if isinstance(source, str) and web_scheme(source):
+        return _check_bytes(fetch(source, name, limits), name, limits)
+    if isinstance(source, str | os.PathLike):
+        return _read_file(source, name, limits)
+    if isinstance(source, CheckedFile):
+        return _read_checked(source, name, limits)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _check_bytes(bytes(source), name, limits)
+    return None
 
 
 def _kind(value: object) -> str:

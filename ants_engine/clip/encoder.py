@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from ants_engine.clip.model import ClipModel, Tokenizer
+from ants_engine.clip.preprocess import Preprocess
 from ants_engine.clip.text_tower import CausalTextTower
 from ants_engine.config import ClipSettings
 from ants_engine.errors import FeatureError, SettingError
@@ -42,7 +43,7 @@ class ClipEncoder:
         self._settings = settings
         self._device = device
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-        self._transform = _transform(self._model.visual.preprocess_cfg)
+        self._preprocess = Preprocess(self._model.visual.preprocess_cfg)
         self._size = min(_pair(self._model.visual.preprocess_cfg["size"]))
         self.context_length: int = int(self._tokenizer.context_length)
         """Tokens that a text may have, the marks of its beginning and end included."""
@@ -94,8 +95,7 @@ class ClipEncoder:
             # scaling 1 x 50,000 pixels up to the model's height would take gigabytes; the crop drops those ends anyway
             left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
             image = image.crop((left, top, left + min(width, most), top + min(height, most)))
-        tensor: torch.Tensor = self._transform(image)
-        return tensor
+        return self._preprocess(image)
 
     def encode_inputs(self, inputs: Sequence["torch.Tensor"]) -> "torch.Tensor":
         """Encode preprocessed pictures, each float32 (3, H, W), in batches of ``batch_size``.
@@ -247,13 +247,6 @@ def _normalised(features: "torch.Tensor | tuple[torch.Tensor, ...]", what: str) 
             "they do not stand (try clip.precision = 'fp32')"
         )
     return torch.nn.functional.normalize(whole, dim=-1)
-
-
-def _transform(preprocess: dict[str, Any]) -> Callable[[Image.Image], Any]:
-    from open_clip.transform import PreprocessCfg, image_transform_v2
-
-    transform: Callable[[Image.Image], Any] = image_transform_v2(PreprocessCfg(**preprocess), is_train=False)
-    return transform
 
 
 def _pair(size: "int | Sequence[int]") -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import cast
 
 from PIL import Image
 
-from ants_engine.clip.decode import PictureSource, load_rgb
+from ants_engine.clip.decode import PictureSource, load_rgb, read_bytes
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageUnreadableError
@@ -53,12 +53,23 @@ class ImageRef:
         Raises:
             ImageError: it cannot be used, or it came from a one-shot iterator and was let go.
         """
+        # anything else than a picture is refused there, by name
+        return load_rgb(cast("PictureSource", self._source()), name=self.name, limits=limits)
+
+    def read(self, limits: ImageSettings) -> bytes | None:
+        """Read the picture's file undecoded (blocking); None for a picture that lies decoded in memory.
+
+        Raises:
+            ImageError: as `load`.
+        """
+        return read_bytes(cast("PictureSource", self._source()), name=self.name, limits=limits)
+
+    def _source(self) -> object:
         if self.held.empty:
             raise ImageUnreadableError(
                 self.name, "came from a one-shot iterator or the web, and was let go after it was encoded"
             )
-        # anything else than a picture is refused there, by name
-        return load_rgb(cast("PictureSource", self.held.source), name=self.name, limits=limits)
+        return self.held.source
 
     def release(self) -> None:
         """Let go of the picture if only this reference kept it alive; a rereadable one stays as it is."""

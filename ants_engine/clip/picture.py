@@ -1,10 +1,10 @@
 """A picture as an MLLM is shown it: shrunk, encoded without loss, named by its samples."""
 
 import hashlib
-import io
 
 from PIL import Image
 
+from ants_engine.clip.png import png_bytes
 from ants_engine.protocol import Picture
 
 
@@ -41,13 +41,3 @@ def encode_picture(image: Image.Image, max_side: int) -> Picture:
     digest = hashlib.sha256(b"RGB" + small.width.to_bytes(8, "big") + small.height.to_bytes(8, "big"))
     digest.update(small.tobytes())
     return Picture(png_bytes(small), "image/png", digest.hexdigest(), small.width, small.height)
-
-
-def png_bytes(image: Image.Image, compress_level: int = 6) -> bytes:
-    """Encode a picture as PNG without any metadata."""
-    buffer = io.BytesIO()
-    # only the samples: a text chunk or an EXIF block would say where a picture was taken
-    bare = image.copy()
-    bare.info.clear()
-    bare.save(buffer, "PNG", compress_level=compress_level)
-    return buffer.getvalue()

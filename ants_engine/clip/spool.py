@@ -11,7 +11,8 @@ from typing import Self
 from PIL import Image
 
 from ants_engine.clip.image_ref import Held, ImageRef
-from ants_engine.clip.picture import png_bytes, shrink
+from ants_engine.clip.picture import shrink
+from ants_engine.clip.png import png_bytes
 from ants_engine.errors import StoreUnavailableError
 
 
@@ -57,7 +58,7 @@ class Spool:
                 self._remove = weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
             # pictures of several streams may meet here, so a picture's own index is no name for it
             path = self._folder / f"{next(self._numbers)}.png"
-            path.write_bytes(png_bytes(shrink(image, max_side), compress_level=1))
+            path.write_bytes(png_bytes(shrink(image, max_side)))
         except OSError as error:
             raise StoreUnavailableError(
                 f"cannot keep {ref.name} in a temporary folder ({error.strerror}); "

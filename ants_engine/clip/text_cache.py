@@ -31,7 +31,7 @@ class TextFeatureCache:
         """Tell where the features of these texts lie, if anywhere."""
         if self._folder is None or not model_sha256:
             return None
-        return self._folder / f"texts-{model_sha256[:16]}-{_texts_sha256(texts)[:32]}.safetensors"
+        return self._folder / f"texts-{model_sha256[:16]}-{texts_sha256(texts)[:32]}.safetensors"
 
     def load(self, model_sha256: str, texts: Sequence[str]) -> "torch.Tensor | None":
         """Read the features of exactly these texts in this order (blocking).
@@ -100,7 +100,8 @@ class TextFeatureCache:
         return True
 
 
-def _texts_sha256(texts: Sequence[str]) -> str:
+def texts_sha256(texts: Sequence[str]) -> str:
+    """Name a list of texts, their order included."""
     return hashlib.sha256(json.dumps(list(texts), ensure_ascii=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -108,7 +109,7 @@ def _labels(model_sha256: str, texts: Sequence[str], features: "torch.Tensor") -
     """Describe the content in full: a file name holds only the beginnings of the digests."""
     return {
         "model_sha256": model_sha256,
-        "texts_sha256": _texts_sha256(texts),
+        "texts_sha256": texts_sha256(texts),
         "features_sha256": hashlib.sha256(features.contiguous().numpy().tobytes()).hexdigest(),
     }
 

@@ -6,16 +6,20 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from PIL import Image
 
+from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoding import Encoder
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import shrink
+from ants_engine.clip.picture_store import PictureFeatures, content_key
 from ants_engine.clip.sources import ImageStream
 from ants_engine.clip.text_cache import TextFeatureCache
+from ants_engine.clip.text_rows import TextRows
 from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageError, ImageUnreadableError
 
@@ -48,9 +52,15 @@ class ClipWorker:
     Use as an async context manager, or call `aclose`; the encoder itself belongs to the caller and stays loaded.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
-        """Wrap a loaded encoder."""
+    def __init__(self, encoder: Encoder, text_folder: Path | None = None) -> None:
+        """Wrap a loaded encoder.
+
+        Args:
+            encoder: CLIP.
+            text_folder: where `encode_texts` keeps features; nowhere when left out.
+        """
         self.encoder = encoder
+        self._texts = TextRows(text_folder, encoder.dim)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ants-clip")
         self._jobs: set[Future[object]] = set()
         self._stops: set[threading.Event] = set()
@@ -94,7 +104,7 @@ class ClipWorker:
     async def encode_texts(
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
     ) -> "torch.Tensor":
-        """Encode texts; see `ClipEncoder.encode_texts`.
+        """Encode texts, or read what is kept of exactly this list; see `ClipEncoder.encode_texts`.
 
         Args:
             texts: K texts.
@@ -103,10 +113,13 @@ class ClipWorker:
         Returns:
             Float32 (K, D) on the CPU, every row of length 1, in the order given.
         """
-        return await self.encode_texts_cached(texts, TextFeatureCache(None), on_progress)
+        return await self.encode_texts_cached(texts, self._texts, on_progress)
 
     async def encode_texts_cached(
-        self, texts: Sequence[str], cache: TextFeatureCache, on_progress: Callable[[int], None] | None = None
+        self,
+        texts: Sequence[str],
+        cache: TextFeatureCache | TextRows,
+        on_progress: Callable[[int], None] | None = None,
     ) -> "torch.Tensor":
         """Encode texts unless the cache has them, and keep them there.
 
@@ -139,9 +152,17 @@ class ClipWorker:
             self._stops.discard(stop)
 
     async def image_batches(
-        self, stream: ImageStream, batch_size: int, limits: ImageSettings, *, keep_side: int | None = None
+        self,
+        stream: ImageStream,
+        batch_size: int,
+        limits: ImageSettings,
+        *,
+        keep_side: int | None = None,
+        feature_store: Path | None = None,
     ) -> AsyncGenerator[Batch, None]:
         """Decode and encode a stream batch by batch; at most two batches are decoded at a time.
+
+        While one batch is with the caller, the next is encoded.
 
         Args:
             stream: the pictures.
@@ -149,6 +170,7 @@ class ClipWorker:
             limits: what is accepted, by how many threads it is decoded, and whether a bad picture ends the run.
             keep_side: `Batch.images` are shrunk to this longest side in pixels, which bounds the memory they take;
                 without it none are kept.
+            feature_store: a folder of features by the sha256 of picture files; what is there is not encoded.
 
         Yields:
             Batches in the stream's order.
@@ -158,25 +180,51 @@ class ClipWorker:
             NoImagesError: the stream is empty.
             FeatureError: the model gave a number that is not finite.
         """
-        pipeline = _Decoding(self.encoder, stream, limits, keep_side, 2 * batch_size)
+        known = None if feature_store is None else PictureFeatures(feature_store, self.encoder.identity, limits)
+        pipeline = _Decoding(self.encoder, stream, limits, keep_side, known, 2 * batch_size)
         self._pipelines.add(pipeline)
+        following: asyncio.Task[Batch | None] | None = None
         try:
-            while items := await pipeline.take(batch_size):
-                failures = tuple((item.ref, item.error) for item in items if item.error is not None)
-                if failures and limits.on_error == "raise":
-                    raise failures[0][1]
-                good = [item for item in items if item.input is not None]
-                inputs = [item.input for item in good if item.input is not None]
-                features = await self._run(lambda inputs=inputs: self.encoder.encode_inputs(inputs))  # type: ignore[misc]
-                batch = Batch(tuple(item.ref for item in good), tuple(item.kept for item in good), features, failures)
-                del items, good, inputs
+            batch = await self._next_batch(pipeline, batch_size)
+            while batch is not None:
                 pipeline.free(len(batch.refs) + len(batch.failures))
+                following = asyncio.create_task(self._next_batch(pipeline, batch_size))
                 yield batch
                 # nothing here may outlive the caller's use of it
-                del batch, features, failures
+                del batch
+                batch = await following
         finally:
+            if following is not None:
+                following.cancel()
+                await asyncio.wait([following])
+                # an error that nobody waits for any more
+                _ = following.cancelled() or following.exception()
             await pipeline.aclose()
             self._pipelines.discard(pipeline)
+
+    async def _next_batch(self, pipeline: "_Decoding", batch_size: int) -> Batch | None:
+        items = await pipeline.take(batch_size)
+        if not items:
+            return None
+        failures = tuple((item.ref, item.error) for item in items if item.error is not None)
+        if failures and pipeline.limits.on_error == "raise":
+            raise failures[0][1]
+        good = [item for item in items if item.error is None]
+        features = await self._run(lambda: self._features(good, pipeline.known))
+        return Batch(tuple(item.ref for item in good), tuple(item.kept for item in good), features, failures)
+
+    def _features(self, items: "Sequence[_Decoded]", known: PictureFeatures | None) -> "torch.Tensor":
+        """Encode what no feature is known of, together, and keep that."""
+        new = [item.input for item in items if item.input is not None]
+        encoded = self.encoder.encode_inputs(new)
+        if known is None or not len(items):
+            return encoded
+        rows = iter(encoded)
+        features = [next(rows) if item.feature is None else item.feature for item in items]
+        named = [row for row, item in enumerate(items) if item.feature is None and item.key is not None]
+        if named:
+            known.save([items[row].key or b"" for row in named], _stack([features[row] for row in named]))
+        return _stack(features)
 
     async def _run(self, job: Callable[[], T]) -> T:
         future: Future[T] = self._thread.submit(job)
@@ -191,10 +239,13 @@ class _StoppedError(Exception):
 
 @dataclass(slots=True)
 class _Decoded:
-    """One picture after decoding: an input for CLIP, or the reason why there is none."""
+    """One picture after decoding: an input for CLIP, a feature that is known, or the reason why there is neither."""
 
     ref: ImageRef
     input: "torch.Tensor | None" = None
+    feature: "torch.Tensor | None" = None
+    key: bytes | None = None
+    """The sha256 of its file, where features are kept."""
     kept: Image.Image | None = None
     error: ImageError | None = None
 
@@ -203,12 +254,19 @@ class _Decoding:
     """Pulls references from a stream and decodes them in threads, bounded and in order."""
 
     def __init__(
-        self, encoder: Encoder, stream: ImageStream, limits: ImageSettings, keep_side: int | None, ahead: int
+        self,
+        encoder: Encoder,
+        stream: ImageStream,
+        limits: ImageSettings,
+        keep_side: int | None,
+        known: PictureFeatures | None,
+        ahead: int,
     ) -> None:
         self._encoder = encoder
         self._stream = stream
-        self._limits = limits
+        self.limits = limits
         self._keep_side = keep_side
+        self.known = known
         self._slots = asyncio.Semaphore(ahead)
         self._threads = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="ants-decode")
         self._jobs: set[Future[object]] = set()
@@ -262,18 +320,29 @@ class _Decoding:
 
     def _decode(self, ref: ImageRef) -> _Decoded:
         try:
-            image = ref.load(self._limits)
-            ready = self._encoder.preprocess(image)
-            if ref.rereadable:
-                return _Decoded(ref, ready)
-            # a copy's samples go to the consumer, the rest of a large picture goes at once
-            return _Decoded(ref, ready, shrink(image, self._keep_side) if self._keep_side else None)
+            return self._decoded(ref)
         except ImageError as error:
             return _Decoded(ref, error=error)
         except MemoryError:
             return _Decoded(ref, error=ImageUnreadableError(ref.name, "there is not enough memory to decode it"))
         finally:
             ref.release()
+
+    def _decoded(self, ref: ImageRef) -> _Decoded:
+        wanted = self._keep_side is not None and not ref.rereadable
+        data = None if self.known is None else ref.read(self.limits)
+        key = feature = None
+        if self.known is not None and data is not None:
+            key = content_key(data)
+            (feature,) = self.known.load([key])
+            if feature is not None and not wanted:
+                return _Decoded(ref, feature=feature, key=key)
+        # read once, so that what was hashed is what is decoded
+        image = ref.load(self.limits) if data is None else load_rgb(data, name=ref.name, limits=self.limits)
+        ready = self._encoder.preprocess(image) if feature is None else None
+        # a copy's samples go to the consumer, the rest of a large picture goes at once
+        kept = shrink(image, self._keep_side) if wanted and self._keep_side is not None else None
+        return _Decoded(ref, ready, feature, key, kept)
 
 
 async def _end(threads: ThreadPoolExecutor, jobs: set[Future[object]]) -> None:
@@ -283,3 +352,9 @@ async def _end(threads: ThreadPoolExecutor, jobs: set[Future[object]]) -> None:
     await asyncio.gather(*running, return_exceptions=True)
     # idle by now, so that this returns at once
     threads.shutdown(wait=True)
+
+
+def _stack(features: "Sequence[torch.Tensor]") -> "torch.Tensor":
+    import torch
+
+    return torch.stack(list(features))

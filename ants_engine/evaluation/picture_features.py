@@ -30,7 +30,7 @@ async def encode_pictures(
     Args:
         benchmark: a set that has features already is left as it is.
         encoder: a loaded CLIP.
-        settings: ``clip.batch_size`` and ``pictures`` are used; a bad picture never ends this.
+        settings: ``clip.batch_size``, ``clip.feature_store`` and ``pictures`` are used; a bad picture never ends this.
         on_progress: called with the pictures done and their number.
 
     Raises:
@@ -50,7 +50,10 @@ async def encode_pictures(
             keys, done = list(new), before + len(one) - len(new)
             if new:
                 stream = open_images(list(new.values()))
-                async for batch in worker.image_batches(stream, settings.clip.batch_size, limits):
+                clip = settings.clip
+                async for batch in worker.image_batches(
+                    stream, clip.batch_size, limits, feature_store=clip.feature_store
+                ):
                     for ref, feature in zip(batch.refs, batch.features, strict=True):
                         known[keys[ref.index]] = feature
                     for ref, error in batch.failures:
