@@ -30,6 +30,7 @@ from ants_engine.errors import ImageError, NoImagesError
 from ants_engine.history import History
 from ants_engine.initial_detector import InitialDetector
 from ants_engine.method.mining import NegativeImages, certain_negatives, mine_negative_images
+from ants_engine.method.near_duplicates import unlike
 from ants_engine.method.similar_classes import similar_class_count, similar_classes
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.negative_texts import look_alikes, sentences
@@ -69,6 +70,7 @@ class Build:
         self._history = History()
         self._spool = spool
         self._captions: dict[int, asyncio.Task[Outcome | ImageError]] = {}
+        self._same: set[int] = set()
         self._similar: dict[int, asyncio.Task[Outcome | ImageError]] = {}
         self._done = {"captions": 0, "look-alikes": 0}
 
@@ -85,7 +87,7 @@ class Build:
         async with asyncio.TaskGroup() as group:
             detector = await self._initial_detector(group)
             await self._look_at(pictures, detector, group)
-            mined = self._mine(group)
+            mined = await self._mine(group)
             self._find_similar(detector, group)
             waiting = time.monotonic()
             # leaving the group waits for every answer
@@ -147,16 +149,27 @@ class Build:
         certain = await asyncio.to_thread(
             certain_negatives, self._history.scores(), remaining, mining.gamma, mining.eta, mining.max_images
         )
-        self._ask_captions(certain.tolist(), group)
+        await self._ask_captions(certain.tolist(), group)
 
-    def _ask_captions(self, rows: list[int], group: asyncio.TaskGroup) -> None:
+    async def _ask_captions(self, rows: list[int], group: asyncio.TaskGroup) -> None:
         if not self._questions.can_show_pictures:
             return
-        for row in rows:
+        new = [row for row in rows if row not in self._captions and row not in self._same]
+        for row in await asyncio.to_thread(self._each_once, new):
             ref = self._history.refs[row]
-            if ref is not None and row not in self._captions:
+            if ref is not None:
                 class_name = self._classes.names[self._history.predicted[row]]
                 self._captions[row] = group.create_task(self._caption(ref, class_name))
+
+    def _each_once(self, rows: list[int]) -> list[int]:
+        """Leave out what looks like a picture that is being described."""
+        cosine = self._settings.mining.same_picture
+        if cosine is None or not rows:
+            return rows
+        features = self._history.features()
+        wanted = unlike(features[rows], features[list(self._captions)], cosine)
+        self._same.update(row for row, new in zip(rows, wanted, strict=True) if not new)
+        return [row for row, new in zip(rows, wanted, strict=True) if new]
 
     async def _caption(self, ref: ImageRef, class_name: str) -> Outcome | ImageError:
         try:
@@ -191,7 +204,7 @@ class Build:
             if self._done[stage] < len(asked):
                 self._progress(ProgressEvent(stage, self._done[stage], len(asked), self._questions.in_words()))
 
-    def _mine(self, group: asyncio.TaskGroup) -> NegativeImages:
+    async def _mine(self, group: asyncio.TaskGroup) -> NegativeImages:
         """Stages 2 and 3: the negative images, and a caption for each."""
         mining = self._settings.mining
         mined = mine_negative_images(self._history.scores(), mining.gamma, mining.eta, mining.max_images)
@@ -199,7 +212,8 @@ class Build:
         self.report.candidates = mined.candidates
         self.report.negative_images = len(rows)
         self.report.gamma_star = mined.threshold
-        self._ask_captions(rows, group)
+        await self._ask_captions(rows, group)
+        self.report.near_duplicates = len(self._same)
         if not rows:
             self.report.notes.append(
                 f"no picture scored below gamma {mining.gamma}: nothing looks foreign, S_nl stands in"

@@ -25,6 +25,8 @@ class BuildReport:
     """Pictures with an initial score below gamma."""
     negative_images: int = 0
     """Pictures that the MLLM was to describe."""
+    near_duplicates: int = 0
+    """Of these, how many were not described as they look like another that is (``mining.same_picture``)."""
     gamma_star: float | None = None
     """The highest initial score among the negative images (paper eq. 6)."""
     similar_classes: tuple[str, ...] = ()
@@ -70,6 +72,8 @@ class BuildReport:
             f"{self.ens_texts} sentences, {self.vsnl_texts} look-alikes of {len(self.similar_classes)} classes",
             f"{self.asked} answers asked for, {self.from_store} from the store, {self.failed} failed",
         ]
+        if self.near_duplicates:
+            lines.insert(1, f"{self.near_duplicates} of these look like another of them and were not described again")
         reasons: dict[tuple[str, str], int] = {}
         for item in self.set_aside:
             reasons[item.what, item.reason] = reasons.get((item.what, item.reason), 0) + 1

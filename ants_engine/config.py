@@ -47,6 +47,9 @@ class ClipSettings(Stage):
     """Pictures encoded together."""
     text_batch_size: PositiveInt = 256
     """Texts encoded together."""
+    compile: bool = False
+    """Compile the vision tower with ``torch.compile``: the first batch takes up to minutes, later ones less time on a
+    GPU. Features differ in the last bits from those of a model that is not compiled."""
     cache_dir: Path | None = None
     """Where hub weights are kept; open_clip's default when empty."""
     feature_store: Path | None = None
@@ -119,6 +122,9 @@ class MiningSettings(Stage):
     """Share of the candidates, lowest first, that become negative images."""
     max_images: PositiveInt | None = None
     """An upper bound on the negative images, lowest scores first: it bounds what the MLLM is asked."""
+    same_picture: float | None = Field(default=None, gt=0.0, le=1.0)
+    """With ``lowest_share``: of negative images whose CLIP features have at least this cosine (say 0.98), only the
+    first is described; they all count for lambda. Every one is described when empty."""
     rule: Literal["lowest_share", "histogram"] = "lowest_share"
     """``lowest_share``: the paper's, eq. 6, over the history. ``histogram``: the public code's: what scores below gamma
     waits, is described once and forgotten, and gamma is set anew from a histogram of all past scores."""

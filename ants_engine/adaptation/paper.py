@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ants_engine.adaptation.candidates import Candidate
+from ants_engine.adaptation.candidates import Candidate, Candidates
 from ants_engine.adaptation.policy import Abilities, Composition, looks_for_classes, recompose
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, VsnlUpdate
 from ants_engine.config import Settings
 from ants_engine.detector import Look
 from ants_engine.method.mining import mine_negative_images
+from ants_engine.method.near_duplicates import unlike
 from ants_engine.method.similar_classes import similar_classes
 
 
@@ -70,13 +71,29 @@ class PaperPolicy:
             for member in members
             if member not in known and history.items[member].ref is not None and abilities.pictures
         )
+        history, asked = self._each_once(history, asked, known)
         # what has left the history, and every update under way, is not needed any more
         needed = set(history.items).union(
             *(update.members for update in state.pending if isinstance(update, EnsUpdate))
         )
         captions = {key: caption for key, caption in state.captions.items() if key in needed}
-        state = replace(state, members=members, captions=captions, ens_updates=state.ens_updates + (1 if asked else 0))
+        state = replace(state, candidates=history, members=members, captions=captions)
+        state = replace(state, ens_updates=state.ens_updates + (1 if asked else 0))
         return state, EnsUpdate(0, asked, members, history.features.tensor()[mined.indices])
+
+    def _each_once(
+        self, history: Candidates, asked: tuple[Candidate, ...], known: set[int]
+    ) -> tuple[Candidates, tuple[Candidate, ...]]:
+        """Leave out what looks like a picture that is known, for good: it is let go of."""
+        cosine = self._settings.mining.same_picture
+        if cosine is None or not asked:
+            return history, asked
+        row_of = {key: row for row, key in enumerate(history.items)}
+        features = history.features.tensor()
+        described = features[[row for key, row in row_of.items() if key in known]]
+        new = unlike(features[[row_of[item.id] for item in asked]], described, cosine)
+        again = [item.id for item, wanted in zip(asked, new, strict=True) if not wanted]
+        return history.described(again), tuple(item for item, wanted in zip(asked, new, strict=True) if wanted)
 
     def _similar(self, state: AdaptationState) -> tuple[AdaptationState, VsnlUpdate | None]:
         vsnl = self._settings.vsnl

@@ -146,6 +146,10 @@ class Pump:
         ]
         counted = remember(count_classes(state, look), look)
         state, updates = self._policy.observe(counted, look, candidates, self._abilities)
+        if self._settings.mining.same_picture is not None:
+            shown_before = {item.id for item in (*counted.candidates.items.values(), *candidates) if item and item.ref}
+            kept = state.candidates.items
+            self._report.near_duplicates += sum(key in shown_before and kept[key].ref is None for key in kept)
         due = state.batch + 1 + self._settings.stream.lag
         asked: list[Update] = [replace(update, due=due) for update in updates]
         return replace(state, pending=(*state.pending, *asked)), asked

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from ants_engine.clip.input_batches import InputBatches
 from ants_engine.clip.model import ClipModel, Tokenizer
 from ants_engine.clip.preprocess import Preprocess
+from ants_engine.clip.side_by_side import SIDE_BY_SIDE
 from ants_engine.clip.text_tower import CausalTextTower
 from ants_engine.config import ClipSettings
 from ants_engine.errors import FeatureError, SettingError
@@ -37,12 +39,14 @@ class ClipEncoder:
         import torch
 
         self._model = found.load(device, precision)
+        self._encode_image = torch.compile(self._model.encode_image) if settings.compile else self._model.encode_image
         self._tokenizer = found.load_tokenizer()
         # a fast tokenizer keeps its padding between calls, and `fits` may be called from another thread
         self._tokenizer_lock = threading.Lock()
         self._settings = settings
         self._device = device
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        self._inputs = InputBatches(device, self._dtype)
         self._preprocess = Preprocess(self._model.visual.preprocess_cfg)
         self._size = min(_pair(self._model.visual.preprocess_cfg["size"]))
         self.context_length: int = int(self._tokenizer.context_length)
@@ -108,13 +112,14 @@ class ClipEncoder:
         """
         import torch
 
-        rows = [torch.empty(0, self.dim)]
+        if not inputs:
+            return torch.empty(0, self.dim)
+        rows = []
         for start in range(0, len(inputs), self._settings.batch_size):
-            batch = torch.stack(list(inputs[start : start + self._settings.batch_size]))
-            with torch.inference_mode():
-                features = self._model.encode_image(batch.to(self._device, self._dtype))
-            rows.append(_normalised(features, "pictures"))
-        return torch.cat(rows)
+            batch = self._inputs.move(inputs[start : start + self._settings.batch_size])
+            rows.append(self._run(self._encode_image, batch, parts=not self._settings.compile))
+        # an accelerator is waited for once, here, and not after every batch
+        return _normalised(torch.cat(rows), "pictures")
 
     def encode_images(self, images: Sequence[Image.Image]) -> "torch.Tensor":
         """Encode RGB pictures; see `encode_inputs`.
@@ -188,11 +193,18 @@ class ClipEncoder:
             return self._tokenizer(texts)
 
     def _encode_tokens(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        encode = self._model.encode_text if self._short_tower is None else self._short_tower
+        return _normalised(self._run(encode, tokens.to(self._device)), "texts")
+
+    def _run(self, tower: Callable[..., Any], batch: "torch.Tensor", *, parts: bool = True) -> "torch.Tensor":
+        """Run a tower on a batch on its device, on the CPU in parts; return (n, D) in the model's precision."""
         import torch
 
-        with torch.inference_mode():
-            encode = self._model.encode_text if self._short_tower is None else self._short_tower
-            return _normalised(encode(tokens.to(self._device)), "texts")
+        def work(part: "torch.Tensor") -> "torch.Tensor":
+            with torch.inference_mode():
+                return _pooled(tower(part))
+
+        return SIDE_BY_SIDE.map(work, batch) if parts and batch.device.type == "cpu" else work(batch)
 
     def _identify(self, found: ClipModel, precision: str) -> dict[str, JSON]:
         packages = ("open_clip_torch", "torch", "torchvision", "pillow")
@@ -207,6 +219,8 @@ class ClipEncoder:
             "context_length": self.context_length,
             "preprocess": found.preprocess | {"size": list(_pair(self._model.visual.preprocess_cfg["size"]))},
             "precision": precision,
+            # another kernel gives other last bits
+            "compiled": self._settings.compile,
             "device": self._device.partition(":")[0],
             "dim": self.dim,
             "versions": {name: metadata.version(name) for name in packages},
@@ -235,12 +249,16 @@ _DETERMINING = (
 )  # fmt: skip
 
 
-def _normalised(features: "torch.Tensor | tuple[torch.Tensor, ...]", what: str) -> "torch.Tensor":
+def _pooled(features: "torch.Tensor | tuple[torch.Tensor, ...]") -> "torch.Tensor":
+    """Take the features out of what a tower gives, which may have tokens beside them."""
+    return features[0] if isinstance(features, tuple) else features
+
+
+def _normalised(features: "torch.Tensor", what: str) -> "torch.Tensor":
     """Bring features to float32 on the CPU and to length 1; refuse what is not finite."""
     import torch
 
-    pooled = features[0] if isinstance(features, tuple) else features
-    whole = pooled.float().cpu()
+    whole = features.float().cpu()
     if not bool(torch.isfinite(whole).all()):
         raise FeatureError(
             f"the CLIP model gave features of {what} that are not finite numbers: damaged weights, or a precision that "

@@ -186,6 +186,29 @@ async def test_questions_leave_while_clip_still_works(
     assert sum(call.picture is not None for call in mllm.calls) == 36, "none was asked in vain"
 
 
+async def test_near_duplicates_are_described_once_in_a_build_and_in_a_stream(
+    encoder: ClipEncoder, images: list[Image.Image], settings: dict[str, Any], mllm: ScriptedBackend
+) -> None:
+    twice = [image for image in images for _ in range(2)]
+    everything = describe_all(settings, mining={"gamma": 1.0, "eta": 1.0}, dispatch={"mode": "live"})
+    once = describe_all(everything, mining={"gamma": 1.0, "eta": 1.0, "same_picture": 0.999999})
+    all_of_them = await ANTS.build(CLASSES, twice, encoder=encoder, backend=mllm, **everything)
+    assert sum(call.picture is not None for call in mllm.calls) == 80
+    mllm.calls.clear()
+    ants = await ANTS.build(CLASSES, twice, encoder=encoder, backend=mllm, **once)
+    assert sum(call.picture is not None for call in mllm.calls) == 40
+    assert (ants.report.negative_images, ants.report.near_duplicates) == (80, 40)
+    assert "40 of these look like another of them" in str(ants.report)
+    # the same sentences, and so the same scores
+    assert sorted(ants.detector.ens.texts) == sorted(all_of_them.detector.ens.texts)
+    mllm.calls.clear()
+    stream = await ANTS.build(CLASSES, encoder=encoder, backend=mllm, **once)
+    async for _ in stream.stream(twice, batch_size=7, lag=0):
+        pass
+    assert sum(call.picture is not None for call in mllm.calls) == 40
+    assert stream.report.near_duplicates == 40
+
+
 async def test_one_failure_costs_one_answer(
     encoder: ClipEncoder, images: list[Image.Image], settings: dict[str, Any]
 ) -> None:

@@ -58,6 +58,19 @@ def observe(
     ), updates
 
 
+def shown(policy: Any, state: AdaptationState, scores: list[float], features: torch.Tensor) -> tuple[Any, list[Any]]:
+    """As `observe`, with given features (n, D)."""
+    count, logits = len(scores), torch.zeros(len(scores), 3)
+    initial, predicted = torch.tensor(scores, dtype=torch.float32), torch.zeros(len(scores), dtype=torch.int64)
+    look = Look(features, logits, predicted, initial, IdMass.of(logits))
+    names = range(state.pictures, state.pictures + count)
+    candidates = [Candidate(name, f"p{name}", 0, file_ref(name, f"{name}.png")) for name in names]
+    state, updates = policy.observe(count_classes(state, look), look, candidates, BOTH)
+    return replace(
+        state, pending=(*state.pending, *updates), batch=state.batch + 1, pictures=state.pictures + count
+    ), updates
+
+
 def asked(updates: list[Any]) -> list[list[int]]:
     return [[item.id for item in update.asked] for update in updates if isinstance(update, EnsUpdate)]
 
@@ -110,6 +123,24 @@ def test_the_paper_mines_the_whole_history_again() -> None:
     assert [update.members for update in updates] == [(3, 4, 1)]
     assert asked(updates) == [[]]
     assert state.ens_updates == 2
+
+
+def test_a_near_duplicate_is_a_negative_image_but_not_described() -> None:
+    chosen = settings(mining={"gamma": 0.9, "eta": 1.0, "same_picture": 0.99}, vsnl={"start_batch": 99})
+    policy, state = PaperPolicy(chosen), cold(chosen)
+    features = unit_rows(3, 0)
+    # the second batch shows the first one's pictures again, and one more
+    first = shown(policy, state, [0.5, 0.4], features[:2])
+    assert asked(first[1]) == [[1, 0]]
+    state, updates = shown(policy, first[0], [0.3, 0.2, 0.1], features)
+    assert [update.members for update in updates] == [(4, 3, 2, 1, 0)]
+    assert asked(updates) == [[4]]
+    torch.testing.assert_close(updates[0].features, features[[2, 1, 0, 1, 0]])
+    # they are let go of for good: what is left to describe are the three
+    assert [key for key, item in state.candidates.items.items() if item.ref is not None] == [0, 1, 4]
+    again, updates = shown(policy, state, [0.05], features[1:2])
+    assert asked(updates) == [[]]
+    assert again.ens_updates == 2, "nothing was asked for"
 
 
 def test_a_candidate_that_moves_none_of_the_negative_images_asks_for_nothing() -> None:

@@ -1,6 +1,7 @@
 """Features: their shape, length, order, and that padding does not matter."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,3 +196,17 @@ def test_the_embedded_worlds_model() -> None:
     texts = ["a cat", "a red apple", "a"]
     assert encoder._short_tower is not None
     assert torch.allclose(encoder.encode_texts(texts), whole(encoder, texts), atol=1e-6, rtol=0)
+
+
+def test_a_compiled_tower_gives_the_same_features_and_says_so(
+    encoder: ClipEncoder, settings: ClipSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # traced and run as a graph, without the minute that making kernels of it takes
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    compiled = ClipEncoder.load(settings.model_copy(update={"compile": True}))
+    for count in (9, 5, 1):
+        found = compiled.encode_images(pictures()[:count])
+        torch.testing.assert_close(found, encoder.encode_images(pictures()[:count]), atol=1e-6, rtol=0)
+    # another kernel may give other last bits, so that features are not taken for those of the other
+    assert (encoder.identity["compiled"], compiled.identity["compiled"]) == (False, True)
+    assert compiled.identity_sha256 == encoder.identity_sha256
