@@ -19,7 +19,7 @@ SMALLEST = 16
 
 
 class SideBySide:
-    """Threads of torch with few cores each; made when first needed, and shared by all who have the same cores."""
+    """Threads of torch with few cores each: made when first needed, shared by all, and kept, as torch keeps its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,7 +60,7 @@ class SideBySide:
                     torch.set_num_threads(threads // parts)
                     ready.wait()
 
-                pool = ThreadPoolExecutor(parts, thread_name_prefix="ants-clip-part", initializer=begin)
+                pool = ThreadPoolExecutor(parts, thread_name_prefix="torch-part", initializer=begin)
                 for _ in range(parts):
                     pool.submit(int)
                 ready.wait()
