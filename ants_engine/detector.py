@@ -21,7 +21,6 @@ from ants_engine.method.masses import Cut, IdMass, bank_masses
 from ants_engine.method.weighting import adaptive_score, union_score
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.scores import Scores
-from ants_engine.side_by_side import SIDE_BY_SIDE
 
 ROWS_AT_ONCE = 1024
 SECOND_GROUPS = 64
@@ -95,7 +94,7 @@ class Detector:
         """Take a first look at checked features (N, D)."""
         logits = self._id_logits(features)
         id_mass = IdMass.of(logits)
-        masses, _ = self._bank_masses(features, self._initial_cut(), id_mass)
+        masses, _ = bank_masses(features / self.temperature, self._initial_cut(), id_mass.top)
         return Look(features, logits, logits.argmax(dim=1), id_mass.score(masses), id_mass)
 
     def relook(self, features: Tensor, initial: Tensor) -> Look:
@@ -236,7 +235,7 @@ class Detector:
         }
 
     def _id_logits(self, features: Tensor) -> Tensor:
-        return SIDE_BY_SIDE.map(lambda part: (part @ self.class_features.T).div_(self.temperature), features)
+        return (features @ self.class_features.T).div_(self.temperature)
 
     def _initial_cut(self) -> Cut:
         if self.grouping == "equal":
@@ -248,15 +247,8 @@ class Detector:
         return bank.cut(length, permute=self.permute, seed=self.seed, second_length=second_length, repeats=repeats)
 
     def _masses(self, look: Look, cut: Cut) -> tuple[Tensor, Tensor]:
-        masses, second = self._bank_masses(look.features, cut, look.id_mass)
+        masses, second = bank_masses(look.features / self.temperature, cut, look.id_mass.top)
         return look.id_mass.score(masses), look.id_mass.score(second)
-
-    def _bank_masses(self, features: Tensor, cut: Cut, id_mass: IdMass) -> tuple[Tensor, Tensor]:
-        def work(part: Tensor, top: Tensor) -> Tensor:
-            return torch.cat(bank_masses(part / self.temperature, cut, top), dim=1)
-
-        both = SIDE_BY_SIDE.map(work, features, id_mass.top)
-        return both[:, : len(cut.sizes)], both[:, len(cut.sizes) :]
 
 
 def _nearest(bank: NegativeBank, feature: Tensor, top: int) -> list[NearText]:

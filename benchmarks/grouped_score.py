@@ -3,12 +3,8 @@
 import torch
 from torch import Tensor
 
-from ants_engine.class_list import ClassList
-from ants_engine.detector import Detector
 from ants_engine.method.grouping import reference_groups
-from ants_engine.method.masses import IdMass
-from ants_engine.negative_bank import NegativeBank
-from ants_engine.side_by_side import SIDE_BY_SIDE
+from ants_engine.method.masses import Cut, IdMass, bank_masses
 from benchmarks import literal_scoring
 from benchmarks.random_world import TEMPERATURE, unit_rows
 from benchmarks.table import Row
@@ -24,12 +20,12 @@ def run() -> list[Row]:
     negatives = unit_rows(NEGATIVES, DIM, 3)
     both = torch.cat([classes, negatives])
     order = reference_groups(NEGATIVES, NEGATIVES // GROUPS, permute=True)
+    cut = Cut(negatives[order.order], order.sizes)
     product = torch.empty(PICTURES, CLASSES + NEGATIVES)
 
-    detector = _detector(classes, negatives[order.order])
-
     def ours() -> Tensor:
-        return detector.look(features).initial
+        id_mass = IdMass.of(features @ classes.T / TEMPERATURE)
+        return id_mass.score(bank_masses(features / TEMPERATURE, cut, id_mass.top)[0])
 
     def literal() -> Tensor:
         return literal_scoring.grouped(literal_scoring.logits(features, both, TEMPERATURE), CLASSES, GROUPS)
@@ -41,7 +37,7 @@ def run() -> list[Row]:
     took = medians({"ours": ours, "literal": literal, "product": bare}, ROUNDS, warm=3)
     ours_s, literal_s, product_s = took["ours"], took["literal"], took["product"]
     what = f"grouped score, {PICTURES} × ({CLASSES:,} + {NEGATIVES:,}), D = {DIM}"
-    after = after_product(both)
+    after = after_product(both, cut)
     return [
         Row(
             what,
@@ -56,26 +52,7 @@ def run() -> list[Row]:
     ]
 
 
-def _detector(classes: Tensor, negatives: Tensor) -> Detector:
-    """Return a detector that knows its classes and its initial negatives, in the order of their groups."""
-    names = tuple(f"class {number}" for number in range(len(classes)))
-    texts = tuple(f"thing {number}" for number in range(len(negatives)))
-    return Detector(
-        classes=ClassList(names, tuple((name,) for name in names)),
-        class_features=classes,
-        initial=NegativeBank("neglabel", texts, texts, negatives),
-        ens=NegativeBank.empty("ens", DIM),
-        vsnl=NegativeBank.empty("vsnl", DIM),
-        temperature=TEMPERATURE,
-        groups=GROUPS,
-        seed=0,
-        weight=0.5,
-        threshold=0.5,
-        clip_identity={},
-    )
-
-
-def after_product(both: Tensor) -> tuple[float, float]:
+def after_product(both: Tensor, cut: Cut) -> tuple[float, float]:
     """Return the seconds that our part and the literal one take when the products are there already.
 
     Both are timed and not subtracted: a small difference of two large times says little. Ours is the same passes over
@@ -84,18 +61,16 @@ def after_product(both: Tensor) -> tuple[float, float]:
     features = unit_rows(PICTURES, DIM, 1)
     logits = literal_scoring.logits(features, both, TEMPERATURE)
     ids = logits[:, :CLASSES].contiguous()
-    piece = torch.empty(PICTURES, 2000).fill_(-60.0)
-
-    def sums(cells: Tensor, top: Tensor) -> Tensor:
-        masses = []
-        for _ in range(NEGATIVES // 2000):
-            cells.sub_(top).exp_()
-            masses.append(cells.view(len(cells), 20, 100).sum(dim=2))
-        return torch.cat(masses, dim=1)
+    piece = torch.empty(PICTURES * 2000).fill_(-60.0)
 
     def ours() -> Tensor:
         id_mass = IdMass.of(ids)
-        return id_mass.score(SIDE_BY_SIDE.map(sums, piece, id_mass.top))
+        masses = []
+        for _ in range(NEGATIVES // 2000):
+            cells = piece.view(PICTURES, 2000)
+            cells.sub_(id_mass.top).exp_()
+            masses.append(cells.view(PICTURES, 20, 100).sum(dim=2))
+        return id_mass.score(torch.cat(masses, dim=1))
 
     def literal() -> Tensor:
         return literal_scoring.grouped(logits, CLASSES, GROUPS)

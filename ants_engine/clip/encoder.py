@@ -12,11 +12,11 @@ from PIL import Image
 from ants_engine.clip.input_batches import InputBatches
 from ants_engine.clip.model import ClipModel, Tokenizer
 from ants_engine.clip.preprocess import Preprocess
+from ants_engine.clip.side_by_side import SIDE_BY_SIDE
 from ants_engine.clip.text_tower import CausalTextTower
 from ants_engine.config import ClipSettings
 from ants_engine.errors import FeatureError, SettingError
 from ants_engine.protocol import JSON
-from ants_engine.side_by_side import SIDE_BY_SIDE
 
 if TYPE_CHECKING:
     import torch
@@ -204,7 +204,7 @@ class ClipEncoder:
             with torch.inference_mode():
                 return _pooled(tower(part))
 
-        return SIDE_BY_SIDE.map(work, batch) if parts else work(batch)
+        return SIDE_BY_SIDE.map(work, batch) if parts and batch.device.type == "cpu" else work(batch)
 
     def _identify(self, found: ClipModel, precision: str) -> dict[str, JSON]:
         packages = ("open_clip_torch", "torch", "torchvision", "pillow")

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from ants_engine.side_by_side import SIDE_BY_SIDE, SMALLEST, SideBySide
+from ants_engine.clip.side_by_side import SIDE_BY_SIDE, SMALLEST, SideBySide
 
 
 @pytest.fixture

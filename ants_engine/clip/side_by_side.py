@@ -25,14 +25,14 @@ class SideBySide:
         self._lock = threading.Lock()
         self._pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
 
-    def map(self, work: "Callable[..., torch.Tensor]", *batches: "torch.Tensor") -> "torch.Tensor":
-        """Return ``work(*batches)``, row for row, computed in as many parts as cores and rows allow (blocking).
+    def map(self, work: "Callable[[torch.Tensor], torch.Tensor]", batch: "torch.Tensor") -> "torch.Tensor":
+        """Return ``work(batch)``, row for row, computed in as many parts as cores and rows allow (blocking).
 
         The parts depend on the number of rows and of torch's threads alone, and so do the result's last bits.
 
         Args:
-            work: tensors (n, …) → (n, …), each row for itself.
-            batches: of N rows each, at least one.
+            work: (n, …) → (n, …), each row for itself.
+            batch: N rows, at least 1, on the CPU.
 
         Returns:
             N rows.
@@ -40,11 +40,11 @@ class SideBySide:
         import torch
 
         threads = torch.get_num_threads()
-        parts = min(threads, len(batches[0]) // SMALLEST)
-        if parts < 2 or any(batch.device.type != "cpu" for batch in batches):
-            return work(*batches)
+        parts = min(threads, len(batch) // SMALLEST)
+        if parts < 2:
+            return work(batch)
         pool = self._pool(parts, threads)
-        return torch.cat(list(pool.map(work, *(batch.tensor_split(parts) for batch in batches))))
+        return torch.cat(list(pool.map(work, batch.tensor_split(parts))))
 
     def _pool(self, parts: int, threads: int) -> ThreadPoolExecutor:
         """Start threads that have ``threads // parts`` cores each."""
