@@ -12,11 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ants_engine.adaptation.call_meter import CallMeter
 from ants_engine.adaptation.pump import Pump
 from ants_engine.adaptation.report import StreamReport
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.answers import check_share
 from ants_engine.build import Build
+from ants_engine.batch_record import BatchRecord
 from ants_engine.build_report import BuildReport
 from ants_engine.class_list import ClassList
 from ants_engine.clip.decode import load_rgb
@@ -57,6 +59,9 @@ from ants_engine.versions import installed_versions
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from ants_engine.evaluation.metrics import FprConvention
+    from ants_engine.report.write import Labels
 
 PACKAGES = ("ants-engine", "torch", "open_clip_torch", "numpy", "pillow")
 
@@ -305,12 +310,13 @@ class ANTS:
 
         async def run(state: AdaptationState, out: "asyncio.Queue[Any]") -> None:
             with progress_reporter(settings.progress, on_progress) as progress, plain_errors():
-                async with Coordinator(settings, backend=backend) as coordinator:
+                meter = CallMeter()
+                async with Coordinator(settings, backend=backend, observers=[meter]) as coordinator:
                     questions = Questions(settings, coordinator)
                     loaded = await asyncio.to_thread(encoder) if callable(encoder) else encoder
                     async with ClipWorker(loaded, settings.text.feature_cache) as worker:
                         report.model_identity = dict(coordinator.identity)
-                        await Pump(state, settings, worker, questions, report, progress, spool).run(pictures, out)
+                        await Pump(state, settings, worker, questions, report, progress, spool, meter).run(pictures, out)
 
         return Stream(self, run, report)
 
@@ -333,6 +339,10 @@ class ANTS:
             state = replace(state, detector=replace(state.detector, threshold=threshold))
         self._state = state
 
+    def note_batch(self, record: BatchRecord) -> None:
+        """Keep the record of a delivered batch, for `write_report`. Called by the stream."""
+        self._report.note_batch(record)
+
     def reset(self) -> None:
         """Forget every picture: back to the cold start. Class names, lexicon and settings stay.
 
@@ -343,6 +353,7 @@ class ANTS:
         if other is not None and other.active:
             raise UsageError("a stream of this detector is under way: finish it, or `await stream.aclose()`")
         self._state = AdaptationState.cold(self._state.detector, self._settings)
+        self._report.batches.clear()
 
     async def score(self, images: Any, *, on_progress: ProgressCallback | None = None) -> Scores:
         """Score pictures against the frozen negative space: one entry per picture, in input order.
@@ -357,7 +368,7 @@ class ANTS:
             NoImagesError: there is no picture.
             ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
         """
-        features, names, failures = await self._encode(images, on_progress)
+        features, names, failures = await self.look_at(images, on_progress=on_progress)
         return await asyncio.to_thread(self._state.detector.score, features, names, failures)
 
     def score_features(self, features: Any) -> Scores:
@@ -377,7 +388,7 @@ class ANTS:
             NoImagesError: there is no picture.
             ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
         """
-        features, _, failures = await self._encode(images, on_progress)
+        features, _, failures = await self.look_at(images, on_progress=on_progress)
         features[list(failures)] = float("nan")
         return np.asarray(features.numpy(), dtype=np.float32)
 
@@ -400,6 +411,51 @@ class ANTS:
             name = address_name(image)
         picture = load_rgb(image, name=name, limits=self._settings.pictures)
         return self._state.detector.explain(self.encoder.encode_images([picture])[0], name, top)
+
+    async def write_report(
+        self,
+        path: "str | PathLike[str]",
+        pictures: Any = None,
+        *,
+        features: Any = None,
+        labels: "Labels | None" = None,
+        run: "str | PathLike[str] | None" = None,
+        title: str = "ANTS report",
+        convention: "FprConvention" = "openood",
+    ) -> Path:
+        """Write one HTML file that shows verdicts, the texts behind them, and how the detector came about.
+
+        Scoring is frozen. The file holds small copies of the pictures, their names and the texts, and loads nothing.
+
+        Args:
+            path: the file, replaced if it is there.
+            pictures: as for `score`; those of the labels when left out, else what the detector has kept.
+            features: (N, D) CLIP features of the same pictures; CLIP then sees none of them.
+            labels: per picture its class, ``id`` (of no known class), ``ood``, ``near``, ``far``, or None where it is
+                not known: a sequence in the order of the pictures, or a mapping by name. Or a path: a CSV of
+                ``picture,class``, or a folder as `ants eval` reads it.
+            run: the folder of a run, whose requests are shown too.
+            title: above the page.
+            convention: of the ROC curves, see ``FprConvention``.
+
+        Returns:
+            The path.
+
+        Raises:
+            NoImagesError: there is no picture.
+            FeatureError: the features do not fit.
+            UsageError: the labels do not fit the pictures, or the file cannot be written.
+            MissingDependencyError: the extra ``report`` is not installed.
+        """
+        from ants_engine.report.assemble import Options
+        from ants_engine.report.write import detector_document, write_page
+
+        options = Options(title=title, convention=convention)
+        given = None if run is None else Path(run)
+        document = await detector_document(
+            self, pictures, features=features, labels=labels, run=given, options=options
+        )
+        return await asyncio.to_thread(write_page, Path(path), document)
 
     async def calibrate(self, id_images: Any = None, *, features: Any = None, tpr: float = 0.95) -> float:
         """Set the threshold so that at least ``tpr`` of these pictures, all known to be ID, are kept; return it.
@@ -534,10 +590,15 @@ class ANTS:
         parts = f"{len(self.classes)} classes, {len(found.ens)} sentences, {len(found.vsnl)} look-alikes"
         return f"<ANTS: {parts}, lambda {self.weight:.2f}, threshold {self.threshold:.3f}>"
 
-    async def _encode(
-        self, images: Any, on_progress: ProgressCallback | None
+    async def look_at(
+        self, images: Any, *, on_progress: ProgressCallback | None = None
     ) -> tuple[torch.Tensor, list[str], dict[int, ImageError]]:
-        """Return features (N, D), names and failures by row, in input order."""
+        """Return features (N, D), names and failures by row, in input order; a failure's features mean nothing.
+
+        Raises:
+            NoImagesError: there is no picture.
+            ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
+        """
         encoder: Encoder = await asyncio.to_thread(lambda: self.encoder)
         stream = await asyncio.to_thread(open_images, images)
         rows: dict[int, tuple[str, torch.Tensor | None]] = {}

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ants_engine.batch_record import KEPT, BatchRecord
+
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
@@ -56,6 +58,14 @@ class BuildReport:
     """The MLLM that answered."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of Python and of the packages that the scores depend on."""
+
+    batches: list[BatchRecord] = field(default_factory=list)
+    """What streams did since, batch by batch; the latest 1,000."""
+
+    def note_batch(self, record: BatchRecord) -> None:
+        """Note a batch that was delivered."""
+        self.batches.append(record)
+        del self.batches[:-KEPT]
 
     def put_aside(self, item: SetAside) -> None:
         """Note something that was not used."""

@@ -110,6 +110,10 @@ class Detector:
             return Groups(order=None, sizes=equal_sizes(count, self.groups))
         return public_groups(count, self.group_length or max(1, count), permute=self.permute, seed=self.seed)
 
+    def groups_of(self, bank: NegativeBank) -> Groups:
+        """Return how one of its banks, not empty, is cut when it is scored against."""
+        return self.initial_groups() if bank is self.initial else self._cut(len(bank), self.group_length or len(bank))
+
     def bank_logits(self, look: Look, bank: NegativeBank) -> Tensor:
         """Return (N, M): cosines to a bank's texts divided by the temperature."""
         return look.features @ bank.features.T / self.temperature

@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 from ants_engine.adaptation.pump import Delivered
 from ants_engine.adaptation.report import StreamReport
 from ants_engine.adaptation.state import AdaptationState
+from ants_engine.batch_record import BatchRecord
 from ants_engine.scores import Scores
 
 
@@ -28,6 +29,10 @@ class Owner(Protocol):
 
     def adopt(self, state: AdaptationState) -> None:
         """Take over the state after a delivered batch."""
+        ...
+
+    def note_batch(self, record: BatchRecord) -> None:
+        """Keep the record of a delivered batch."""
         ...
 
 
@@ -93,6 +98,8 @@ class Stream:
             raise StopAsyncIteration
         self._state = delivered.state
         self._owner.adopt(delivered.state)
+        self.report.note_batch(delivered.record)
+        self._owner.note_batch(delivered.record)
         return delivered.scores
 
     async def __aenter__(self) -> Self:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from ants_engine.adaptation.call_meter import CallMeter
 from ants_engine.adaptation.candidates import Candidate, Caption
 from ants_engine.adaptation.paper import PaperPolicy
 from ants_engine.adaptation.policy import Abilities, Composition, Policy, count_classes
@@ -20,6 +21,7 @@ from ants_engine.adaptation.scoring import rebalance, remember, score_batch
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, Update, VsnlUpdate
 from ants_engine.answers import FATAL, sort_answers
+from ants_engine.batch_record import BatchRecord
 from ants_engine.build_report import SetAside
 from ants_engine.clip.spool import Spool
 from ants_engine.clip.worker import ClipWorker
@@ -46,6 +48,7 @@ class Delivered:
 
     scores: Scores
     state: AdaptationState
+    record: BatchRecord
 
 
 def choose_policy(settings: Settings) -> Policy:
@@ -65,6 +68,7 @@ class Pump:
         report: StreamReport,
         progress: ProgressCallback,
         spool: Spool,
+        meter: CallMeter,
     ) -> None:
         self._state = state
         self._settings = settings
@@ -73,6 +77,7 @@ class Pump:
         self._report = report
         self._progress = progress
         self._spool = spool
+        self._meter = meter
         self._policy = choose_policy(settings)
         self._abilities = Abilities(questions.can_show_pictures, questions.can_ask_in_words)
         self._names = ClassNames(state.detector.classes.names)
@@ -131,7 +136,9 @@ class Pump:
         state = replace(state, batch=state.batch + 1, pictures=state.pictures + batch.size)
         self._state = state
         self._tell(state, waited, total)
-        return Delivered(self._scores(state, batch, columns, self._adaptation(state, asked, waited)), state)
+        adaptation = self._adaptation(state, asked, waited)
+        scores = self._scores(state, batch, columns, adaptation)
+        return Delivered(scores, state, self._record(adaptation, scores))
 
     def _observe(self, state: AdaptationState, batch: PictureBatch, look: Look) -> tuple[AdaptationState, list[Update]]:
         low = look.initial.double() < state.gamma
@@ -305,6 +312,26 @@ class Pump:
             vsnl_texts=len(state.detector.vsnl),
             pending=len(state.pending),
             waited=waited,
+        )
+
+    def _record(self, now: Adaptation, scores: Scores) -> BatchRecord:
+        calls = self._meter.read()
+        return BatchRecord(
+            batch=now.batch,
+            pictures=len(scores),
+            foreign=int(scores.is_outlier.sum()) - len(scores.failures),
+            threshold=now.threshold,
+            weight=now.weight,
+            gamma=now.gamma,
+            ens_texts=now.ens_texts,
+            vsnl_texts=now.vsnl_texts,
+            captions_asked=now.captions_asked or 0,
+            look_alikes_asked=now.look_alikes_asked or 0,
+            waited=now.waited,
+            calls=calls.count,
+            latency=calls.median,
+            latency_most=calls.most,
+            concurrency=calls.concurrency,
         )
 
     def _tell(self, state: AdaptationState, waited: float, total: int | None) -> None:

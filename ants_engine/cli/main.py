@@ -11,6 +11,7 @@ from ants_engine.cli.demo import demo
 from ants_engine.cli.eval import evaluate_methods
 from ants_engine.cli.explain import explain
 from ants_engine.cli.prompts import prompts
+from ants_engine.cli.report import report
 from ants_engine.cli.run import run
 from ants_engine.cli.say import say
 from ants_engine.cli.score import score
@@ -30,7 +31,10 @@ def commands() -> None:
     """Zero-shot out-of-distribution detection with CLIP and a multimodal LLM."""
 
 
-for command in (build, score, stream, explain, replay, run, cache, prompts, backends, settings, demo, evaluate_methods):
+COMMANDS = (
+    *(build, score, stream, explain, report, replay, run, cache, prompts, backends, settings, demo, evaluate_methods),
+)
+for command in COMMANDS:
     commands.add_command(command)
 
 

@@ -144,6 +144,16 @@ class RunReader:
         return {}
 
 
+def response_lines(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Give every whole line of a run's requests that is JSON; of a missing or unreadable file none."""
+    return _Lines(folder / RESPONSES).read(last=True)
+
+
+def event_lines(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Do the same for a run's events."""
+    return _Lines(folder / EVENTS).read(last=True)
+
+
 class _Lines:
     """The lines of a file that grows. A line without its end may still be being written."""
 

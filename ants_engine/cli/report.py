@@ -1,0 +1,122 @@
+"""``ants report``: write a page that shows what a detector, or a run, did."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ants_engine.cli.options import assigned, settings_from, with_assignments
+from ants_engine.cli.say import say
+from ants_engine.cli.table import CONVENTIONS
+from ants_engine.terminal_text import plain
+
+if TYPE_CHECKING:
+    from ants_engine.evaluation.metrics import FprConvention
+    from ants_engine.report.document import Document
+
+MEGABYTE = 1_000_000
+
+
+@click.command()
+@click.argument("source", metavar="RUN_OR_DETECTOR")
+@click.argument("images", nargs=-1, metavar="[PICTURES]...")
+@click.option("-o", "--out", type=click.Path(path_type=Path), default="report.html", show_default=True)
+@click.option(
+    "--labels",
+    type=click.Path(exists=True, path_type=Path),
+    help="A CSV of picture,class (an empty class is a foreign picture), or a folder with id/, near/, far/.",
+)
+@click.option("--run", "run_name", help="A run to show beside a detector: a folder, or a run's name.")
+@click.option("--detector", type=click.Path(exists=True, file_okay=False, path_type=Path), help="The detector of a RUN.")
+@click.option("--title", help="What stands above the page.")
+@click.option("--convention", type=click.Choice(list(CONVENTIONS)), default="openood", show_default=True)
+@click.option(
+    "--thumbnails", type=click.FloatRange(0, 200), default=4.0, show_default=True, help="Megabytes of all together."
+)
+@with_assignments
+def report(
+    source: str,
+    images: tuple[str, ...],
+    out: Path,
+    labels: Path | None,
+    run_name: str | None,
+    detector: Path | None,
+    title: str | None,
+    convention: "FprConvention",
+    thumbnails: float,
+    assignments: tuple[str, ...],
+) -> int:
+    """Write one HTML file about RUN_OR_DETECTOR: a folder of a detector, or of a run, or a run's name.
+
+    PICTURES (files, one folder, or one quoted glob) are scored, and shown with the reasons. Without them, the page
+    shows what the detector has kept of those that it has seen. With --labels it says what is right and what is wrong.
+    """
+    from ants_engine.report.write import run_document, write_page
+
+    folder = Path(source)
+    if _is_detector(folder):
+        if detector is not None:
+            raise click.UsageError(f"{source} is a detector itself; name a run to use --detector")
+        run = None if run_name is None else _run_folder(run_name, assignments)
+    else:
+        if run_name is not None:
+            raise click.UsageError(f"{source} is no detector folder; --run goes with one")
+        run = _run_folder(source, assignments)
+        if detector is None:
+            if images or labels is not None:
+                raise click.UsageError("pictures and labels need a detector: name its folder with --detector")
+            document = run_document(run, title)
+            return _written(write_page(out, document), document)
+        folder = detector
+    document = asyncio.run(
+        _document(folder, images, labels, run, title, convention, round(thumbnails * MEGABYTE), assignments)
+    )
+    return _written(write_page(out, document), document)
+
+
+async def _document(
+    folder: Path,
+    images: tuple[str, ...],
+    labels: Path | None,
+    run: Path | None,
+    title: str | None,
+    convention: "FprConvention",
+    bound: int,
+    assignments: tuple[str, ...],
+) -> "Document":
+    from ants_engine import ANTS
+    from ants_engine.report.assemble import Options
+    from ants_engine.report.write import detector_document
+
+    options = Options(
+        title=title or f"Detector {folder.resolve().name}",
+        convention=convention,
+        thumbnail_bound=bound,
+        detector_name=str(folder),
+    )
+    given: Any = images[0] if len(images) == 1 else list(images) or None
+    ants = ANTS.load(folder, **assigned(assignments))
+    return await detector_document(ants, given, labels=labels, run=run, options=options)
+
+
+def _is_detector(folder: Path) -> bool:
+    from ants_engine.detector_folder import MANIFEST
+
+    return (folder / MANIFEST).exists()
+
+
+def _run_folder(name: str, assignments: tuple[str, ...]) -> Path:
+    from ants_engine.dispatch.runs.run_reader import find_run
+
+    runs = settings_from(None, assignments).dispatch.runs
+    return find_run(runs or Path(), name)
+
+
+def _written(path: Path, document: "Document") -> int:
+    size = path.stat().st_size / MEGABYTE
+    say(plain(f"{path} ({size:.1f} MB)"))
+    for sentence in document.missing.values():
+        say(plain(f"  {sentence}"), err=True)
+    pictures = document.pictures
+    return 3 if pictures is not None and any(pictures.errors) else 0

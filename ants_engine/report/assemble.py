@@ -1,0 +1,179 @@
+"""Puts a report together out of a detector, pictures, labels and a run."""
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ants_engine.evaluation.benchmark import ID_SET
+from ants_engine.evaluation.metrics import FprConvention
+from ants_engine.report.attribution import Attribution, attribute
+from ants_engine.report.batch_rows import batch_rows
+from ants_engine.report.document import Column, Document, Pictures, Requests, SetAsideCount
+from ants_engine.report.headline import facts_of, headline_of
+from ants_engine.report.method_table import compare_methods
+from ants_engine.report.missing import missing_of
+from ants_engine.report.projection import centred, maps
+from ants_engine.report.seen import Seen
+from ants_engine.report.texts import TextRows, text_rows
+from ants_engine.report.thumbnails import BOUND, thumbnails
+from ants_engine.report.truth import Truth
+from ants_engine.scores import Scores
+from ants_engine.terminal_text import plain
+
+if TYPE_CHECKING:
+    from ants_engine.ants import ANTS
+
+REASONS = 30
+"""Different reasons for setting something aside that are listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a report is asked to be."""
+
+    title: str = "ANTS report"
+    convention: FprConvention = "openood"
+    thumbnail_bound: int = BOUND
+    detector_name: str = "DETECTOR"
+    """How the commands that the page names call the detector."""
+    given: bool = True
+    """The pictures were given, and not kept by the detector."""
+
+
+def assemble(
+    ants: "ANTS", seen: Seen | None, truth: Truth | None, requests: Requests | None, options: Options
+) -> Document:
+    """Put the parts together (blocking).
+
+    Args:
+        ants: the detector; it is not changed.
+        seen: the pictures that the report is about.
+        truth: their labels.
+        requests: what a run says.
+        options: title and the like.
+
+    Raises:
+        MissingDependencyError: a library of the extra ``report`` is not installed.
+    """
+    detector = ants.detector
+    scores = None if seen is None else detector.score(seen.features, seen.names, seen.failures)
+    foreign = None if seen is None or scores is None else _foreign(seen, scores, truth)
+    rows = [] if seen is None else seen.readable()
+    found: Attribution | None = None
+    if seen is not None and foreign is not None and rows:
+        found = attribute(detector, _checked(ants, seen)[rows], foreign[rows])
+    texts = text_rows(detector, found, rows, () if seen is None else seen.names, _to_catch(ants, seen, foreign))
+    comparison = None
+    if seen is not None and scores is not None and truth is not None:
+        comparison = compare_methods(detector, _checked(ants, seen), scores, truth, options.convention)
+    pictures = None
+    if seen is not None and scores is not None:
+        pictures = _pictures(ants, seen, scores, truth, rows, texts, options)
+    return Document(
+        title=plain(options.title),
+        made=datetime.now(UTC).isoformat(timespec="seconds"),
+        threshold=detector.threshold,
+        weight=detector.weight,
+        headline=headline_of(ants, scores),
+        classes=tuple(plain(name) for name in detector.classes.names),
+        pictures=pictures,
+        texts=texts.texts,
+        comparison=comparison,
+        maps=_maps(ants, seen, texts),
+        batches=batch_rows(ants.report.batches),
+        requests=requests,
+        set_aside=_set_aside(ants),
+        notes=tuple(plain(note) for note in ants.report.notes),
+        facts=facts_of(ants),
+        missing=missing_of(ants, seen, truth, comparison, requests, options.detector_name, given=options.given),
+    )
+
+
+def _checked(ants: "ANTS", seen: Seen) -> Tensor:
+    features = seen.features.clone()
+    # a row without features means nothing; it must only not be refused
+    features[list(seen.failures)] = ants.detector.class_features[0]
+    return features
+
+
+def _foreign(seen: Seen, scores: Scores, truth: Truth | None) -> Tensor:
+    """Say which pictures are foreign: by their label where there is one, else by the verdict."""
+    foreign = torch.from_numpy(scores.is_outlier).clone()
+    for row, label in enumerate(truth.labels if truth is not None else ()):
+        if label is not None:
+            foreign[row] = label.set_name != ID_SET
+    return foreign
+
+
+def _to_catch(ants: "ANTS", seen: Seen | None, foreign: Tensor | None) -> Tensor:
+    """Return the pictures that the sentences should catch, about the mean of all pictures."""
+    if seen is not None and foreign is not None:
+        rows = seen.readable()
+        return centred(seen.features[rows])[foreign[rows]]
+    state = ants.state
+    if not len(state.negatives) or not state.looked:
+        return state.negatives[:0]
+    moved = state.negatives - (state.feature_sum / state.looked).to(state.negatives.dtype)
+    return moved / torch.linalg.vector_norm(moved, dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def _maps(ants: "ANTS", seen: Seen | None, texts: TextRows) -> Any:
+    if seen is None:
+        return ()
+    readable = [row not in seen.failures for row in range(len(seen.names))]
+    if sum(readable) < 2:
+        return ()
+    return maps(seen.features, readable, ants.detector.class_features, texts.features)
+
+
+def _pictures(
+    ants: "ANTS",
+    seen: Seen,
+    scores: Scores,
+    truth: Truth | None,
+    rows: Sequence[int],
+    texts: TextRows,
+    options: Options,
+) -> Pictures:
+    limits = ants.settings.pictures
+    weighed: list[Any] = [()] * len(seen.names)
+    for row, found in zip(rows, texts.weighed, strict=False):
+        weighed[row] = found
+    refs = [None if row in seen.failures else ref for row, ref in enumerate(seen.refs)]
+    columns = {name: _column(getattr(scores, name).tolist()) for name in _SCORES}
+    labels = None if truth is None else truth.labels
+    return Pictures(
+        names=tuple(plain(name) for name in seen.names),
+        predicted=tuple(scores.predicted.tolist()),
+        weighed=tuple(weighed),
+        thumbnails=tuple(thumbnails(refs, limits, options.thumbnail_bound, limits.decode_threads)),
+        errors=tuple(plain(str(seen.failures[row])) if row in seen.failures else None for row in range(len(seen.names))),
+        sets=None if labels is None else tuple(None if one is None else plain(one.set_name) for one in labels),
+        labels=None if labels is None else tuple(None if one is None or one.label < 0 else one.label for one in labels),
+        **columns,
+    )
+
+
+_SCORES = ("id_score", "ens_score", "vsnl_score", "neglabel_score")
+
+
+def _column(values: Sequence[float]) -> Column:
+    # nine digits are every bit of a float32: a score at the threshold stays there
+    return tuple(None if math.isnan(value) else float(f"{value:.9g}") for value in values)
+
+
+def _set_aside(ants: "ANTS") -> tuple[SetAsideCount, ...]:
+    found: dict[tuple[str, str], SetAsideCount] = {}
+    for item in ants.report.set_aside:
+        key = (item.what, item.reason)
+        old = found.get(key)
+        if old is None:
+            old = SetAsideCount(what=item.what, reason=plain(item.reason), count=0, example=plain(item.name))
+        found[key] = old.model_copy(update={"count": old.count + 1})
+    return tuple(sorted(found.values(), key=lambda one: -one.count)[:REASONS])

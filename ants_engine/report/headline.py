@@ -1,0 +1,94 @@
+"""The numbers at the head of a report, and the facts at its foot."""
+
+from typing import TYPE_CHECKING
+
+from ants_engine.dispatch.backend_registry import declared_model
+from ants_engine.report.document import Fact
+from ants_engine.scores import Scores
+from ants_engine.terminal_text import plain
+
+if TYPE_CHECKING:
+    from ants_engine.ants import ANTS
+
+MIDDLE = 0.1
+"""A lambda so close to one half leans to neither side."""
+
+
+def headline_of(ants: "ANTS", scores: Scores | None) -> tuple[Fact, ...]:
+    """Say in a few numbers what a report is about."""
+    report, found = ants.report, []
+    if scores is not None:
+        unreadable = len(scores.failures)
+        foreign = int(scores.is_outlier.sum()) - unreadable
+        readable = len(scores) - unreadable
+        found.append(Fact(name="Pictures", value=f"{len(scores):,}", note=f"{unreadable:,} unreadable"))
+        share = f"{100 * foreign / readable:.1f} % of those that could be read" if readable else ""
+        found.append(Fact(name="Called foreign", value=f"{foreign:,}", note=share))
+    found.append(Fact(name="Threshold", value=f"{ants.threshold:.3f}", note="below this id_score a picture is foreign"))
+    found.append(Fact(name="Lambda", value=f"{ants.weight:.2f}", note=leaning(ants.weight)))
+    detector = ants.detector
+    negatives = f"{len(detector.ens):,} sentences, {len(detector.vsnl):,} look-alikes"
+    found.append(Fact(name="Negative texts", value=f"{len(detector.ens) + len(detector.vsnl):,}", note=negatives))
+    backend = plain(ants.settings.mllm.backend)
+    found.append(Fact(name="MLLM", value=plain(declared_model(ants.settings.mllm)) or backend, note=backend))
+    requests = report.asked + report.from_store
+    if requests or report.failed:
+        found.append(Fact(name="Calls", value=f"{report.asked:,}", note=f"{report.failed:,} failed"))
+        hits = f"{100 * report.from_store / requests:.0f} % of {requests:,} answers" if requests else ""
+        found.append(Fact(name="From the store", value=f"{report.from_store:,}", note=hits))
+    if report.prompt_tokens is not None and report.completion_tokens is not None:
+        tokens = f"{report.prompt_tokens:,} in, {report.completion_tokens:,} out"
+        found.append(
+            Fact(name="Tokens", value=f"{report.prompt_tokens + report.completion_tokens:,}", note=f"{tokens}")
+        )
+    if seconds := sum(report.seconds.values()):
+        longest = max(report.seconds, key=lambda name: report.seconds[name])
+        note = f"most of it: {plain(longest)}"
+        found.append(Fact(name="Time", value=duration(seconds), note=note))
+    found.append(_cost(ants))
+    return tuple(found)
+
+
+def _cost(ants: "ANTS") -> Fact:
+    if any(ants.settings.dispatch.prices.model_dump().values()):
+        return Fact(name="Cost", value=f"{ants.report.cost:,.2f}", note="in the currency of dispatch.prices")
+    return Fact(name="Cost", value="–", note="no prices are set (dispatch.prices)")
+
+
+def leaning(weight: float) -> str:
+    """Say what lambda says of the stream."""
+    if abs(weight - 0.5) < MIDDLE:
+        return "between far-OOD (1) and near-OOD (0)"
+    return "leans to far-OOD: the sentences count more" if weight > 0.5 else "leans to near-OOD: look-alikes count more"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds for people."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def facts_of(ants: "ANTS") -> tuple[Fact, ...]:
+    """Say what the detector was made with."""
+    report, settings = ants.report, ants.settings
+    found = [Fact(name=f"{plain(name)}", value=plain(value)) for name, value in report.versions.items()]
+    for name, value in report.model_identity.items():
+        found.append(Fact(name=f"MLLM {plain(str(name))}", value=plain(str(value))))
+    for name, value in report.templates.items():
+        found.append(Fact(name=f"prompt {plain(name)}", value=plain(value)))
+    clip = ants.detector.clip_identity.get("sha256")
+    if clip:
+        found.append(Fact(name="CLIP sha256", value=plain(str(clip))))
+    found.append(Fact(name="preset", value=settings.preset))
+    found.append(Fact(name="temperature", value=f"{ants.detector.temperature:.6g}"))
+    found.append(Fact(name="gamma", value=f"{ants.state.gamma:.6g}", note="a picture with S_nl below it looks foreign"))
+    if report.negative_images:
+        note = f"of {report.candidates:,} that looked foreign"
+        found.append(Fact(name="pictures described", value=f"{report.negative_images:,}", note=note))
+    found += [
+        Fact(name=f"seconds: {plain(stage)}", value=f"{seconds:.2f}") for stage, seconds in report.seconds.items()
+    ]
+    return tuple(found)

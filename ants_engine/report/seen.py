@@ -1,0 +1,98 @@
+"""The pictures that a report is about: given now, or what a detector has kept of those it has seen."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ants_engine.clip.image_ref import ImageRef
+from ants_engine.clip.sources import ImageStream, open_images
+from ants_engine.errors import FeatureError, ImageError, NoImagesError
+from ants_engine.features import check_features
+
+if TYPE_CHECKING:
+    from ants_engine.ants import ANTS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """N pictures, at least one."""
+
+    names: tuple[str, ...]
+    features: Tensor
+    """(N, D); the rows of ``failures`` mean nothing."""
+    refs: tuple[ImageRef | None, ...]
+    """Where each can be looked at; None where that is not known."""
+    failures: dict[int, ImageError] = field(default_factory=dict)
+
+    def readable(self) -> list[int]:
+        """Return the rows that have features."""
+        return [row for row in range(len(self.names)) if row not in self.failures]
+
+
+async def look_at(ants: "ANTS", pictures: Any, features: Any = None) -> Seen:
+    """Encode pictures that were given; with features of them, CLIP sees none.
+
+    Args:
+        ants: whose CLIP is used.
+        pictures: as `ANTS.score` takes them; one-shot iterators cannot be looked at twice and have no thumbnails.
+        features: (N, D) CLIP features of the same pictures.
+
+    Raises:
+        NoImagesError: there is no picture.
+        FeatureError: the features do not fit the CLIP, or the pictures.
+    """
+    stream = await asyncio.to_thread(open_images, pictures) if pictures is not None else None
+    listed: list[ImageRef] = []
+    if stream is not None and not stream.one_shot:
+        listed = [ref async for ref in stream]
+    # what can be had only once (the web, an iterator) is not looked at again
+    refs: list[ImageRef | None] = [ref if ref.rereadable else None for ref in listed]
+    if features is None:
+        if stream is None:
+            raise NoImagesError("give pictures, or features with or without pictures")
+        return await _encoded(ants, _items(pictures, stream, refs), refs)
+    checked = check_features(features, ants.detector.dim)
+    if not len(checked):
+        raise NoImagesError("there are no pictures: the features have no row")
+    if refs and len(refs) != len(checked):
+        raise FeatureError(f"{len(refs)} pictures and {len(checked)} rows of features")
+    places = refs or [None] * len(checked)
+    names = tuple(ref.name for ref in listed) or tuple(f"#{row}" for row in range(len(checked)))
+    return Seen(names, checked, tuple(places))
+
+
+def _items(pictures: Any, stream: ImageStream, refs: Sequence[ImageRef | None]) -> Any:
+    """Return what is to be encoded: files by their path, so that a folder that grows meanwhile does no harm."""
+    keys = [None if ref is None else ref.key for ref in refs]
+    return pictures if stream.one_shot or None in keys else [ref.name for ref in refs if ref is not None]
+
+
+async def _encoded(ants: "ANTS", items: Any, refs: list[ImageRef | None]) -> Seen:
+    scored, names, failures = await ants.look_at(items)
+    places: list[ImageRef | None] = refs or [None] * len(names)
+    return Seen(tuple(names), scored, tuple(places), failures)
+
+
+def kept(ants: "ANTS") -> Seen | None:
+    """Return what a detector has kept of the pictures it has seen; None where that is nothing.
+
+    That is the features of the latest ``stream.history`` pictures, and the names of those that looked foreign. Their
+    files are not looked for: a folder from elsewhere must not choose which files of yours end up in a page.
+    """
+    features = ants.state.recent.tensor()
+    if not len(features):
+        return None
+    state = ants.state
+    # a position in the stream is one among the features only where every picture so far could be read
+    first = state.looked - len(features) + 1
+    items = state.candidates.items if state.looked == state.pictures else {}
+    names = [f"picture {first + row}" for row in range(len(features))]
+    for item in items.values():
+        row = item.id - (first - 1)
+        if 0 <= row < len(names):
+            names[row] = item.name
+    return Seen(tuple(names), torch.clone(features), (None,) * len(features))

@@ -1,0 +1,76 @@
+"""Pictures made small enough to be embedded: all together stay within a bound, whatever their number."""
+
+import base64
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image
+
+from ants_engine.clip.image_ref import ImageRef
+from ants_engine.clip.picture import shrink
+from ants_engine.config import ImageSettings
+from ants_engine.errors import ImageError
+
+BOUND = 4_000_000
+"""Characters of all thumbnails together, as they stand in the page."""
+STEPS = ((160, 72), (128, 70), (112, 66), (96, 62), (80, 58), (64, 52), (48, 45), (32, 35))
+"""Longest side in pixels and WebP quality: the first that fits a picture's part of the bound."""
+_PREFIX = "data:image/webp;base64,"
+
+
+def thumbnails(
+    refs: Sequence[ImageRef | None], limits: ImageSettings, bound: int = BOUND, threads: int = 2
+) -> list[str | None]:
+    """Return a data URL for every picture that can be read and has room, in order.
+
+    A picture that needs more than its part takes what earlier ones have left; where even the smallest step does not
+    fit, it has none.
+
+    Args:
+        refs: where the pictures are; None where that is not known.
+        limits: as for decoding elsewhere.
+        bound: characters of all of them together.
+        threads: that decode side by side.
+    """
+    wanted = sum(ref is not None for ref in refs)
+    if not wanted:
+        return [None] * len(refs)
+    part = bound // wanted
+
+    def small(ref: ImageRef | None) -> str | None:
+        return None if ref is None else _thumbnail(ref, limits, part)
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="ants-thumbnails") as pool:
+        made = list(pool.map(small, refs))
+    left = bound
+    for row, one in enumerate(made):
+        if one is not None and len(one) > left:
+            made[row] = None
+        elif one is not None:
+            left -= len(one)
+    return made
+
+
+def _thumbnail(ref: ImageRef, limits: ImageSettings, part: int) -> str | None:
+    try:
+        picture = ref.load(limits)
+    except ImageError:
+        # the file was there when CLIP read it; the picture keeps its place without a thumbnail
+        return None
+    url = ""
+    for side, quality in STEPS:
+        picture = shrink(picture, side)
+        url = _PREFIX + base64.b64encode(_webp(picture, quality)).decode("ascii")
+        if len(url) <= part:
+            break
+    return url
+
+
+def _webp(picture: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    # only the samples: EXIF would say where a picture was taken
+    bare = picture.copy()
+    bare.info.clear()
+    bare.save(buffer, "WEBP", quality=quality, method=4)
+    return buffer.getvalue()

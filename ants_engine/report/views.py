@@ -1,0 +1,204 @@
+"""What the first page of each list shows before any script has run; the script makes the rest to the same pattern."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ants_engine.evaluation.benchmark import ID_SET
+from ants_engine.report.document import SCORE_NAMES, Document, Pictures, ScoreName, Text
+from ants_engine.report.groups import Group, groups_of
+
+CARDS, ROWS = 24, 20
+"""Pictures and texts of one page."""
+KINDS = {"ens": "sentence", "vsnl": "look-alike", "neglabel": "lexicon word"}
+
+
+@dataclass(frozen=True, slots=True)
+class WeighedView:
+    """One text that lowered a picture's score."""
+
+    kind: str
+    text: str
+    amount: str
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One picture of the gallery."""
+
+    name: str
+    short: str
+    thumbnail: str | None
+    verdict: str
+    predicted: str
+    score: str
+    truth: str
+    outcome: str
+    parts: str
+    weighed: tuple[WeighedView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CountRow:
+    """How many pictures of a group lie on either side of a threshold."""
+
+    group: Group
+    known: int
+    foreign: int
+
+    @property
+    def share(self) -> str:
+        """Return the share that is called foreign."""
+        total = self.known + self.foreign
+        return f"{100 * self.foreign / total:.1f} %" if total else "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """False and true positive rate in both conventions."""
+
+    caught: float
+    """Foreign pictures called foreign."""
+    alarms: float
+    """Known pictures called foreign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A score with the threshold that its figure starts at."""
+
+    name: ScoreName
+    threshold: float
+    counts: tuple[CountRow, ...]
+    rates: Rates | None
+
+
+def same_float(value: float) -> np.float32:
+    """Round as scores are: a threshold is compared with them in float32."""
+    return np.float32(value)
+
+
+def starts_of(document: Document) -> tuple[Start, ...]:
+    """Return where each score's threshold starts.
+
+    ``id_score`` starts at the detector's. A part of it has none of its own, and starts where it calls as many pictures
+    foreign.
+    """
+    pictures = document.pictures
+    if pictures is None or document.threshold is None:
+        return ()
+    own = [value for value in pictures.id_score if value is not None]
+    foreign = sum(same_float(value) < same_float(document.threshold) for value in own)
+    found = []
+    for name in SCORE_NAMES:
+        threshold = document.threshold
+        if name != "id_score":
+            ordered = sorted(value for value in pictures.column(name) if value is not None)
+            threshold = ordered[min(int(foreign), len(ordered) - 1)] if ordered else threshold
+        counts = _counts(pictures, name, threshold)
+        found.append(Start(name, threshold, counts, _rates(counts)))
+    return tuple(found)
+
+
+def _counts(pictures: Pictures, name: ScoreName, threshold: float) -> tuple[CountRow, ...]:
+    rows = []
+    for group in groups_of(pictures):
+        values = [value for row in group.rows if (value := pictures.column(name)[row]) is not None]
+        foreign = int(sum(same_float(value) < same_float(threshold) for value in values))
+        rows.append(CountRow(group, len(values) - foreign, foreign))
+    return tuple(rows)
+
+
+def _rates(counts: Sequence[CountRow]) -> Rates | None:
+    ids = [one for one in counts if one.group.name == ID_SET]
+    oods = [one for one in counts if one.group.name not in (ID_SET, "")]
+    known = sum(one.known + one.foreign for one in ids)
+    foreign = sum(one.known + one.foreign for one in oods)
+    if not known or not foreign:
+        return None
+    return Rates(sum(one.foreign for one in oods) / foreign, sum(one.foreign for one in ids) / known)
+
+
+def cards_of(document: Document) -> tuple[Card, ...]:
+    """Return the first page of the gallery."""
+    pictures = document.pictures
+    if pictures is None:
+        return ()
+    return tuple(_card(document, pictures, row) for row in range(min(CARDS, len(pictures))))
+
+
+def _card(document: Document, pictures: Pictures, row: int) -> Card:
+    score, predicted = pictures.id_score[row], pictures.predicted[row]
+    if score is None:
+        verdict = "unreadable"
+    else:
+        verdict = "foreign" if same_float(score) < same_float(document.threshold or 0.0) else "known"
+    weighed = tuple(
+        WeighedView(KINDS[(text := document.texts[one.text]).kind], text.text, f"−{one.amount:.3f}")
+        for one in pictures.weighed[row]
+    )
+    columns = (("S_ens", pictures.ens_score), ("S_vsnl", pictures.vsnl_score), ("S_nl", pictures.neglabel_score))
+    parts = ", ".join(f"{name} {value:.3f}" for name, column in columns if (value := column[row]) is not None)
+    name = pictures.names[row]
+    return Card(
+        name=name,
+        short=name.rstrip("/").rpartition("/")[2] or name,
+        thumbnail=pictures.thumbnails[row],
+        verdict=verdict,
+        predicted=document.classes[predicted] if predicted >= 0 else "",
+        score="–" if score is None else f"{score:.3f}",
+        truth=truth_of(document, pictures, row),
+        outcome=_outcome(pictures, row, verdict),
+        parts=parts or pictures.errors[row] or "",
+        weighed=weighed,
+    )
+
+
+def truth_of(document: Document, pictures: Pictures, row: int) -> str:
+    """Say what the labels say of a picture."""
+    name = None if pictures.sets is None else pictures.sets[row]
+    if name is None:
+        return ""
+    label = None if pictures.labels is None else pictures.labels[row]
+    if name == ID_SET:
+        return "known" if label is None else document.classes[label]
+    return "foreign" if name == "ood" else f"{name}-OOD"
+
+
+def _outcome(pictures: Pictures, row: int, verdict: str) -> str:
+    name = None if pictures.sets is None else pictures.sets[row]
+    if name is None or verdict == "unreadable":
+        return ""
+    if name != ID_SET:
+        return "right" if verdict == "foreign" else "missed"
+    if verdict == "foreign":
+        return "false alarm"
+    label = None if pictures.labels is None else pictures.labels[row]
+    return "right" if label is None or label == pictures.predicted[row] else "wrong class"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassView:
+    """An ID class with its look-alikes."""
+
+    name: str
+    texts: tuple[Text, ...]
+
+
+def sentences_of(document: Document) -> tuple[Text, ...]:
+    """Return the sentences, those that moved most first, as the page lists them at first."""
+    own = [text for text in document.texts if text.kind == "ens"]
+    return tuple(sorted(own, key=lambda text: -(text.moved or 0.0)))
+
+
+def classes_of(document: Document) -> tuple[ClassView, ...]:
+    """Return the classes that have look-alikes, in the order of the classes."""
+    found: dict[str, list[Text]] = {}
+    for text in document.texts:
+        if text.kind == "vsnl":
+            found.setdefault(text.source, []).append(text)
+    order = {name: row for row, name in enumerate(document.classes)}
+    return tuple(
+        ClassView(name, tuple(found[name])) for name in sorted(found, key=lambda name: order.get(name, len(order)))
+    )
