@@ -159,6 +159,7 @@ class ANTS:
                 build = Build(classes, settings, worker, questions, progress, spool)
                 state = await build.run(pictures)
             build.report.model_identity = dict(coordinator.identity)
+            build.report.run = coordinator.run
             build.report.versions = _versions()
         return cls(state, settings, build.report, encoder, backend, spool)
 
@@ -316,6 +317,7 @@ class ANTS:
                     loaded = await asyncio.to_thread(encoder) if callable(encoder) else encoder
                     async with ClipWorker(loaded, settings.text.feature_cache) as worker:
                         report.model_identity = dict(coordinator.identity)
+                        report.run = coordinator.run
                         await Pump(state, settings, worker, questions, report, progress, spool, meter).run(pictures, out)
 
         return Stream(self, run, report)

@@ -46,6 +46,8 @@ class BuildReport:
     completion_tokens: int | None = None
     cost: float = 0.0
     """What the calls of this run cost, in the currency of ``dispatch.prices``; 0 without prices."""
+    run: str | None = None
+    """The name of the run folder that holds the record of the requests; None where none was kept."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall-clock seconds per stage."""
     set_aside: list[SetAside] = field(default_factory=list)

@@ -45,10 +45,19 @@ class _Run:
     help="Share of each set's pictures that makes a stream.",
 )
 @click.option("--each", is_flag=True, help="A stream and a detector per OOD set, as benchmarks do, not one for all.")
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    default=Path(".ants", "demo", "report.html"),
+    show_default=True,
+    help="Where the page is written; with one stream and without --json.",
+)
 @with_assignments
 @with_json
-def demo(world: Path, seeds: str, share: float, assignments: tuple[str, ...], each: bool, as_json: bool) -> int:
-    """Build on a stream of WORLD, compare with baselines, explain ten pictures, and replay."""
+def demo(
+    world: Path, seeds: str, share: float, assignments: tuple[str, ...], each: bool, report: Path, as_json: bool
+) -> int:
+    """Build on a stream of WORLD, compare with baselines, explain ten pictures, replay, and write a page of it all."""
     from ants_engine.evaluation.comparison import Comparison
     from ants_engine.evaluation.world import ID_SET, read_world
 
@@ -74,6 +83,8 @@ def demo(world: Path, seeds: str, share: float, assignments: tuple[str, ...], ea
     took = time.monotonic() - started
     word = "bit-identical" if same else "DIFFERENT"
     say(f"\nReplayed from the recorded answers, without the MLLM, in {took:.0f} s: the scores are {word}.")
+    if len(runs) == 1:
+        _write_page(report, place, first, assignments)
     return 0 if same else 1
 
 
@@ -103,6 +114,20 @@ async def _same_bits(world: "World", first: _Run, assignments: tuple[str, ...]) 
     columns = ("id_score", "ens_score", "vsnl_score", "neglabel_score", "predicted")
     same = all(getattr(scores, name).tobytes() == getattr(first.scores, name).tobytes() for name in columns)
     return same and (scores.weight, scores.threshold) == (first.scores.weight, first.scores.threshold)
+
+
+def _write_page(report: Path, world: "World", run: _Run, assignments: tuple[str, ...]) -> None:
+    from ants_engine.cli.demo_report import write_demo_report
+    from ants_engine.errors import MissingDependencyError
+
+    settings = settings_from(world.settings_file, assignments)
+    try:
+        written = asyncio.run(write_demo_report(report, world, run.ants, run.stream, settings))
+    except MissingDependencyError as error:
+        say(plain(f"No page: {error}"))
+        return
+    say("\nAll of it on a page, to look at in a browser:")
+    say(plain(str(written.resolve())))
 
 
 def _facts(run: _Run) -> dict[str, object]:

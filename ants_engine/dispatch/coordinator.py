@@ -89,6 +89,7 @@ class Coordinator:
         self._flights: SingleFlight | None = None
         self._heart: asyncio.Task[None] | None = None
         self._on_heartbeat: Callable[[], None] | None = None
+        self._run_folder: RunFolder | None = None
         self._observers = Observers(self._listening(observers))
 
     @property
@@ -109,6 +110,12 @@ class Coordinator:
         """
         model = self._opened()
         return Capabilities(pictures=model.pictures, text_only=model.text_only, max_concurrency=self._slots)
+
+    @property
+    def run(self) -> str | None:
+        """The name of this run's folder, below ``dispatch.runs``; None before it is open, or where none is kept."""
+        path = None if self._run_folder is None else self._run_folder.path
+        return None if path is None else path.name
 
     @property
     def slots(self) -> int:
@@ -381,7 +388,8 @@ class Coordinator:
     def _listening(self, observers: Iterable[Observer]) -> Iterable[Observer]:
         runs = self._settings.dispatch.runs
         if runs is not None:
-            yield RunFolder(runs, self._settings)
+            self._run_folder = RunFolder(runs, self._settings)
+            yield self._run_folder
         telemetry = Telemetry.if_configured()
         if telemetry is not None:
             yield telemetry

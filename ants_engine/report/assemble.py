@@ -66,8 +66,8 @@ def assemble(
     foreign = None if seen is None or scores is None else _foreign(seen, scores, truth)
     rows = [] if seen is None else seen.readable()
     found: Attribution | None = None
-    if seen is not None and foreign is not None and rows:
-        found = attribute(detector, _checked(ants, seen)[rows], foreign[rows])
+    if seen is not None and scores is not None and foreign is not None and rows:
+        found = attribute(detector, _checked(ants, seen)[rows], torch.from_numpy(scores.id_score)[rows], foreign[rows])
     texts = text_rows(detector, found, rows, () if seen is None else seen.names, _to_catch(ants, seen, foreign))
     comparison = None
     if seen is not None and scores is not None and truth is not None:

@@ -50,12 +50,13 @@ class Attribution:
         return sum(len(bank) for bank in self.banks)
 
 
-def attribute(detector: Detector, features: Tensor, foreign: Tensor) -> Attribution:
+def attribute(detector: Detector, features: Tensor, scores: Tensor, foreign: Tensor) -> Attribution:
     """Say what every text of the banks did to every picture.
 
     Args:
         detector: as it scores now.
         features: (N, D) float32, L2-normalised, N at least 1.
+        scores: (N,) float32, their ``id_score``.
         foreign: (N,) bool: which pictures count as foreign for ``moved_known`` and ``moved_foreign``.
     """
     banks = _used(detector)
@@ -66,7 +67,7 @@ def attribute(detector: Detector, features: Tensor, foreign: Tensor) -> Attribut
     most, most_picture = torch.zeros(count), torch.zeros(count, dtype=torch.int64)
     leading, decisive = torch.zeros(count, dtype=torch.int64), torch.zeros(count, dtype=torch.int64)
     exact = not detector.union and detector.activation is None
-    for start, shares, without in _blocks(detector, features, banks):
+    for start, shares, without in _blocks(detector, features, scores, banks):
         rows = foreign[start : start + len(shares)]
         sums[0] += shares[~rows].double().sum(dim=0)
         sums[1] += shares[rows].double().sum(dim=0)
@@ -105,7 +106,7 @@ def _used(detector: Detector) -> tuple[NegativeBank, ...]:
 
 
 def _blocks(
-    detector: Detector, features: Tensor, banks: tuple[NegativeBank, ...]
+    detector: Detector, features: Tensor, scores: Tensor, banks: tuple[NegativeBank, ...]
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield the first row, shares (n, M), and whether a foreign picture would be known without the text (n, M)."""
     # without a ranking, what is asked of the look is the softmax; it does not need the initial bank
@@ -113,12 +114,11 @@ def _blocks(
         rows = features[start : start + ROWS_AT_ONCE]
         look = detector.relook(rows, torch.zeros(len(rows)))
         parts = [_shares(detector, look, bank) for bank in banks]
-        scores = [1.0 - part.sum(dim=1) for part, _ in parts]
-        weights = _weights(detector, banks, scores)
+        weights = _weights(detector, banks, [1.0 - part.sum(dim=1) for part, _ in parts])
         shares = torch.cat([weight[:, None] * part for weight, (part, _) in zip(weights, parts, strict=True)], dim=1)
         gains = torch.cat([weight[:, None] * gain for weight, (_, gain) in zip(weights, parts, strict=True)], dim=1)
-        total = (1.0 - shares.sum(dim=1))[:, None]
-        yield start, shares, (total < detector.threshold) & (total + gains >= detector.threshold)
+        own = scores[start : start + ROWS_AT_ONCE, None]
+        yield start, shares, (own < detector.threshold) & (own + gains >= detector.threshold)
 
 
 def _weights(detector: Detector, banks: tuple[NegativeBank, ...], scores: list[Tensor]) -> list[Tensor]:

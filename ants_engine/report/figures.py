@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from ants_engine.report.svg import COLOURS, LAYER, Drawing, Figure, drawing
 BINS = 48
 BANK_COLOURS = {"ens": "set-1", "vsnl": "set-3", "neglabel": "set-4"}
 CURVE_COLOURS = ("foreign", "set-2", "set-3", "set-4", "known", "accent", "muted", "ink")
-DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)))
+DASHES = ("", "5 2", "1.2 1.6", "7 2 1.2 2")
 MOST_POINTS = 6000
 """Points of one layer of a map that are drawn."""
 
@@ -55,17 +56,18 @@ def _distribution(
     margin = max((high - low) * 0.04, 0.005)
     low, high = max(0.0, low - margin), min(1.0, high + margin)
     edges = np.linspace(low, high, BINS + 1)
-    with drawing(name) as drawn:
+    size = (400, 230) if name == "id_score" else (310, 200)
+    with drawing(name, *size) as drawn:
         for group in groups:
             own = [value for row in group.rows if (value := column[row]) is not None]
             counts, _ = np.histogram(own, edges)
             colour = COLOURS[group.colour]
-            drawn.axes.stairs(counts, edges, fill=True, color=colour, alpha=0.28)
+            drawn.axes.stairs(counts, edges, fill=True, color=colour, alpha=0.2)
             drawn.axes.stairs(counts, edges, color=colour, linewidth=1.6)
         if name == "id_score" and threshold is not None:
             drawn.axes.axvline(threshold, color=COLOURS["ink"], linewidth=1, linestyle=(0, (3, 3)))
         drawn.axes.set_xlim(low, high)
-        drawn.axes.set_xlabel("lower = more foreign          higher = more known")
+        drawn.axes.set_xlabel("← more foreign   ·   more known →")
         drawn.axes.set_ylabel("pictures")
         _whole(drawn)
     return _done(drawn)
@@ -78,7 +80,7 @@ def _roc(comparison: Comparison) -> Figure:
         for number, method in enumerate(comparison.methods):
             x, y = zip(*method.roc, strict=True)
             colour, dash = curve_look(number)
-            axes.plot(x, y, color=COLOURS[colour], linestyle=dash, linewidth=2.4 if method.ours else 1.4)
+            axes.plot(x, y, color=COLOURS[colour], linestyle=_dashes(dash), linewidth=2.4 if method.ours else 1.4)
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.005)
         foreign = comparison.convention == "openood"
@@ -87,9 +89,13 @@ def _roc(comparison: Comparison) -> Figure:
     return _done(drawn)
 
 
-def curve_look(number: int) -> tuple[str, object]:
-    """Return a curve's colour by name, and its dashes: no two curves look alike even without colours."""
+def curve_look(number: int) -> tuple[str, str]:
+    """Return a curve's colour by name, and its dashes as SVG writes them: no two curves look alike."""
     return CURVE_COLOURS[number % len(CURVE_COLOURS)], DASHES[number % len(DASHES)]
+
+
+def _dashes(dash: str) -> Any:
+    return (0, tuple(map(float, dash.split()))) if dash else "-"
 
 
 def _map(one: Map, document: Document) -> Figure:
@@ -98,7 +104,7 @@ def _map(one: Map, document: Document) -> Figure:
         if document.pictures is not None:
             for number, group in enumerate(groups_of(document.pictures)):
                 points = [place for row in group.rows if (place := one.pictures[row]) is not None]
-                _points(drawn, points, group.colour, f"pictures-{number}", "o", 9)
+                _points(drawn, points, group.colour, f"pictures-{number}", "o", 13)
         for kind, colour in BANK_COLOURS.items():
             own = [
                 place
@@ -107,8 +113,8 @@ def _map(one: Map, document: Document) -> Figure:
             ]
             _points(drawn, own, colour, kind, "^" if kind == "ens" else "s", 16)
         _points(drawn, list(one.classes), "ink", "classes", "D", 22)
-        axes.set_xticklabels([])
-        axes.set_yticklabels([])
+        axes.set_xticks([])
+        axes.set_yticks([])
         axes.margins(0.03)
     return _done(drawn)
 
@@ -159,7 +165,7 @@ def _line(
             y = [math.nan if value is None else value for value in values]
             marker = "o" if len(numbers) <= 40 else None
             axes.plot(
-                numbers, y, color=COLOURS[colour], linestyle=DASHES[number], linewidth=2, marker=marker, markersize=3.5
+                numbers, y, color=COLOURS[colour], linestyle=_dashes(DASHES[number]), linewidth=2, marker=marker, markersize=3.5
             )
         if label != "threshold":
             axes.set_ylim(bottom=0)
@@ -211,7 +217,7 @@ def _whole(drawn: Drawing, axis: str = "y") -> None:
     from matplotlib.ticker import MaxNLocator
 
     own = drawn.axes.yaxis if axis == "y" else drawn.axes.xaxis
-    own.set_major_locator(MaxNLocator(nbins=6, integer=True, min_n_ticks=1))
+    own.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
 
 
 def _done(drawn: Drawing) -> Figure:

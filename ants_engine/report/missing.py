@@ -60,6 +60,12 @@ def missing_of(
             "No stream has gone through this detector (one build learns from all pictures at once): ants stream "
             f"{quoted} more_pictures/ adapts batch by batch, and is kept."
         )
+    elif not any(one.calls for one in ants.report.batches):
+        found["latency"] = (
+            "Every answer came from the response store, so no call has a latency; a stream of other pictures asks anew."
+        )
+    if requests is not None and not requests.seconds:
+        found["answers"] = "The MLLM itself answered nothing in this run, so there is no latency and no rate to show."
     if requests is None:
         found["requests"] = f"No run was named: ants report {quoted} --run RUN; ants run list names the runs."
     return found

@@ -11,7 +11,7 @@ from ants_engine.errors import MissingDependencyError
 from ants_engine.report.document import Document
 from ants_engine.report.figures import curve_look, figures_of
 from ants_engine.report.groups import groups_of
-from ants_engine.report.views import CARDS, KINDS, ROWS, cards_of, classes_of, sentences_of, starts_of
+from ants_engine.report.views import CARDS, KINDS, ROWS, cards_of, classes_of, end_of, sentences_of, starts_of, strip_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -43,6 +43,8 @@ def render_page(document: Document, *, head: str = "", connect: str = "'none'") 
         starts=starts_of(document),
         groups=() if pictures is None else groups_of(pictures),
         cards=cards_of(document),
+        strip=strip_of(document),
+        end_of=end_of,
         sentences=sentences_of(document),
         classes=classes_of(document),
         curves=[curve_look(number) for number in range(0 if document.comparison is None else 20)],

@@ -9,6 +9,7 @@ from ants_engine.evaluation.benchmark import ID_SET
 from ants_engine.report.document import SCORE_NAMES, Document, Pictures, ScoreName, Text
 from ants_engine.report.groups import Group, groups_of
 
+STRIP = 20
 CARDS, ROWS = 24, 20
 """Pictures and texts of one page."""
 KINDS = {"ens": "sentence", "vsnl": "look-alike", "neglabel": "lexicon word"}
@@ -33,6 +34,10 @@ class Card:
     verdict: str
     predicted: str
     score: str
+    place: float
+    """Where the score lies on a scale from 0 to 100."""
+    line: float
+    """Where the threshold lies."""
     truth: str
     outcome: str
     parts: str
@@ -143,16 +148,44 @@ def _card(document: Document, pictures: Pictures, row: int) -> Card:
     name = pictures.names[row]
     return Card(
         name=name,
-        short=name.rstrip("/").rpartition("/")[2] or name,
+        short=end_of(name),
         thumbnail=pictures.thumbnails[row],
         verdict=verdict,
         predicted=document.classes[predicted] if predicted >= 0 else "",
         score="–" if score is None else f"{score:.3f}",
+        place=0.0 if score is None else round(98 * score, 1),
+        line=round(100 * (document.threshold or 0.0), 1),
         truth=truth_of(document, pictures, row),
         outcome=_outcome(pictures, row, verdict),
         parts=parts or pictures.errors[row] or "",
         weighed=weighed,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StripItem:
+    """One picture of the strip from the most foreign to the most known."""
+
+    row: int
+    card: Card
+
+
+def strip_of(document: Document) -> tuple[StripItem, ...]:
+    """Return pictures evenly spaced through the scores, lowest first; none without thumbnails."""
+    pictures = document.pictures
+    if pictures is None:
+        return ()
+    rows = [row for row, one in enumerate(pictures.thumbnails) if one and pictures.id_score[row] is not None]
+    rows.sort(key=lambda row: (pictures.id_score[row], row))
+    if len(rows) > STRIP:
+        rows = [rows[round(i * (len(rows) - 1) / (STRIP - 1))] for i in range(STRIP)]
+    return tuple(StripItem(row, _card(document, pictures, row)) for row in rows)
+
+
+def end_of(name: str) -> str:
+    """Return the last two parts of a path: in folders of classes the last one alone says little."""
+    parts = [part for part in name.split("/") if part]
+    return "/".join(parts[-2:]) or name
 
 
 def truth_of(document: Document, pictures: Pictures, row: int) -> str:

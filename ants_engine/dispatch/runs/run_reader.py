@@ -24,7 +24,7 @@ YOUNG_SECONDS = 2.0
 MAX_LINE_BYTES = 65_536
 """A longer line was not written here."""
 
-_NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{6}", re.ASCII)
+RUN_NAME = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{6}", re.ASCII)
 
 
 def list_runs(root: Path) -> list[Path]:
@@ -34,7 +34,7 @@ def list_runs(root: Path) -> list[Path]:
         UsageError: the root is not there or cannot be read.
     """
     try:
-        return sorted(each for each in root.iterdir() if _NAME.fullmatch(each.name) and each.is_dir())
+        return sorted(each for each in root.iterdir() if RUN_NAME.fullmatch(each.name) and each.is_dir())
     except OSError as error:
         raise UsageError(f"{root}: no run folders there: {error.strerror}; name the folder that holds them") from error
 

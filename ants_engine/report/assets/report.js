@@ -19,7 +19,7 @@ const antsReport = (() => {
   };
   const fixed = (value, digits) => (value === null || value === undefined ? "–" : value.toFixed(digits));
   const percent = (part, whole) => (whole ? `${((100 * part) / whole).toFixed(1)} %` : "–");
-  const end = (name) => name.replace(/\/+$/, "").split("/").pop() || name;
+  const end = (name) => name.split("/").filter(Boolean).slice(-2).join("/") || name;
   const plural = (count, one) => `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`;
 
   // Columns as float32, as the engine has them: a score at the threshold must not change sides by rounding.
@@ -214,7 +214,7 @@ const antsReport = (() => {
   const weighedItem = (one) => {
     const text = data.texts[one.text];
     const item = make("li");
-    item.append(make("b", `−${one.amount.toFixed(3)}`), ` ${text.text} `, make("span", frame.kinds[text.kind]));
+    item.append(make("b", `−${one.amount.toFixed(3)}`), make("span", text.text), make("small", frame.kinds[text.kind]));
     return item;
   };
   const card = (row) => {
@@ -236,6 +236,10 @@ const antsReport = (() => {
     name.title = own.names[row];
     put(item, "predicted", own.predicted[row] >= 0 ? data.classes[own.predicted[row]] : "");
     put(item, "score", readable(row) ? pictures.id_score[row].toFixed(3) : "–");
+    const line = 100 * thresholds.id_score;
+    $(".under", item).setAttribute("width", line.toFixed(1));
+    $(".tick", item).setAttribute("x", line.toFixed(1));
+    $(".here", item).setAttribute("x", readable(row) ? (98 * pictures.id_score[row]).toFixed(1) : 0);
     const label = truth(row);
     $(".truth", item).hidden = !label;
     put(item, "truth", label);
@@ -294,6 +298,9 @@ const antsReport = (() => {
     form.addEventListener("input", () => filter(false));
     form.addEventListener("submit", (event) => event.preventDefault());
     listeners.push(() => filter(true));
+    listeners.push(() => {
+      for (const item of all(".strip [data-row]")) item.dataset.verdict = verdict(Number(item.dataset.row));
+    });
     filter(false);
     return (name) => {
       form.reset();
@@ -335,7 +342,7 @@ const antsReport = (() => {
       }
       const near = text.nearest_class === null ? "–" : `${data.classes[text.nearest_class]} ${fixed(text.class_nearness, 2)}`;
       row.append(
-        head, from, make("td", fixed(text.moved, 4), "n"), make("td", fixed(text.most, 3), "n"),
+        head, from, make("td", fixed(text.moved_foreign, 4), "n"), make("td", fixed(text.moved_known, 4), "n"), make("td", fixed(text.most, 3), "n"),
         make("td", text.leading ?? "–", "n"), make("td", text.decisive ?? "–", "n"), make("td", near),
         make("td", fixed(text.catch_nearness, 2), "n"),
       );
@@ -343,6 +350,7 @@ const antsReport = (() => {
     };
     const orders = {
       moved: (a, b) => (b.moved ?? 0) - (a.moved ?? 0),
+      harm: (a, b) => (b.moved_known ?? 0) - (a.moved_known ?? 0),
       leading: (a, b) => (b.leading ?? 0) - (a.leading ?? 0),
       decisive: (a, b) => (b.decisive ?? 0) - (a.decisive ?? 0),
       gap: (a, b) => gap(b) - gap(a),
@@ -548,5 +556,5 @@ const antsReport = (() => {
     downloads();
   };
   begin();
-  return { data: () => data, threshold: () => thresholds.id_score };
+  return { data: () => data, thresholds: () => ({ ...thresholds }) };
 })();

@@ -1,0 +1,61 @@
+"""A browser for tests of pages: Debian's Chromium through Playwright, with no way to the network."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.reports import bare_report, hostile_report, large_report, small_report, taught_report
+
+__all__ = ["bare_report", "browser", "hostile_report", "large_report", "open_page", "small_report", "taught_report"]
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGUMENTS = (
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-first-run",
+)  # fmt: skip
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium; tests that need it are skipped where it is not installed."""
+    playwright = pytest.importorskip("playwright.sync_api", reason='Playwright is missing: pip install "playwright"')
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip("Chromium is missing: 'make browser' installs it where apt can (Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=found, args=list(ARGUMENTS))
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Open]:
+    """Open a file; when the test ends, the console has to be empty and nothing may have been loaded."""
+    contexts: list[Any] = []
+    said: list[str] = []
+    loaded: list[str] = []
+
+    def open_(path: Path, width: int = 1280, **options: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(10_000)
+        page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: said.append(f"error: {error}"))
+        page.on("request", lambda request: loaded.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert said == [], "the console stays empty"
+    elsewhere = [url for url in loaded if not url.startswith(("file:", "data:", "blob:"))]
+    assert elsewhere == [], "the page loads nothing"
+    files = [url for url in loaded if url.startswith("file:")]
+    assert len(files) <= len(contexts), "the page is one file"
