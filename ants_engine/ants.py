@@ -17,8 +17,8 @@ from ants_engine.adaptation.pump import Pump
 from ants_engine.adaptation.report import StreamReport
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.answers import check_share
-from ants_engine.build import Build
 from ants_engine.batch_record import BatchRecord
+from ants_engine.build import Build
 from ants_engine.build_report import BuildReport
 from ants_engine.class_list import ClassList
 from ants_engine.clip.decode import load_rgb
@@ -318,7 +318,9 @@ class ANTS:
                     async with ClipWorker(loaded, settings.text.feature_cache) as worker:
                         report.model_identity = dict(coordinator.identity)
                         report.run = coordinator.run
-                        await Pump(state, settings, worker, questions, report, progress, spool, meter).run(pictures, out)
+                        await Pump(state, settings, worker, questions, report, progress, spool, meter).run(
+                            pictures, out
+                        )
 
         return Stream(self, run, report)
 
@@ -454,9 +456,7 @@ class ANTS:
 
         options = Options(title=title, convention=convention)
         given = None if run is None else Path(run)
-        document = await detector_document(
-            self, pictures, features=features, labels=labels, run=given, options=options
-        )
+        document = await detector_document(self, pictures, features=features, labels=labels, run=given, options=options)
         return await asyncio.to_thread(write_page, Path(path), document)
 
     async def calibrate(self, id_images: Any = None, *, features: Any = None, tpr: float = 0.95) -> float:

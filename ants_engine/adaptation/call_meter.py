@@ -1,4 +1,4 @@
-"""Listens to the calls to the MLLM, and says for each batch how many came back, how long they took, how many at once."""
+"""Listens to the calls to the MLLM: for each batch how many came back, how long they took, how many at once."""
 
 import statistics
 import time
@@ -56,7 +56,7 @@ class CallMeter:
 
 
 def most_at_once(calls: list[tuple[float, float]]) -> int:
-    """Return how many of the spans (begin, end) overlap at most; one that begins as another ends does not overlap it."""
+    """Return how many of the spans (begin, end) overlap at most; one that begins as another ends does not."""
     changes = sorted([(begin, 1) for begin, _ in calls] + [(end, -1) for _, end in calls])
     most = now = 0
     for _, change in changes:

@@ -332,6 +332,7 @@ class Pump:
             latency=calls.median,
             latency_most=calls.most,
             concurrency=calls.concurrency,
+            run=self._report.run,
         )
 
     def _tell(self, state: AdaptationState, waited: float, total: int | None) -> None:

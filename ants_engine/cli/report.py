@@ -28,7 +28,9 @@ MEGABYTE = 1_000_000
     help="A CSV of picture,class (an empty class is a foreign picture), or a folder with id/, near/, far/.",
 )
 @click.option("--run", "run_name", help="A run to show beside a detector: a folder, or a run's name.")
-@click.option("--detector", type=click.Path(exists=True, file_okay=False, path_type=Path), help="The detector of a RUN.")
+@click.option(
+    "--detector", type=click.Path(exists=True, file_okay=False, path_type=Path), help="The detector of a RUN."
+)
 @click.option("--title", help="What stands above the page.")
 @click.option("--convention", type=click.Choice(list(CONVENTIONS)), default="openood", show_default=True)
 @click.option(
@@ -69,8 +71,9 @@ def report(
             document = run_document(run, title)
             return _written(write_page(out, document), document)
         folder = detector
+    shown = title or f"Detector {folder.resolve().name}"
     document = asyncio.run(
-        _document(folder, images, labels, run, title, convention, round(thumbnails * MEGABYTE), assignments)
+        _document(folder, images, labels, run, shown, convention, round(thumbnails * MEGABYTE), assignments)
     )
     return _written(write_page(out, document), document)
 
@@ -80,7 +83,7 @@ async def _document(
     images: tuple[str, ...],
     labels: Path | None,
     run: Path | None,
-    title: str | None,
+    title: str,
     convention: "FprConvention",
     bound: int,
     assignments: tuple[str, ...],
@@ -90,7 +93,7 @@ async def _document(
     from ants_engine.report.write import detector_document
 
     options = Options(
-        title=title or f"Detector {folder.resolve().name}",
+        title=title,
         convention=convention,
         thumbnail_bound=bound,
         detector_name=str(folder),

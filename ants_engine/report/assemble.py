@@ -1,9 +1,8 @@
 """Puts a report together out of a detector, pictures, labels and a run."""
 
-import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from ants_engine.report.document import Column, Document, Pictures, Requests, Se
 from ants_engine.report.headline import facts_of, headline_of
 from ants_engine.report.method_table import compare_methods
 from ants_engine.report.missing import missing_of
-from ants_engine.report.projection import centred, maps
+from ants_engine.report.projection import centred, maps, normalised
 from ants_engine.report.seen import Seen
 from ants_engine.report.texts import TextRows, text_rows
 from ants_engine.report.thumbnails import BOUND, thumbnails
@@ -120,7 +119,7 @@ def _to_catch(ants: "ANTS", seen: Seen | None, foreign: Tensor | None) -> Tensor
     if not len(state.negatives) or not state.looked:
         return state.negatives[:0]
     moved = state.negatives - (state.feature_sum / state.looked).to(state.negatives.dtype)
-    return moved / torch.linalg.vector_norm(moved, dim=1, keepdim=True).clamp(min=1e-12)
+    return normalised(moved)
 
 
 def _maps(ants: "ANTS", seen: Seen | None, texts: TextRows) -> Any:
@@ -153,7 +152,9 @@ def _pictures(
         predicted=tuple(scores.predicted.tolist()),
         weighed=tuple(weighed),
         thumbnails=tuple(thumbnails(refs, limits, options.thumbnail_bound, limits.decode_threads)),
-        errors=tuple(plain(str(seen.failures[row])) if row in seen.failures else None for row in range(len(seen.names))),
+        errors=tuple(
+            plain(str(seen.failures[row])) if row in seen.failures else None for row in range(len(seen.names))
+        ),
         sets=None if labels is None else tuple(None if one is None else plain(one.set_name) for one in labels),
         labels=None if labels is None else tuple(None if one is None or one.label < 0 else one.label for one in labels),
         **columns,

@@ -171,4 +171,3 @@ def _ranked(id_logits: Tensor, negatives: Tensor, ranking: ActivationRanking) ->
         part = torch.exp(ranked[:, : end + 1] - everything[:, column : column + 1]) / len(ends)
         shares[:, ranking.rows[: end + 1]] += part
     return shares, torch.zeros_like(shares)
-

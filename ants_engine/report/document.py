@@ -6,7 +6,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Column = tuple[float | None, ...]
 """(N,) one number a picture; None where the picture has none."""
-FORMAT = 1
 
 ScoreName = Literal["id_score", "ens_score", "vsnl_score", "neglabel_score"]
 SCORE_NAMES: tuple[ScoreName, ...] = ("id_score", "ens_score", "vsnl_score", "neglabel_score")
@@ -160,6 +159,8 @@ class Batch(_Part):
     latency_most: float | None
     concurrency: int
     """The most calls that were with the MLLM at once."""
+    run: str | None = None
+    """The run folder that holds their record."""
 
 
 class Requests(_Part):
@@ -189,7 +190,7 @@ class SetAsideCount(_Part):
 class Document(_Part):
     """A whole report."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     title: str
     made: str
     """When, UTC."""
@@ -212,5 +213,3 @@ class Document(_Part):
     """Versions, model, settings that matter."""
     missing: dict[str, str] = Field(default_factory=dict)
     """Section → one sentence that says what is missing, and the command that would give it."""
-
-

@@ -46,9 +46,7 @@ def _distributions(pictures: Pictures, threshold: float | None) -> dict[str, Fig
     return {name: _distribution(pictures, groups, name, threshold) for name in names}
 
 
-def _distribution(
-    pictures: Pictures, groups: Sequence[Group], name: ScoreName, threshold: float | None
-) -> Figure:
+def _distribution(pictures: Pictures, groups: Sequence[Group], name: ScoreName, threshold: float | None) -> Figure:
     column = pictures.column(name)
     values = [value for value in column if value is not None]
     shown = [*values, threshold] if name == "id_score" and threshold is not None else values
@@ -165,7 +163,13 @@ def _line(
             y = [math.nan if value is None else value for value in values]
             marker = "o" if len(numbers) <= 40 else None
             axes.plot(
-                numbers, y, color=COLOURS[colour], linestyle=_dashes(DASHES[number]), linewidth=2, marker=marker, markersize=3.5
+                numbers,
+                y,
+                color=COLOURS[colour],
+                linestyle=_dashes(DASHES[number]),
+                linewidth=2,
+                marker=marker,
+                markersize=3.5,
             )
         if label != "threshold":
             axes.set_ylim(bottom=0)
@@ -175,6 +179,8 @@ def _line(
         axes.set_ylabel(label)
         if x == "batch":
             _whole(drawn, axis="x")
+        if label in ("texts", "calls at once", "with the MLLM"):
+            _whole(drawn)
     return _done(drawn)
 
 

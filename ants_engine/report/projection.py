@@ -24,7 +24,12 @@ def centred(features: Tensor) -> Tensor:
     if not len(features):
         return features
     moved = features - features.mean(dim=0)
-    return moved / torch.linalg.vector_norm(moved, dim=1, keepdim=True).clamp(min=1e-12)
+    return normalised(moved)
+
+
+def normalised(rows: Tensor) -> Tensor:
+    """Return rows (N, D) of length one; one of all zeros stays so."""
+    return torch.div(rows, torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=1e-12))
 
 
 def maps(pictures: Tensor, readable: list[bool], classes: Tensor, texts: Tensor) -> tuple[Map, ...]:

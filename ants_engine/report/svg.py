@@ -23,7 +23,7 @@ COLOURS = {
 }
 """Colours of the page by name, as matplotlib is told them; in the SVG each is ``var(--name)``."""
 _NAMES = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ants",
     "font.size": 10.5,
@@ -144,8 +144,8 @@ def _themed(markup: str, name: str) -> str:
             element.set("id", f"{name}-{element.get('id')}")
         else:
             element.attrib.pop("id", None)
-        href = element.attrib.pop(_XLINK, None)
-        if href is not None:
+        href = element.attrib.pop(_XLINK, "")
+        if href:
             element.set("href", f"#{name}-{href[1:]}")
         for key, value in element.attrib.items():
             known = _NAMES.get(value) or _URL.sub(rf"url(#{name}-\1)", value)

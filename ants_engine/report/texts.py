@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ants_engine.detector import Detector
+from ants_engine.negative_bank import NegativeBank
 from ants_engine.report.attribution import Attribution
 from ants_engine.report.document import Text, Weighed
 from ants_engine.report.projection import centred
@@ -57,23 +58,25 @@ def text_rows(
         effect = {} if found is None or number is None else _effect(found, number, rows)
         place_near = near.get(row, {}) if bank is detector.ens and bank.kind == "ens" else {}
         shown.append(
-            Text.model_validate({
-                "text": plain(bank.texts[row]),
-                "kind": bank.kind,
-                "source": plain(bank.sources[row]),
-                "picture": by_name.get(bank.sources[row]) if bank.kind == "ens" else None,
-                **effect,
-                **place_near,
-            })
+            Text.model_validate(
+                {
+                    "text": plain(bank.texts[row]),
+                    "kind": bank.kind,
+                    "source": plain(bank.sources[row]),
+                    "picture": by_name.get(bank.sources[row]) if bank.kind == "ens" else None,
+                    **effect,
+                    **place_near,
+                }
+            )
         )
         features.append(bank.features[row])
     stacked = torch.stack(features) if features else torch.zeros(0, detector.dim)
     return TextRows(tuple(shown), stacked, () if found is None else _weighed(found, place))
 
 
-def _counted(detector: Detector, found: Attribution | None) -> list[tuple[object, int, int | None]]:
+def _counted(detector: Detector, found: Attribution | None) -> list[tuple[NegativeBank, int, int | None]]:
     """List every bank's texts with the number that the attribution counts them by."""
-    counted: list[tuple[object, int, int | None]] = []
+    counted: list[tuple[NegativeBank, int, int | None]] = []
     number = 0
     used = () if found is None else found.banks
     for bank in used:

@@ -144,9 +144,9 @@ def _index(classes: Sequence[str]) -> dict[str, int]:
 
 
 def _label(word: str, index: Mapping[str, int], where: str) -> Label:
-    plain = word.strip().casefold()
+    plain = " ".join(word.split()).casefold()
     # a class may be called "far"; the classes are the user's, so they come first
-    for name in (plain, plain.replace("_", " ")):
+    for name in (plain, " ".join(plain.replace("_", " ").split())):
         if name in index:
             return Label(ID_SET, index[name])
     if plain == ID_SET:

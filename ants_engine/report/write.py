@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ants_engine.atomic_file import write_whole
-from ants_engine.errors import UsageError
 from ants_engine.dispatch.runs.run_reader import RUN_NAME
+from ants_engine.errors import UsageError
 from ants_engine.report.assemble import Options, assemble
 from ants_engine.report.document import Document, Requests
 from ants_engine.report.page import render_page
@@ -47,7 +47,9 @@ async def detector_document(
     if seen is not None and labels is not None:
         truth = Truth.of_sequence(labels, ants.classes) if book is None else book.match(seen.names)  # type: ignore[arg-type]
         if len(truth.labels) != len(seen.names):
-            raise UsageError(f"{len(truth.labels)} labels for {len(seen.names)} pictures; give one each, None if unknown")
+            raise UsageError(
+                f"{len(truth.labels)} labels for {len(seen.names)} pictures; give one each, None if unknown"
+            )
     run = run or _own_run(ants)
     requests = None if run is None else await asyncio.to_thread(read_requests, run)
     return await asyncio.to_thread(assemble, ants, seen, truth, requests, replace(options, given=given))
@@ -55,7 +57,8 @@ async def detector_document(
 
 def _own_run(ants: "ANTS") -> Path | None:
     """Find the run that the detector says it came out of, where its record still is."""
-    name, root = ants.report.run, ants.settings.dispatch.runs
+    batches, root = ants.report.batches, ants.settings.dispatch.runs
+    name = (batches[-1].run if batches else None) or ants.report.run
     # a name and no path: a folder from elsewhere must not choose what is read
     if name is None or root is None or not RUN_NAME.fullmatch(name) or not (root / name).is_dir():
         return None

@@ -20,9 +20,12 @@ ARGUMENTS = (
 Open = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium; tests that need it are skipped where it is not installed."""
+    """Chromium; tests that need it are skipped where it is not installed.
+
+    For a module, not the session: while Playwright runs, its loop runs in this thread, and no other can.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason='Playwright is missing: pip install "playwright"')
     found = next((path for name in NAMES if (path := shutil.which(name))), None)
     if found is None:

@@ -1,13 +1,22 @@
 """The reports that browser tests look at, each written once."""
 
 import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.report_world import HOSTILE, PLAIN, detector, features, picture_files, pictures, taught
 
 MANY = 5000
+
+
+def made(report: Coroutine[Any, Any, Path]) -> Path:
+    """Run in a thread of its own: where Playwright has begun, this one has a loop that runs."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, report).result()
 
 
 async def _small(folder: Path) -> Path:
@@ -48,28 +57,28 @@ async def _bare(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def small_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """240 labelled pictures, a detector that a stream has gone through, and its run."""
-    return asyncio.run(_small(tmp_path_factory.mktemp("small")))
+    return made(_small(tmp_path_factory.mktemp("small")))
 
 
 @pytest.fixture(scope="session")
 def hostile_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Markup in class names, answers, and the title."""
-    return asyncio.run(_hostile(tmp_path_factory.mktemp("hostile")))
+    return made(_hostile(tmp_path_factory.mktemp("hostile")))
 
 
 @pytest.fixture(scope="session")
 def large_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """5,000 labelled pictures."""
-    return asyncio.run(_many(tmp_path_factory.mktemp("many")))
+    return made(_many(tmp_path_factory.mktemp("many")))
 
 
 @pytest.fixture(scope="session")
 def taught_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The very pictures that the detector has learned from."""
-    return asyncio.run(_taught(tmp_path_factory.mktemp("taught")))
+    return made(_taught(tmp_path_factory.mktemp("taught")))
 
 
 @pytest.fixture(scope="session")
 def bare_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector that has seen nothing."""
-    return asyncio.run(_bare(tmp_path_factory.mktemp("bare")))
+    return made(_bare(tmp_path_factory.mktemp("bare")))

@@ -16,12 +16,17 @@ def scores(page: Any) -> list[float]:
     return [float(text) for text in page.locator("#cards .score").all_inner_texts()]
 
 
+WATCH = """() => {
+  const note = () => { window.begun = performance.now(); };
+  for (const kind of ["input", "click", "keydown"]) addEventListener(kind, note, true);
+}"""
+DRAWN = "new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now() - window.begun))))"
+
+
 def timed(page: Any, work: Callable[[], None]) -> float:
-    """Return the milliseconds from an input until the page has been drawn again, as the browser's clock says."""
-    begin = page.evaluate("performance.now()")
+    """Return the milliseconds from the event in the page until it has been drawn again, by the browser's clock."""
     work()
-    end = page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(() => done(performance.now()))))")
-    return float(end - begin)
+    return float(page.evaluate(DRAWN))
 
 
 def test_five_thousand_pictures_are_filtered_sorted_searched_and_paged(
@@ -30,6 +35,7 @@ def test_five_thousand_pictures_are_filtered_sorted_searched_and_paged(
     started = time.perf_counter()
     page = open_page(large_report)
     ready = time.perf_counter() - started
+    page.evaluate(WATCH)
     assert page.locator("#found").inner_text().startswith("5,000 pictures")
     assert len(cards(page)) == 24
     took: dict[str, float] = {"load": 1000 * ready}
@@ -37,7 +43,7 @@ def test_five_thousand_pictures_are_filtered_sorted_searched_and_paged(
     assert where.inner_text() == "page 1 of 209"
     first = cards(page)[0].inner_text()
 
-    took["next page"] = timed(page, lambda: page.get_by_role("button", name="Next").first.click())
+    took["next page"] = timed(page, page.get_by_role("button", name="Next").first.click)
     assert where.inner_text() == "page 2 of 209"
     assert cards(page)[0].inner_text() != first
 

@@ -55,7 +55,9 @@ def test_dragging_the_line_changes_counts_rates_and_gallery(open_page: Open, sma
     assert all(after[name][1] >= before[name][1] for name in after)
     assert after != before
     foreign = sum(one for _, one in after.values())
-    page.wait_for_function("text => document.querySelector('#found').textContent.includes(text)", arg=f"{foreign} called foreign")
+    page.wait_for_function(
+        "text => document.querySelector('#found').textContent.includes(text)", arg=f"{foreign} called foreign"
+    )
     caught = after["near"][1] + after["far"][1]
     total = caught + after["near"][0] + after["far"][0]
     alarms = after["id"][1] / sum(after["id"])

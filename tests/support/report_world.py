@@ -21,7 +21,7 @@ HOSTILE = (
     "<!--<script>",
     "line\u2028and paragraph\u2029",
     "{{ 7 * 7 }} {% raw %}",
-    "=HYPERLINK(\"http://x\")",
+    '=HYPERLINK("http://x")',
     "&lt;b&gt; & café \u202eright to left",
 )
 PLAIN = ("cat", "dog", "owl", "newt", "crab", "moth", "wren", "toad")
