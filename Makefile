@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test unit lint types ci clean setup
+.PHONY: demo test unit lint types ci clean setup browser
 
 setup: $(STAMP)
 
@@ -22,8 +22,19 @@ demo: $(STAMP)
 # torch's idle threads sleep: spinning, they would take the cores from the other half of the tests
 PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-test: $(STAMP)
+test: $(STAMP) browser
 	$(PYTEST)
+
+# the tests of pages need Chromium, and skip without it: installed where apt can and we may, and never in the way
+browser:
+	@for name in chromium chromium-browser google-chrome; do command -v $$name >/dev/null 2>&1 && exit 0; done; \
+	get="timeout 300 env DEBIAN_FRONTEND=noninteractive apt-get -qq"; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
+	    $$get install -y --no-install-recommends chromium >/dev/null 2>&1 && exit 0; \
+	    $$get update >/dev/null 2>&1; \
+	    $$get install -y --no-install-recommends chromium >/dev/null 2>&1 && exit 0; \
+	fi; \
+	echo "no Chromium: the tests of pages will be skipped (Debian: apt-get install chromium)"
 
 unit: $(STAMP)
 	$(PYTEST) tests/unit

@@ -1,16 +1,19 @@
 import json
+import re
 from pathlib import Path
 
 from click.testing import CliRunner
 
 from ants_engine.cli.main import commands
 from ants_engine.evaluation.world import mixed_stream, read_world
+from ants_engine.report.document import Document
 from tests.integration.conftest import WORLD
 
 
 def run(tmp_path: Path, *arguments: str) -> str:
     """Run the demo on the embedded world, with the real CLIP and the real MLLM, on few pictures."""
     own = ["--set", f"dispatch.store={tmp_path / 'store'}", "--set", f"text.feature_cache={tmp_path / 'features'}"]
+    own += ["--set", f"dispatch.runs={tmp_path / 'runs'}", "--report", str(tmp_path / "report.html")]
     result = CliRunner().invoke(
         commands, ["demo", str(WORLD), "--share", "0.04", *own, *arguments], standalone_mode=False
     )
@@ -25,6 +28,20 @@ def test_the_demo_prints_a_table_reasons_and_a_bit_identical_replay(tmp_path: Pa
     assert "convention openood" in printed
     assert printed.count("id_score") == 10, "ten pictures are explained"
     assert "the scores are bit-identical" in printed
+    page = tmp_path / "report.html"
+    assert printed.rstrip().endswith(str(page)), "it ends with the path of the page"
+    assert page.stat().st_size <= 8_000_000
+    found = re.search(r'<script type="application/json" id="report-data">(.*?)</script>', page.read_text(), re.DOTALL)
+    assert found is not None
+    shown = Document.model_validate(json.loads(found[1]))
+    assert not shown.missing, "every section has its data"
+    assert shown.pictures is not None
+    assert all(shown.pictures.thumbnails)
+    assert shown.requests is not None
+    assert shown.requests.seconds
+    assert shown.comparison is not None
+    assert len(shown.batches) == 8
+    assert any(batch.calls for batch in shown.batches)
 
 
 def test_per_set_streams_and_several_seeds(tmp_path: Path) -> None:
@@ -33,6 +50,7 @@ def test_per_set_streams_and_several_seeds(tmp_path: Path) -> None:
         (seed, sorted(["id", ood])) for seed in (0, 1) for ood in ("far", "near")
     ]
     assert facts["replay_identical"]
+    assert not (tmp_path / "report.html").exists()
     assert facts["runs"][0]["metrics"]["MCM"]["far"]["AUROC"] > 50
 
 
