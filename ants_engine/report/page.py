@@ -21,13 +21,13 @@ TEMPLATE = "report.html.jinja"
 SHOWN_BATCHES = 50
 
 
-def render_page(document: Document, *, head: str = "", connect: str = "'none'") -> str:
+def render_page(document: Document, *, more: str = "", connect: str = "'none'") -> str:
     """Return the page.
 
     Args:
         document: what it shows.
-        head: script of a page that is served and grows; it comes after the report's own and may call
-            ``antsReport.show(data)``.
+        more: script of a page that is served and grows; it comes after the report's own, and may call
+            ``antsReport.show(page)`` with the whole page as it now is.
         connect: where such a script may connect to, as Content-Security-Policy writes it.
 
     Raises:
@@ -35,7 +35,7 @@ def render_page(document: Document, *, head: str = "", connect: str = "'none'") 
     """
     environment = _environment()
     figures = figures_of(document)
-    script, style = _asset("report.js") + head, _asset("report.css")
+    script, style = _asset("report.js") + more, _asset("report.css")
     pictures = document.pictures
     return environment.get_template(TEMPLATE).render(
         doc=document,

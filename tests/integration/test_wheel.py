@@ -42,6 +42,9 @@ def test_the_wheel_holds_one_import_name_and_no_pictures(wheel: Path) -> None:
         "ants_engine/lexicon/wordnet.txt.gz",
         "ants_engine/lexicon/LICENSE-WordNet.txt",
         "ants_engine/py.typed",
+        "ants_engine/report/assets/report.css",
+        "ants_engine/report/assets/report.html.jinja",
+        "ants_engine/report/assets/report.js",
     ):
         assert needed in names
     for module in (ROOT / "ants_engine").rglob("*.py"):

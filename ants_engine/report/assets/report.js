@@ -5,11 +5,11 @@ const antsReport = (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const read = (id) => JSON.parse($(`#${id}`).textContent);
   const SCORES = ["id_score", "ens_score", "vsnl_score", "neglabel_score"];
-  const frame = read("report-frame");
-  let data = read("report-data");
+  let frame = {};
+  let data = {};
   let pictures = null;
-  const thresholds = { ...frame.starts };
-  const listeners = [];
+  let thresholds = {};
+  let listeners = [];
 
   const make = (tag, text, className) => {
     const element = document.createElement(tag);
@@ -23,8 +23,13 @@ const antsReport = (() => {
   const plural = (count, one) => `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`;
 
   // Columns as float32, as the engine has them: a score at the threshold must not change sides by rounding.
-  const take = (given) => {
-    data = given;
+  const take = () => {
+    const moved = Object.entries(thresholds).filter(([score, value]) => value !== frame.starts[score]);
+    frame = read("report-frame");
+    data = read("report-data");
+    thresholds = { ...frame.starts, ...Object.fromEntries(moved) };
+    listeners = [];
+    pictures = null;
     if (!data.pictures) return;
     const own = data.pictures;
     pictures = { count: own.names.length };
@@ -545,16 +550,32 @@ const antsReport = (() => {
     }
   };
 
-  const begin = () => {
+  const begin = (restore = () => {}) => {
     document.documentElement.classList.add("scripted");
-    take(data);
+    take();
     for (const figure of all(".dist")) distribution(figure);
     const open = $("#cards") ? gallery() : null;
     if ($("#sentences")) sentences(open);
     if ($("#classes")) lookAlikes();
     for (const figure of all("[data-map]")) map(figure);
     downloads();
+    restore();
+    for (const field of all("#filters, #suspects")) field.dispatchEvent(new Event("input"));
+  };
+  // What a page that grows calls with its next state, a whole page again: lines that were moved and filters stay.
+  const show = (html) => {
+    const next = new DOMParser().parseFromString(html, "text/html");
+    const fields = all("main [name], main [id^='search-'], main [id^='sort-'], #suspects");
+    const kept = fields.map((field) => [field.name ? `[name="${field.name}"]` : `#${field.id}`, field.value, field.checked]);
+    $("#main").replaceWith(document.adoptNode($("#main", next)));
+    for (const id of ["report-data", "report-frame"]) $(`#${id}`).textContent = $(`#${id}`, next).textContent;
+    begin(() => {
+      for (const [selector, value, checked] of kept) {
+        const field = $(selector);
+        if (field) Object.assign(field, { value, checked });
+      }
+    });
   };
   begin();
-  return { data: () => data, thresholds: () => ({ ...thresholds }) };
+  return { data: () => data, thresholds: () => ({ ...thresholds }), show };
 })();
