@@ -112,7 +112,9 @@ class Detector:
 
     def groups_of(self, bank: NegativeBank) -> Groups:
         """Return how one of its banks, not empty, is cut when it is scored against."""
-        return self.initial_groups() if bank is self.initial else self._cut(len(bank), self.group_length or len(bank))
+        if bank is self.initial:
+            return self.initial_groups()
+        return public_groups(len(bank), self.group_length or len(bank), permute=self.permute, seed=self.seed)
 
     def bank_logits(self, look: Look, bank: NegativeBank) -> Tensor:
         """Return (N, M): cosines to a bank's texts divided by the temperature."""
