@@ -37,7 +37,7 @@ types: $(STAMP)
 
 # offline, warnings are errors, and every link has to lead somewhere
 docs: $(STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 	$(BIN)/python -m tools.site.check build/site
 
 ci: test lint types docs

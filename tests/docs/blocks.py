@@ -20,6 +20,7 @@ PAGES = sorted(
 
 LANGUAGES = frozenset({"python", "sh", "toml", "json", "text"})
 _NOT_RUN = re.compile(r"<!--\s*not run:\s*(.+?)\s*-->\s*\Z", re.DOTALL)
+_RUN_BY = re.compile(r"<!--[^<>]*?\b(tests/\S+\.py) runs this block[^<>]*?-->\s*\Z")
 _TITLE = re.compile(r'title="([^"]+)"')
 
 
@@ -37,6 +38,8 @@ class Block:
     code: str
     not_run: str | None
     """Why it is not run, as the comment before it says."""
+    run_by: str | None
+    """The test of its own that runs it, as the comment before it says."""
 
     @property
     def place(self) -> str:
@@ -50,7 +53,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
     for token in MarkdownIt().parse(page.read_text(encoding="utf-8")):
         if token.type == "fence":
             assert token.map is not None
-            said = _NOT_RUN.search(before)
+            said, own = _NOT_RUN.search(before), _RUN_BY.search(before)
             title = _TITLE.search(token.info)
             yield Block(
                 page=str(page.relative_to(ROOT)),
@@ -59,6 +62,7 @@ def blocks_of(page: Path) -> Iterator[Block]:
                 title=title[1] if title else None,
                 code=token.content,
                 not_run=said[1] if said else None,
+                run_by=own[1] if own else None,
             )
         before = token.content if token.type == "html_block" else ""
 

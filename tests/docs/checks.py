@@ -56,14 +56,17 @@ def settings_in(text: str) -> Iterator[str]:
     stages = {name for name, field in Settings.model_fields.items() if isinstance(field.annotation, type)}
     for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", text):
         found = _SETTING.fullmatch(code)
-        if found and found[1].split(".")[0] in stages:
+        *_, last = found[1].split(".") if found else [""]
+        if found and found[1].split(".")[0] in stages and last not in {"py", "toml", "txt"}:
             yield found[1]
 
 
 def is_setting(path: list[str]) -> bool:
     """Whether there is a setting of that name; below ``mllm`` those of all backends count."""
     if path[0] == "mllm" and len(path) > 1:
-        return any(path[1] in model.model_fields for model in (Settings.model_fields["mllm"].annotation, *OPTIONS.values()))
+        return any(
+            path[1] in model.model_fields for model in (Settings.model_fields["mllm"].annotation, *OPTIONS.values())
+        )
     model: Any = Settings
     for name in path:
         fields = getattr(model, "model_fields", {})

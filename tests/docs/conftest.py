@@ -1,7 +1,7 @@
 """What the tests of documentation and examples share: a warm Python, and folders with the embedded world in them."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest

@@ -14,7 +14,7 @@ RUN = ("python", "sh")
 
 
 def runs(block: Block) -> bool:
-    return block.not_run is None and (block.language in RUN or block.title is not None)
+    return block.not_run is None and block.run_by is None and (block.language in RUN or block.title is not None)
 
 
 def has_blocks(page: Path) -> bool:
@@ -33,6 +33,13 @@ def test_a_page_runs_from_top_to_bottom(page: Path, folder: Path, warm: WarmPyth
 def test_a_block_is_sound(block: Block) -> None:
     assert block.language in LANGUAGES, f"say which language it is: {', '.join(sorted(LANGUAGES))}"
     assert list(problems(block)) == []
+
+
+def test_a_block_with_a_test_of_its_own_has_one() -> None:
+    own = [block for block in all_blocks() if block.run_by is not None]
+    assert own
+    for block in own:
+        assert Path(block.page).name in (ROOT / str(block.run_by)).read_text(encoding="utf-8"), block.place
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

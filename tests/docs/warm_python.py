@@ -18,7 +18,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,7 +132,8 @@ def _answer(line: socket.socket) -> int:
 
     def end_with_client() -> None:
         if not line.recv(1):
-            os.kill(child, signal.SIGTERM)
+            with suppress(ProcessLookupError):
+                os.kill(child, signal.SIGTERM)
 
     threading.Thread(target=end_with_client, daemon=True).start()
     for stream in streams:
@@ -176,7 +177,7 @@ def _call(argv: list[str]) -> None:
         main()
     elif rest[:1] == ["-m"]:
         sys.argv = rest[1:]
-        sys.path.insert(0, os.getcwd())
+        sys.path.insert(0, str(Path.cwd()))
         runpy.run_module(rest[1], run_name="__main__", alter_sys=True)
     elif rest[:1] in (["-c"], ["-"], []):
         code = rest[1] if rest[:1] == ["-c"] else sys.stdin.read()

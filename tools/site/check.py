@@ -10,8 +10,25 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-_LOADS = {"script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "embed": "src"}
-_LOADING_LINKS = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "dns-prefetch", "prefetch", "manifest"}
+_LOADS = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "embed": "src",
+}
+_LOADING_LINKS = {
+    "stylesheet",
+    "icon",
+    "preload",
+    "modulepreload",
+    "preconnect",
+    "dns-prefetch",
+    "prefetch",
+    "manifest",
+}
 _CSS_LOAD = re.compile(r"""(?:url\(\s*|@import\s+)["']?\s*((?:https?:)?//[^"')\s]+)""", re.IGNORECASE)
 
 
@@ -105,7 +122,9 @@ def main() -> int:
         print(f"not followed: {link}")
     for problem in found.broken:
         print(f"BROKEN: {problem}", file=sys.stderr)
-    print(f"{found.pages} pages, {found.links} links, {len(found.elsewhere)} of them elsewhere, {len(found.broken)} broken")
+    print(
+        f"{found.pages} pages, {found.links} links, {len(found.elsewhere)} of them elsewhere, {len(found.broken)} broken"
+    )
     return 1 if found.broken else 0
 
 

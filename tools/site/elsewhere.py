@@ -8,6 +8,7 @@ import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -57,6 +58,11 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         return link["text"]
 
     return "".join(part if fenced else _LINK.sub(relinked, part) for part, fenced in _parts(markdown))
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Drop the mark that introduces a literal block in docstrings, which Markdown does not know."""
+    return html.replace("<p>::</p>\n", "")
 
 
 def _parts(markdown: str) -> Iterator[tuple[str, bool]]:

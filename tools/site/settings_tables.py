@@ -32,7 +32,10 @@ def preset_table(name: str) -> str:
     lines = ["| setting | default | `reference` |", "|---|---|---|"]
     defaults = Settings().model_dump()
     for stage, values in PRESETS[name].items():
-        lines += [f"| `{stage}.{key}` | {_default(defaults[stage][key])} | {_default(value)} |" for key, value in values.items()]
+        lines += [
+            f"| `{stage}.{key}` | {_default(defaults[stage][key])} | {_default(value)} |"
+            for key, value in values.items()
+        ]
     return "\n".join(lines)
 
 
@@ -114,7 +117,9 @@ def _values(schema: dict[str, Any], whole: dict[str, Any]) -> str:
     if "$ref" in schema:
         return _values(whole["$defs"][schema["$ref"].rpartition("/")[2]], whole)
     if "anyOf" in schema:
-        kinds = [kind for kind in schema["anyOf"] if "$ref" not in kind or kind["$ref"].rpartition("/")[2] != "JsonValue"]
+        kinds = [
+            kind for kind in schema["anyOf"] if "$ref" not in kind or kind["$ref"].rpartition("/")[2] != "JsonValue"
+        ]
         return " or ".join(dict.fromkeys(_values(kind, whole) for kind in kinds))
     if "enum" in schema or "const" in schema:
         values = schema.get("enum", [schema.get("const")])
