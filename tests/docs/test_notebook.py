@@ -12,7 +12,7 @@ NOTEBOOK = "first_look.ipynb"
 def test_the_notebook(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # a notebook keeps its plots; no window is opened for them
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
-    book = nbformat.read(folder / "examples" / NOTEBOOK, as_version=4)
+    book = nbformat.reads((folder / "examples" / NOTEBOOK).read_text(encoding="utf-8"), as_version=4)
     assert all(not cell.get("outputs") for cell in book.cells), "outputs stay out of the repository"
     # opened where it lies, as Jupyter does
     NotebookClient(book, timeout=120, resources={"metadata": {"path": str(folder / "examples")}}).execute()

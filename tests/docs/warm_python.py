@@ -41,15 +41,16 @@ class WarmPython:
 
     commands: Path
 
-    def environ(self) -> dict[str, str]:
-        """Return an environment in which ``ants`` and ``python`` are the warm ones."""
-        return {**os.environ, "PATH": f"{self.commands}{os.pathsep}{os.environ['PATH']}"}
-
-    def start(self, *argv: str, cwd: Path) -> "subprocess.Popen[str]":
-        """Start ``python ARGV``, its output in one pipe."""
-        command = [str(self.commands / "python"), *argv]
+    def start(self, *argv: str, cwd: Path, **environ: str) -> "subprocess.Popen[str]":
+        """Start ``python ARGV``, its output in one pipe; there ``ants`` and ``python`` are warm too."""
+        path = f"{self.commands}{os.pathsep}{os.environ['PATH']}"
         return subprocess.Popen(
-            command, cwd=cwd, env=self.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [str(self.commands / "python"), *argv],
+            cwd=cwd,
+            env={**os.environ, "PATH": path, **environ},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def run(self, *argv: str, cwd: Path, timeout: float = 120) -> str:
@@ -139,7 +140,8 @@ def _answer(line: socket.socket) -> int:
     for stream in streams:
         os.close(stream)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    line.sendall(str(status if status >= 0 else 128 - status).encode())
+    with suppress(BrokenPipeError):
+        line.sendall(str(status if status >= 0 else 128 - status).encode())
     return 0
 
 
@@ -148,7 +150,8 @@ def _run(argv: list[str], cwd: str, environ: dict[str, str]) -> int:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environ)
-    warnings.simplefilter("error")
+    # a warning is an error, unless it is somebody else's program that is run
+    warnings.simplefilter(environ.get("PYTHONWARNINGS", "error"))  # type: ignore[arg-type]
     try:
         _call(argv)
         code = 0

@@ -122,9 +122,8 @@ def main() -> int:
         print(f"not followed: {link}")
     for problem in found.broken:
         print(f"BROKEN: {problem}", file=sys.stderr)
-    print(
-        f"{found.pages} pages, {found.links} links, {len(found.elsewhere)} of them elsewhere, {len(found.broken)} broken"
-    )
+    elsewhere, broken = len(found.elsewhere), len(found.broken)
+    print(f"{found.pages} pages, {found.links} links; {elsewhere} lead elsewhere; {broken} broken")
     return 1 if found.broken else 0
 
 
