@@ -1,9 +1,11 @@
 """Compare methods on a benchmark from Python. The command line does the same: ants eval examples/emoji_world.
 
-python examples/evaluate.py
+python examples/evaluate.py                                        # the emoji world, minutes
+python examples/evaluate.py benchmark/ examples/emoji_world        # your folders id/, near/ and far/, and settings
 """
 
 import asyncio
+import sys
 from pathlib import Path
 
 from ants_engine import load_settings
@@ -12,12 +14,12 @@ from ants_engine.evaluation.plan import EvaluationPlan
 from ants_engine.evaluation.source import read_benchmark
 
 
-async def main() -> None:
-    """Measure four methods on a tenth of the pictures, in both conventions of FPR95."""
+async def main(source: str = "examples/emoji_world", config: str | None = None) -> None:
+    """Measure four methods, in both conventions of FPR95."""
     # a folder with OpenOOD's lists, or with id/, near/ and far/, or .npz files of features
-    benchmark = read_benchmark(Path("examples/emoji_world"))
-    settings = load_settings(benchmark.settings_file)
-    plan = EvaluationPlan(seeds=(0,), share=0.1, batch_size=64, conventions=("openood", "id_positive"))
+    benchmark = read_benchmark(Path(source))
+    settings = load_settings(config or benchmark.settings_file)
+    plan = EvaluationPlan(seeds=(0, 1), batch_size=64, conventions=("openood", "id_positive"))
     found = await evaluate(benchmark, settings, plan, ["mcm", "neglabel", "ants", "ants-union"])
     for row in found.rows:
         if row.values is not None:
@@ -27,4 +29,4 @@ async def main() -> None:
         print("note:", note)
 
 
-asyncio.run(main())
+asyncio.run(main(*sys.argv[1:3]))

@@ -20,7 +20,7 @@ def show(event: ProgressEvent) -> None:
 
 
 async def main(base_url: str, model: str) -> None:
-    """Build with twenty pictures described, and say what it took."""
+    """Build with ten pictures described, and say what it took."""
     try:
         ants = await ANTS.build(
             CLASSES,
@@ -28,7 +28,7 @@ async def main(base_url: str, model: str) -> None:
             config="examples/emoji_world",  # for its CLIP and lexicon
             # keywords win over the ants.toml: its MLLM is a folder
             mllm={"backend": "openai", "base_url": base_url, "model": model, "api_key_env": "MY_SERVER_KEY"},
-            mining={"max_images": 20},
+            mining={"max_images": 10},
             dispatch={"budget": {"requests": 200}, "prices": {"million_prompt_tokens": 0.5}},
             on_progress=show,
         )

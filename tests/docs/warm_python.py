@@ -53,9 +53,9 @@ class WarmPython:
             text=True,
         )
 
-    def run(self, *argv: str, cwd: Path, timeout: float = 120) -> str:
+    def run(self, *argv: str, cwd: Path, timeout: float = 120, **environ: str) -> str:
         """Run ``python ARGV`` and return what it printed; it has to end well."""
-        with self.start(*argv, cwd=cwd) as process:
+        with self.start(*argv, cwd=cwd, **environ) as process:
             try:
                 printed, _ = process.communicate(timeout=timeout)
             except subprocess.TimeoutExpired:

@@ -14,4 +14,9 @@ _BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOT
 def on_page_content(content: str, **_: Any) -> str:
     """Replace the formulas of a page."""
     content = _INLINE.sub(lambda found: convert(html.unescape(found[1])), content)
-    return _BLOCK.sub(lambda found: f"<p>{convert(html.unescape(found[1]).strip(), display='block')}</p>", content)
+    return _BLOCK.sub(lambda found: _block(html.unescape(found[1]).strip()), content)
+
+
+def _block(formula: str) -> str:
+    # on a phone a long one is moved within its own line
+    return f'<div style="overflow-x: auto">{convert(formula, display="block")}</div>'
