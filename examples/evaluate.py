@@ -19,7 +19,7 @@ async def main(source: str = "examples/emoji_world", config: str | None = None) 
     # a folder with OpenOOD's lists, or with id/, near/ and far/, or .npz files of features
     benchmark = read_benchmark(Path(source))
     settings = load_settings(config or benchmark.settings_file)
-    plan = EvaluationPlan(seeds=(0, 1), batch_size=64, conventions=("openood", "id_positive"))
+    plan = EvaluationPlan(seeds=(0,), batch_size=64, conventions=("openood", "id_positive"))
     found = await evaluate(benchmark, settings, plan, ["mcm", "neglabel", "ants", "ants-union"])
     for row in found.rows:
         if row.values is not None:

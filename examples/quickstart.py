@@ -15,7 +15,7 @@ WORLD = "examples/emoji_world/pictures/images"
 async def main() -> None:
     """Build, score, explain, save."""
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("learn", nargs="?", default=f"{WORLD}/*/*/0[0-1].jpg", help="pictures to learn from")
+    arguments.add_argument("learn", nargs="?", default=f"{WORLD}/*/*/00.jpg", help="pictures to learn from")
     arguments.add_argument("score", nargs="?", default=f"{WORLD}/*/*/05.jpg", help="pictures to score")
     arguments.add_argument("--classes", default="lion,elephant,panda,zebra,banana,strawberry,guitar,violin,bus,tractor")
     arguments.add_argument("--config", default="examples/emoji_world", help="an ants.toml, or the folder of one")
