@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test unit lint types ci clean setup browser
+.PHONY: demo test unit lint types docs ci clean setup browser
 
 setup: $(STAMP)
 
@@ -49,7 +49,12 @@ types: $(STAMP)
 	$(BIN)/mypy tools benchmarks
 	MYPYPATH=examples/emoji_world/make $(BIN)/mypy --explicit-package-bases examples/emoji_world/make
 
-ci: test lint types
+# offline, warnings are errors, and every link has to lead somewhere
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	$(BIN)/python -m tools.site.check build/site
+
+ci: test lint types docs
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
