@@ -14,6 +14,7 @@ from ants_engine.cli.prompts import prompts
 from ants_engine.cli.run import run
 from ants_engine.cli.say import say
 from ants_engine.cli.score import score
+from ants_engine.cli.serve import serve
 from ants_engine.cli.settings import settings
 from ants_engine.cli.stream import stream
 from ants_engine.terminal_text import plain
@@ -30,7 +31,9 @@ def commands() -> None:
     """Zero-shot out-of-distribution detection with CLIP and a multimodal LLM."""
 
 
-for command in (build, score, stream, explain, replay, run, cache, prompts, backends, settings, demo, evaluate_methods):
+for command in (
+    build, score, stream, explain, serve, replay, run, cache, prompts, backends, settings, demo, evaluate_methods,
+):  # fmt: skip
     commands.add_command(command)
 
 
