@@ -69,11 +69,9 @@ def serve(
     A page to drop pictures on is at /, the API's description at /docs.
     """
     _check_installed()
-    from ants_engine import ANTS
     from ants_engine.serve.access import read_token
+    from ants_engine.serve.listening import listen
     from ants_engine.serve.options import ServeOptions
-    from ants_engine.serve.server import listen
-    from ants_engine.serve.server import serve as run
 
     if streams_folder is not None and not streams:
         raise click.UsageError("--streams-folder needs --streams N, the number of streams that may be open")
@@ -90,12 +88,17 @@ def serve(
         max_pictures=max_pictures,
         max_waiting=max(max_waiting, max_pictures),
         upload_timeout=upload_timeout,
+        header_timeout=min(10.0, upload_timeout),
         request_timeout=request_timeout,
         grace=grace,
         streams=streams,
         streams_folder=streams_folder,
     )
     bound = listen(options)
+    # only now what takes seconds to import
+    from ants_engine import ANTS
+    from ants_engine.serve.server import serve as run
+
     keywords = assigned(assignments)
     # CLIP must not cut a batch of ours in two
     keywords["clip"] = {**keywords.get("clip", {}), "batch_size": batch_size}

@@ -1,6 +1,6 @@
 """The ASGI application: routes, pages and errors behind the guard."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
 
 from ants_engine.serve.guard import Guard
 from ants_engine.serve.pages import add_pages
@@ -37,7 +38,8 @@ def build_app(service: Service) -> Guard:
     app = FastAPI(
         title="ants-engine", description=ABOUT, version=version, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    app.include_router(build_routes(service))
+    routes = build_routes(service)
+    app.include_router(routes)
     add_pages(app)
     _describe_bodies(app, wants_token=service.access.wants_token)
 
@@ -52,9 +54,13 @@ def build_app(service: Service) -> Guard:
         return JSONResponse(Refusal(422, "unfit", said).body, 422)
 
     @app.exception_handler(HTTPException)
-    async def plain(_: Request, error: HTTPException) -> Response:
+    async def plain(request: Request, error: HTTPException) -> Response:
         kind = {404: "not_found", 405: "wrong_method"}.get(error.status_code, "refused")
-        return JSONResponse(Refusal(error.status_code, kind, str(error.detail)).body, error.status_code, error.headers)
+        headers = dict(error.headers or {})
+        if error.status_code == 405:
+            # each method is a route of its own, and Starlette names those of the first
+            headers["Allow"] = ", ".join(_methods([*routes.routes, *app.routes], request.scope))
+        return JSONResponse(Refusal(error.status_code, kind, str(error.detail)).body, error.status_code, headers)
 
     @app.exception_handler(GoneError)
     async def gone(_: Request, __: GoneError) -> Response:
@@ -63,6 +69,14 @@ def build_app(service: Service) -> Guard:
         return Response(status_code=499)
 
     return Guard(app, service.access, service.metrics, lambda: service.stopping)
+
+
+def _methods(routes: Sequence[BaseRoute], scope: MutableMapping[str, Any]) -> list[str]:
+    found: set[str] = set()
+    for route in routes:
+        if route.matches(scope)[0] is not Match.NONE:
+            found |= getattr(route, "methods", None) or set()
+    return sorted(found)
 
 
 def _describe_bodies(app: FastAPI, *, wants_token: bool) -> None:

@@ -16,6 +16,7 @@ from ants_engine.serve.options import ServeOptions
 from ants_engine.serve.refusal import Refusal
 
 WIDEST_FEATURE = 8192
+FIELD = "pictures"
 _INLINE = 1 << 16
 """Bytes of JSON that are read on the loop; more would hold up other requests."""
 
@@ -119,8 +120,8 @@ async def _from_form(headers: Headers, chunks: AsyncGenerator[bytes, None], opti
         if not parser.ended:
             raise Refusal(400, "malformed", "the multipart body is cut off: its last boundary is missing")
         for field, value in form.multi_items():
-            if not isinstance(value, UploadFile):
-                raise Refusal(422, "no_file", f"the part {field[:80]!r} is no file; send pictures as files")
+            if field != FIELD or not isinstance(value, UploadFile):
+                raise Refusal(422, "no_file", f"send each picture as a file in a part called {FIELD}")
             items.append(Item(item_name(value.filename, len(items)), data=await value.read()))
     finally:
         await form.close()

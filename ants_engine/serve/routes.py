@@ -138,9 +138,10 @@ def _bodies() -> dict[str, Any]:
                 "type": "array",
                 "minItems": 1,
                 "items": {"type": "string", "format": "binary"},
-                "description": "Picture files; the field's name does not matter.",
+                "description": "Picture files, each a part of this name.",
             }
         },
+        "additionalProperties": False,
     }
     forms = {"anyOf": [{"$ref": _SCHEMAS + body.__name__} for body in BODIES]}
     content = {"multipart/form-data": {"schema": files}, "application/json": {"schema": forms}}

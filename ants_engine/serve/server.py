@@ -11,8 +11,6 @@ from types import FrameType
 import uvicorn
 
 from ants_engine.ants import ANTS
-from ants_engine.errors import UsageError
-from ants_engine.serve.access import Access
 from ants_engine.serve.app import build_app
 from ants_engine.serve.options import ServeOptions
 from ants_engine.serve.service import Service
@@ -22,31 +20,12 @@ LINGER = 0.5
 """Seconds after the listening socket is closed in which requests that are on their way are still answered."""
 
 
-def listen(options: ServeOptions) -> socket.socket:
-    """Bind the address, before anything slow is loaded.
-
-    Raises:
-        UsageError: it cannot be had, or others could connect without a token.
-    """
-    Access(options)
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    bound = socket.socket(family)
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((options.host, options.port))
-    except (OSError, OverflowError) as error:
-        bound.close()
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"cannot listen on {options.host}, port {options.port}: {reason}") from None
-    return bound
-
-
 def serve(ants: ANTS, bound: socket.socket, options: ServeOptions, on_ready: Callable[[str], None]) -> list[str]:
     """Serve until a signal; return what went wrong at the end, such as streams that could not be saved.
 
     Args:
         ants: the detector.
-        bound: what `listen` gave.
+        bound: what `ants_engine.serve.listening.listen` gave.
         options: the server's.
         on_ready: told the address when requests are taken.
 

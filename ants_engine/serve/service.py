@@ -126,11 +126,12 @@ class Service:
 
     async def score_stream(self, request: Request, name: str) -> StreamScoreAnswer:
         """Answer ``POST /v1/streams/{name}/score``; raises what `score` raises, and what `NamedStreams.open` does."""
-        stream = await self._streams().open(name)
+        streams = self._streams()
         async with self._upload(request) as upload:
             items = await self._items(request, upload)
             with self.scorer.places(len(items)):
-                work = self._streamed(stream, items)
+                # not before: what cannot be scored must not open a stream
+                work = self._streamed(await streams.open(name), items)
                 return await self._within(request, work, self.options.stream_timeout)
 
     async def stream_answer(self, stream: NamedStream) -> StreamAnswer:
