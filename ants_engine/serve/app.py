@@ -19,7 +19,7 @@ from ants_engine.versions import installed_versions
 
 ABOUT = """Zero-shot out-of-distribution detection: is a picture of one of the known classes, or of something else?
 
-Send pictures as files (`multipart/form-data`) or in base64 (`application/json`), many at once."""
+Send pictures as files (multipart/form-data) or in base64 (application/json), many at once."""
 
 
 def build_app(service: Service) -> Guard:

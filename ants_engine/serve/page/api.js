@@ -38,14 +38,14 @@ function route(path, method, one, all) {
     card.append(element("p", `${given.in} ${given.name}${range ? " (" + range + ")" : ""}: ${given.description || ""}`, "muted"));
   }
   for (const [kind, body] of Object.entries((one.requestBody || {}).content || {})) {
-    card.append(element("h3", "Send " + kind), code(worded(body.schema, all, 2)));
+    card.append(element("h3", "Send " + kind), code(worded(body.schema, all, 3)));
   }
   const statuses = element("table"), rows = element("tbody");
   for (const [status, answer] of Object.entries(one.responses)) {
     const row = element("tr"), content = Object.entries(answer.content || {})[0];
     row.append(element("th", status), element("td", answer.description));
     rows.append(row);
-    if (status.startsWith("2") && content) card.append(element("h3", `Get ${status} ${content[0]}`), code(worded(content[1].schema, all, 2)));
+    if (status.startsWith("2") && content) card.append(element("h3", `Get ${status} ${content[0]}`), code(worded(content[1].schema, all, 3)));
   }
   statuses.append(rows);
   const more = element("details");

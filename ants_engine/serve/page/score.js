@@ -132,7 +132,7 @@ function show(card, result, answer) {
 function line(near, text, origin) {
   const made = element("li"), words = element("span");
   words.append(element("bdi", text));
-  if (origin) words.append(" ", element("span", origin, "origin"));
+  if (origin) words.append(element("span", " · " + origin, "origin"));
   made.append(element("span", near.cosine.toFixed(3), "cosine"), words);
   return made;
 }

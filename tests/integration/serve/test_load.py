@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import httpx2
@@ -98,10 +99,8 @@ def test_a_slow_body_a_slow_head_and_a_silent_client_are_ended(strict: Served, j
     status, _, said = answer(slow)
     assert (status, said["error"]["type"]) == (408, "too_slow")
     for connection in (dripping, silent):
-        try:
+        with suppress(ConnectionResetError):
             assert answer(connection)[0] == 0
-        except ConnectionResetError:
-            pass
     assert time.monotonic() - started < 8
     stop.set()
     dripper.join()
@@ -116,7 +115,9 @@ def test_a_huge_upload_is_refused_before_it_is_held(strict: Served, announced: b
     with strict.connect() as connection:
         connection.sendall(head(10 << 30 if announced else None, **AUTHORISED))
         sent = 0
+        start = form(b"", end=False)[:-2]
         try:
+            connection.sendall(start if announced else b"%x\r\n%s\r\n" % (len(start), start))
             while sent < 512 << 20:
                 connection.sendall(chunk if announced else b"10000\r\n" + chunk + b"\r\n")
                 sent += len(chunk)
@@ -150,10 +151,8 @@ def test_memory_is_bounded_however_much_is_sent_at_once(server: Served) -> None:
 
     def upload(_: int) -> int:
         with server.connect(60) as connection:
-            try:
+            with suppress(ConnectionError):
                 connection.sendall(head(len(body)) + body)
-            except ConnectionError:
-                pass
             try:
                 return answer(connection)[0]
             except ConnectionError:

@@ -41,7 +41,6 @@ def test_a_stream_is_the_librarys_stream_batch_by_batch(detector: Path, server: 
                 assert abs(one["score"]["id_score"] - other.id_score) < 1e-4
     assert found[1]["results"][1]["error"]["type"] == "ImageUnreadableError"
     # it has learned something, and the frozen detector has not
-    assert found[2]["adaptation"]["ens_texts"] > found[0]["adaptation"]["ens_texts"] - 1
     assert found[2]["threshold"] != found[0]["threshold"]
     with server.client() as client:
         assert client.post("/v1/score", files=[("pictures", ("x", jpegs[0]))]).json()["results"] == frozen
