@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 
 from ants_engine.serve.answers import (
     DetectorAnswer,
@@ -42,20 +43,28 @@ def build_routes(service: Service) -> APIRouter:
     """Return all routes but the pages'."""
     routes = APIRouter()
 
-    @routes.post("/v1/score", tags=["scoring"], responses=_errors(*_BODY), openapi_extra=_bodies())
-    async def score(request: Request) -> ScoreAnswer:
+    @routes.post(
+        "/v1/score", tags=["scoring"], response_model=ScoreAnswer, responses=_errors(*_BODY), openapi_extra=_bodies()
+    )
+    async def score(request: Request) -> Response:
         """Score pictures, or CLIP features. Frozen: the same picture gets the same answer tomorrow.
 
         Each item has its own score or its own error, in the order sent; one bad picture never fails the others.
         """
-        return await service.score(request)
+        return _json(await service.score(request))
 
-    @routes.post("/v1/explain", tags=["scoring"], responses=_errors(*_BODY), openapi_extra=_bodies())
+    @routes.post(
+        "/v1/explain",
+        tags=["scoring"],
+        response_model=ExplainAnswer,
+        responses=_errors(*_BODY),
+        openapi_extra=_bodies(),
+    )
     async def explain(
         request: Request, top: Annotated[int, Query(ge=1, le=50, description="Texts per kind.")] = 3
-    ) -> ExplainAnswer:
+    ) -> Response:
         """Score items, and say which classes and negative texts are nearest and where each text came from."""
-        return await service.explain(request, top)
+        return _json(await service.explain(request, top))
 
     @routes.get("/v1/detector", tags=["server"], responses=_errors())
     async def detector() -> DetectorAnswer:
@@ -123,6 +132,11 @@ def _add_streams(routes: APIRouter, service: Service) -> None:
     async def delete_stream(name: name_of) -> None:
         """End a stream and forget what it has learned since it was last saved."""
         await service.delete_stream(name)
+
+
+def _json(answer: BaseModel) -> Response:
+    """Write an answer of ours; FastAPI would check it once more before."""
+    return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
