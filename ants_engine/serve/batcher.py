@@ -68,6 +68,10 @@ class Batcher(Generic[Input, Output]):
             futures = [future for _, future in batch]
             try:
                 outputs = await loop.run_in_executor(self._executor, self._run, [item for item, _ in batch])
+            except asyncio.CancelledError:
+                for future in futures:
+                    future.cancel()
+                raise
             except Exception as error:
                 for future in futures:
                     if not future.done():
