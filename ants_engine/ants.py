@@ -32,6 +32,7 @@ from ants_engine.clip.worker import ClipWorker
 from ants_engine.config import Settings
 from ants_engine.detector import Detector
 from ants_engine.detector_folder import SavedDetector, load_detector, save_detector
+from ants_engine.dispatch.backend_registry import create_backend
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.errors import (
     DetectorFolderError,
@@ -294,7 +295,7 @@ class ANTS:
             raise NoImagesError("give images, or features with or without images, to stream")
         if backend is None and self._backend is None:
             refuse_unconfirmed(self._unconfirmed)
-        pictures = Pictures(images, features)
+        pictures = images if isinstance(images, Pictures) else Pictures(images, features)
         pictures.allow_none()
         return self._streamed(pictures, settings, backend or self._backend, on_progress)
 
@@ -513,6 +514,41 @@ class ANTS:
         if encoder is not None:
             ants._encoder = ants._same_clip(encoder)
         return ants
+
+    def fork(self, folder: "str | PathLike[str] | None" = None, *, encoder: Encoder | None = None) -> "ANTS":
+        """Return another detector with the same CLIP, MLLM and settings, which adapts on its own from here.
+
+        Args:
+            folder: begin with what a stream has learned that was saved there, and not with what this one has.
+            encoder: the same CLIP in another wrapping.
+
+        Raises:
+            DetectorFolderError: the folder cannot be used, or is of another CLIP or of other classes.
+        """
+        state, report = self._state, self._report
+        if folder is not None:
+            saved = load_detector(Path(folder))
+            state, report = saved.state, saved.report
+            theirs, ours = state.detector, self._state.detector
+            if theirs.classes != ours.classes:
+                raise DetectorFolderError(f"{folder}: of a detector with other classes")
+            if theirs.clip_identity.get("sha256") != ours.clip_identity.get("sha256"):
+                raise DetectorFolderError(f"{folder}: of a detector with another CLIP")
+        chosen = self._encoder if encoder is None else self._same_clip(encoder)
+        other = type(self)(state, self._settings, report, chosen, self._backend)
+        other.adopt(state)
+        other._unconfirmed = self._unconfirmed
+        return other
+
+    def make_backend(self) -> Backend:
+        """Make the MLLM that the settings name, for several streams to share; the caller closes it. Nothing is loaded.
+
+        Raises:
+            UsageError: it is not installed, its options do not fit, or a loaded folder names a server elsewhere and its
+                user has not said so too.
+        """
+        refuse_unconfirmed(self._unconfirmed)
+        return create_backend(self._settings.mllm)
 
     @property
     def encoder(self) -> Encoder:

@@ -15,7 +15,7 @@ from ants_engine.errors import SettingError
 
 ENVIRONMENT_PREFIX = "ANTS_"
 # ANTs, the medical image registration toolkit, owns this variable and shares our prefix.
-FOREIGN_VARIABLES = frozenset({"ANTS_RANDOM_SEED"})
+FOREIGN_VARIABLES = frozenset({"ANTS_RANDOM_SEED", "ANTS_SERVE_TOKEN"})
 PATH_FIELDS = frozenset(
     {
         "dispatch.store",

@@ -15,6 +15,7 @@ from ants_engine.cli.report import report
 from ants_engine.cli.run import run
 from ants_engine.cli.say import say
 from ants_engine.cli.score import score
+from ants_engine.cli.serve import serve
 from ants_engine.cli.settings import settings
 from ants_engine.cli.stream import stream
 from ants_engine.terminal_text import plain
@@ -32,8 +33,9 @@ def commands() -> None:
 
 
 COMMANDS = (
-    *(build, score, stream, explain, report, replay, run, cache, prompts, backends, settings, demo, evaluate_methods),
-)
+    build, score, stream, explain, report, serve, replay, run, cache, prompts, backends, settings, demo,
+    evaluate_methods,
+)  # fmt: skip
 for command in COMMANDS:
     commands.add_command(command)
 

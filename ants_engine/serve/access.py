@@ -1,0 +1,115 @@
+"""Who may connect: where the server may listen, which names it answers to, and the token."""
+
+import hmac
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ants_engine.errors import UsageError
+from ants_engine.serve.options import ServeOptions
+from ants_engine.serve.refusal import Refusal
+
+TOKEN_VARIABLE = "ANTS_SERVE_TOKEN"  # noqa: S105  # the variable's name
+SHORTEST_TOKEN = 16
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Access:
+    """Decides about each request from its headers alone."""
+
+    def __init__(self, options: ServeOptions) -> None:
+        """Check that the address and the token fit.
+
+        Raises:
+            UsageError: others than this machine could connect and no token is set, or the token is too short.
+        """
+        loopback = is_loopback(options.host)
+        if options.token is not None and len(options.token) < SHORTEST_TOKEN:
+            raise UsageError(f"the token has {len(options.token)} characters; {SHORTEST_TOKEN} or more are needed")
+        if not loopback and options.token is None:
+            raise UsageError(
+                f"--host {options.host} lets other machines connect, which needs a token: set {TOKEN_VARIABLE} or give "
+                "--token-file (python -c 'import secrets; print(secrets.token_urlsafe())' makes one)"
+            )
+        self._token = None if options.token is None else options.token.encode()
+        self._hosts = frozenset(name.lower() for name in options.hosts)
+        if loopback:
+            # a page elsewhere may point its own name at 127.0.0.1 (DNS rebinding), and its requests carry that name
+            self._hosts |= LOOPBACK_NAMES
+        self._any_host = not loopback and not options.hosts
+
+    @property
+    def wants_token(self) -> bool:
+        """Whether clients have to send a token."""
+        return self._token is not None
+
+    def check_place(self, host: str | None, origin: str | None) -> None:
+        """Refuse a request that was meant for another server, or that a page of another site sends.
+
+        Args:
+            host: the ``Host`` header.
+            origin: the ``Origin`` header, which browsers send and programs do not.
+
+        Raises:
+            Refusal: 421 or 403.
+        """
+        if not self._any_host and host_name(host or "") not in self._hosts:
+            raise Refusal(
+                421, "wrong_host", "this server does not answer to that Host; ants serve --allow-host NAME adds one"
+            )
+        if origin is not None and _place(origin) != (host or "").lower().removesuffix(":80").removesuffix(":443"):
+            raise Refusal(403, "other_origin", "pages of other sites may not use this server")
+
+    def check_token(self, authorization: str | None) -> None:
+        """Refuse a request without the token.
+
+        Raises:
+            Refusal: 401.
+        """
+        if self._token is None:
+            return
+        scheme, _, given = (authorization or "").partition(" ")
+        # every byte is compared, however early they differ
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
+            raise Refusal(401, "token_needed", "send the server's token: Authorization: Bearer …")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can connect to an address or name that is listened on."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def host_name(host: str) -> str:
+    """Return the name in a ``Host`` header, lower case, without port and brackets; empty if it is malformed."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def read_token(file: Path | None, environment: Mapping[str, str] | None = None) -> str | None:
+    """Read the token from a file, or from the environment; there is none on the command line, which others can see.
+
+    Raises:
+        UsageError: the file cannot be read, or is empty.
+    """
+    if file is None:
+        return (os.environ if environment is None else environment).get(TOKEN_VARIABLE, "").strip() or None
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: the token cannot be read ({error})") from None
+    if not token:
+        raise UsageError(f"{file}: there is no token in it")
+    return token
+
+
+def _place(origin: str) -> str:
+    return origin.partition("://")[2].lower().removesuffix(":80").removesuffix(":443")

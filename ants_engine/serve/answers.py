@@ -1,0 +1,191 @@
+"""What the server answers, as OpenAPI describes it."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ants_engine.explanation import Explanation, NearText
+from ants_engine.scores import Score
+
+
+class Answer(BaseModel):
+    """Base of all answers."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+
+class Problem(Answer):
+    """What went wrong, and what to do."""
+
+    type: str = Field(description="One word for programs.")
+    message: str
+
+
+class ErrorAnswer(Answer):
+    """The answer to a request that was refused as a whole."""
+
+    error: Problem
+
+
+class ItemScore(Answer):
+    """The scores of one picture; every score lies in [0, 1]."""
+
+    verdict: Literal["known", "unknown"]
+    is_outlier: bool = Field(description="Whether id_score is below the threshold.")
+    predicted_class: str = Field(description="The nearest known class, also where the picture is unknown.")
+    predicted: int = Field(description="Its position in the detector's classes.")
+    id_score: float = Field(description="The paper's S; higher = known.")
+    outlier_score: float = Field(description="1 - id_score; higher = unknown.")
+    ens_score: float = Field(description="Against the MLLM's sentences.")
+    vsnl_score: float = Field(description="Against the look-alikes.")
+    neglabel_score: float = Field(description="Against the lexicon.")
+
+    @classmethod
+    def of(cls, score: Score) -> "ItemScore":
+        """Take over a row of `Scores`."""
+        return cls.model_construct(
+            verdict="unknown" if score.is_outlier else "known",
+            is_outlier=score.is_outlier,
+            predicted_class=str(score.predicted_class),
+            predicted=score.predicted,
+            id_score=score.id_score,
+            outlier_score=score.outlier_score,
+            ens_score=score.ens_score,
+            vsnl_score=score.vsnl_score,
+            neglabel_score=score.neglabel_score,
+        )
+
+
+class ItemResult(Answer):
+    """One picture or feature: its score, or its error."""
+
+    name: str
+    score: ItemScore | None = None
+    error: Problem | None = None
+
+
+class ScoreAnswer(Answer):
+    """Results in the order of the request."""
+
+    results: list[ItemResult]
+    threshold: float = Field(description="Below this id_score a picture is called unknown.")
+    weight: float = Field(description="Lambda, the share of ens_score in id_score.")
+
+
+class Near(Answer):
+    """A text near the picture."""
+
+    text: str
+    cosine: float
+    kind: Literal["class", "ens", "vsnl", "neglabel"] = Field(
+        description="An ID class, a sentence of the MLLM, a look-alike, or a word of the lexicon."
+    )
+    origin: str = Field(description="Where the text came from, in words.")
+
+    @classmethod
+    def of(cls, near: NearText) -> "Near":
+        """Take over a text; of a picture's path only its last part is told."""
+        source = near.source.rstrip("/\\").replace("\\", "/").rpartition("/")[2] if near.kind == "ens" else near.source
+        bare = NearText(near.text, near.cosine, near.kind, source)
+        return cls(text=near.text, cosine=near.cosine, kind=near.kind, origin=bare.origin())
+
+
+class ItemExplanation(ItemResult):
+    """One picture or feature with the texts nearest to it, or its error."""
+
+    classes: list[Near] = []
+    negatives: list[Near] = []
+
+    @classmethod
+    def of_explanation(cls, name: str, score: Score, why: Explanation) -> "ItemExplanation":
+        """Take over an explanation."""
+        return cls.model_construct(
+            name=name,
+            score=ItemScore.of(score),
+            error=None,
+            classes=[Near.of(near) for near in why.classes],
+            negatives=[Near.of(near) for near in why.negatives],
+        )
+
+
+class ExplainAnswer(Answer):
+    """Explanations in the order of the request."""
+
+    results: list[ItemExplanation]
+    threshold: float
+    weight: float
+
+
+class Limits(Answer):
+    """What one request may hold."""
+
+    body_bytes: int
+    pictures: int
+    pixels: int
+
+
+class DetectorAnswer(Answer):
+    """Which detector answers."""
+
+    classes: list[str]
+    threshold: float
+    weight: float
+    sentences: int
+    look_alikes: int
+    lexicon_words: int
+    feature_size: int = Field(description="D, how many numbers a CLIP feature has.")
+    clip: str = Field(description="sha256 of the CLIP model's parts that determine features.")
+    version: str = Field(description="Of ants-engine.")
+    same_bits: bool = Field(description="Whether the same picture gets the same bits whatever arrives with it.")
+    streams: int = Field(description="Named streams that may be open; 0: scoring is frozen.")
+    limits: Limits
+
+
+class State(Answer):
+    """Whether the server lives, or takes requests."""
+
+    status: Literal["ok", "starting", "stopping"]
+
+
+class AdaptationState(Answer):
+    """Where a stream stood when it scored a batch."""
+
+    batch: int = Field(description="The batch, from 1.")
+    pictures: int = Field(description="Pictures that the stream has seen, this batch included.")
+    gamma: float
+    weight: float
+    threshold: float
+    ens_updates: int
+    captions_asked: int | None
+    look_alikes_asked: int | None
+    ens_texts: int
+    vsnl_texts: int
+    pending: int
+    waited: float = Field(description="Seconds that this batch waited for the MLLM.")
+
+
+class StreamScoreAnswer(ScoreAnswer):
+    """Results of one batch of a stream."""
+
+    stream: str
+    adaptation: AdaptationState
+
+
+class StreamAnswer(Answer):
+    """A named stream."""
+
+    name: str
+    batches: int
+    pictures: int
+    sentences: int
+    look_alikes: int
+    threshold: float
+    weight: float
+    saved: bool = Field(description="Whether everything that it has learned is in the streams' folder.")
+
+
+class StreamsAnswer(Answer):
+    """All open streams."""
+
+    streams: list[StreamAnswer]
+    most: int

@@ -1,0 +1,90 @@
+"""Runs the server: a socket, uvicorn, and an end at which nothing that was accepted is lost."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import uvicorn
+
+from ants_engine.ants import ANTS
+from ants_engine.serve.app import build_app
+from ants_engine.serve.options import ServeOptions
+from ants_engine.serve.service import Service
+from ants_engine.serve.timed_protocol import timed_protocol
+
+LINGER = 0.5
+"""Seconds after the listening socket is closed in which requests that are on their way are still answered."""
+
+
+def serve(ants: ANTS, bound: socket.socket, options: ServeOptions, on_ready: Callable[[str], None]) -> list[str]:
+    """Serve until a signal; return what went wrong at the end, such as streams that could not be saved.
+
+    Args:
+        ants: the detector.
+        bound: what `ants_engine.serve.listening.listen` gave.
+        options: the server's.
+        on_ready: told the address when requests are taken.
+
+    Raises:
+        UsageError: CLIP, or the MLLM of streams, cannot be used.
+    """
+    service = Service(ants, options)
+    config = uvicorn.Config(
+        build_app(service),
+        http=timed_protocol(options.header_timeout, options.max_connections),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=options.idle_timeout,
+        timeout_graceful_shutdown=options.grace,
+        backlog=1024,
+    )
+    # uvicorn says at INFO what the command says itself
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    host, port = bound.getsockname()[:2]
+    address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    _Server(config, service, lambda: on_ready(address)).run([bound])
+    return service.problems
+
+
+class _Server(uvicorn.Server):
+    """Ends in order: it says so, closes the door, and answers what is already inside."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._service = service
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._service.stopping = True
+        for server in self.servers:
+            server.close()
+        # a request may be on its way on a connection that is open; its answer says that it is the last one
+        await asyncio.sleep(LINGER)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take the signals; uvicorn would raise them once more at the end, and the exit code would be theirs."""
+        before = {number: signal.signal(number, self._signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _signal(self, number: int, frame: FrameType | None) -> None:
+        # a second one ends it at once
+        self.force_exit = self.should_exit
+        self.should_exit = True

@@ -1,0 +1,294 @@
+"""What answers requests: the detector with its queue, its streams, and the server's state."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from ants_engine.ants import ANTS
+from ants_engine.errors import ANTSError, ImageError
+from ants_engine.serve.access import Access
+from ants_engine.serve.answers import (
+    AdaptationState,
+    DetectorAnswer,
+    ExplainAnswer,
+    ItemExplanation,
+    ItemResult,
+    ItemScore,
+    Limits,
+    Problem,
+    ScoreAnswer,
+    StreamAnswer,
+    StreamScoreAnswer,
+)
+from ants_engine.serve.feed import make_batch
+from ants_engine.serve.inputs import read_items
+from ants_engine.serve.item import Item
+from ants_engine.serve.metrics import Metrics
+from ants_engine.serve.named_stream import NamedStream
+from ants_engine.serve.named_streams import NamedStreams
+from ants_engine.serve.options import ServeOptions
+from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.scorer import Scored, Scorer
+from ants_engine.serve.shared_encoder import SharedEncoder
+from ants_engine.serve.upload import ByteBudget, Upload
+from ants_engine.versions import installed_versions
+
+T = TypeVar("T")
+_LOG = logging.getLogger("ants_engine.serve")
+
+
+class GoneError(Exception):
+    """The client has gone; there is nobody to answer."""
+
+
+class Service:
+    """One detector, served. `start` it on the loop; `aclose` ends it."""
+
+    def __init__(self, ants: ANTS, options: ServeOptions) -> None:
+        """Load CLIP and put the parts together (blocking, seconds).
+
+        Raises:
+            UsageError: CLIP cannot be loaded, others could connect without a token, or the MLLM of streams cannot be
+                used.
+        """
+        self.options = options
+        self.access = Access(options)
+        self.metrics = Metrics()
+        encoder = SharedEncoder(ants.encoder)
+        self._detector = ants.detector
+        limits = ants.settings.pictures
+        limits = limits.model_copy(
+            update={
+                "max_pixels": min(limits.max_pixels, options.max_pixels),
+                "max_bytes": min(limits.max_bytes, options.max_body),
+            }
+        )
+        self._limits = limits
+        self.scorer = Scorer(self._detector, encoder, limits, options, self.metrics)
+        self.streams: NamedStreams | None = None
+        if options.streams:
+            self.streams = NamedStreams(ants.fork(encoder=encoder), ants.make_backend(), options)
+        self._budget = ByteBudget(options.max_held)
+        self._parsing = ThreadPoolExecutor(1, thread_name_prefix="ants-serve-json")
+        self.started = False
+        self.stopping = False
+        """No new requests are wanted; those that come on open connections are answered all the same."""
+        self.problems: list[str] = []
+        """What went wrong while it stopped."""
+        self.metrics.gauge("waiting_pictures", "Accepted and not answered", lambda: self.scorer.waiting)
+        self.metrics.gauge("held_bytes", "Bodies in memory", lambda: self._budget.held)
+        self.metrics.gauge("streams", "Open named streams", lambda: len(self.streams or ()))
+
+    def start(self) -> None:
+        """Begin to answer; the loop runs."""
+        self.scorer.start()
+        self.started = True
+
+    async def aclose(self) -> None:
+        """End threads and tasks; streams are saved."""
+        self.stopping = True
+        if self.streams is not None:
+            self.problems += await self.streams.aclose()
+        await self.scorer.aclose()
+        self._parsing.shutdown(wait=False, cancel_futures=True)
+
+    async def score(self, request: Request) -> ScoreAnswer:
+        """Answer ``POST /v1/score``.
+
+        Raises:
+            Refusal: the request cannot be taken.
+            GoneError: the client has gone.
+        """
+        async with self._upload(request) as upload:
+            items = await self._items(request, upload)
+            with self.scorer.places(len(items)):
+                found = await self._within(request, self.scorer.score(items), self.options.request_timeout)
+        results = [self._result(item, one) for item, one in zip(items, found, strict=True)]
+        return ScoreAnswer.model_construct(
+            results=results, threshold=self._detector.threshold, weight=self._detector.weight
+        )
+
+    async def explain(self, request: Request, top: int) -> ExplainAnswer:
+        """Answer ``POST /v1/explain``; raises what `score` raises."""
+        async with self._upload(request) as upload:
+            items = await self._items(request, upload)
+            with self.scorer.places(len(items)):
+                work = self._explained(items, top)
+                results = await self._within(request, work, self.options.request_timeout)
+        return ExplainAnswer.model_construct(
+            results=results, threshold=self._detector.threshold, weight=self._detector.weight
+        )
+
+    async def score_stream(self, request: Request, name: str) -> StreamScoreAnswer:
+        """Answer ``POST /v1/streams/{name}/score``; raises what `score` raises, and what `NamedStreams.open` does."""
+        streams = self._streams()
+        async with self._upload(request) as upload:
+            items = await self._items(request, upload)
+            with self.scorer.places(len(items)):
+                # not before: what cannot be scored must not open a stream
+                work = self._streamed(await streams.open(name), items)
+                return await self._within(request, work, self.options.stream_timeout)
+
+    async def stream_answer(self, stream: NamedStream) -> StreamAnswer:
+        """Describe a stream."""
+        state = stream.ants.state
+        return StreamAnswer(
+            name=stream.name,
+            batches=state.batch,
+            pictures=state.pictures,
+            sentences=len(state.detector.ens),
+            look_alikes=len(state.detector.vsnl),
+            threshold=state.detector.threshold,
+            weight=state.detector.weight,
+            saved=stream.saved,
+        )
+
+    def _streams(self) -> NamedStreams:
+        if self.streams is None:
+            raise Refusal(404, "no_streams", "this server scores frozen; ants serve --streams N opens streams")
+        return self.streams
+
+    async def save_stream(self, name: str) -> StreamAnswer:
+        """Answer ``POST /v1/streams/{name}/save``.
+
+        Raises:
+            Refusal: there is no such stream, or no folder to save it in.
+        """
+        stream = await self._streams().find(name)
+        if self.options.streams_folder is None:
+            raise Refusal(409, "no_folder", "this server keeps no streams; ants serve --streams-folder DIR does")
+        try:
+            await stream.save()
+        except ANTSError as error:
+            _LOG.error("stream %s: %s", name, error)  # it says all there is
+            raise Refusal(503, "not_saved", "the stream could not be saved; the server's log says why") from None
+        return await self.stream_answer(stream)
+
+    async def delete_stream(self, name: str) -> None:
+        """Answer ``DELETE /v1/streams/{name}``; raises `Refusal` where there is no such stream."""
+        await self._streams().close(name)
+
+    async def find_stream(self, name: str) -> StreamAnswer:
+        """Answer ``GET /v1/streams/{name}``; raises `Refusal` where there is no such stream."""
+        return await self.stream_answer(await self._streams().find(name))
+
+    async def list_streams(self) -> list[StreamAnswer]:
+        """Answer ``GET /v1/streams``; raises `Refusal` where there are none at all."""
+        return [await self.stream_answer(stream) for stream in self._streams().all()]
+
+    def describe(self) -> DetectorAnswer:
+        """Answer ``GET /v1/detector``."""
+        detector, options = self._detector, self.options
+        return DetectorAnswer(
+            classes=list(detector.classes.names),
+            threshold=detector.threshold,
+            weight=detector.weight,
+            sentences=len(detector.ens),
+            look_alikes=len(detector.vsnl),
+            lexicon_words=len(detector.initial),
+            feature_size=detector.dim,
+            clip=str(detector.clip_identity.get("sha256", "")),
+            version=installed_versions(("ants-engine",))["ants-engine"] or "",
+            same_bits=options.fill_batches,
+            streams=options.streams,
+            limits=Limits(body_bytes=options.max_body, pictures=options.max_pictures, pixels=self._limits.max_pixels),
+        )
+
+    def _upload(self, request: Request) -> Upload:
+        return Upload(request.headers, request.receive, self.options, self._budget)
+
+    async def _items(self, request: Request, upload: Upload) -> list[Item]:
+        return await read_items(request.headers, upload.chunks(), self.options, self._parsing)
+
+    async def _within(self, request: Request, work: Awaitable[T], seconds: float) -> T:
+        """Do the work, unless it takes too long or nobody waits for it any more."""
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(_disconnect(request))
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError:
+            raise Refusal(503, "took_too_long", f"no answer within {seconds:g} s; try again", retry_after=5) from None
+        finally:
+            gone.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        if task.cancelled():
+            raise GoneError
+        return task.result()
+
+    async def _explained(self, items: Sequence[Item], top: int) -> list[ItemExplanation]:
+        found = await self.scorer.score(items)
+
+        def explain() -> list[ItemExplanation]:
+            return [
+                ItemExplanation.of_explanation(item.name, one.score, self.scorer.explain(one, top))
+                if isinstance(one, Scored)
+                else ItemExplanation(name=item.name, error=_problem(item, one))
+                for item, one in zip(items, found, strict=True)
+            ]
+
+        for one in found:
+            self._count(one)
+        return await asyncio.to_thread(explain)
+
+    async def _streamed(self, stream: NamedStream, items: Sequence[Item]) -> StreamScoreAnswer:
+        found = await self.scorer.score(items)
+        batch = make_batch(items, found, self._detector.dim)
+        try:
+            scores = await stream.score(batch)
+        except ANTSError as error:
+            # it may name servers, files and settings
+            _LOG.error("stream %s: %s: %s", stream.name, type(error).__name__, error)
+            raise Refusal(
+                503, "mllm_unavailable", "the stream cannot go on; the server's log says why", retry_after=30
+            ) from None
+        results = []
+        for row, item in enumerate(items):
+            one = found[row]
+            if isinstance(one, Scored):
+                score = scores[row]
+                self.metrics.items("unknown" if score.is_outlier else "known")
+                results.append(ItemResult.model_construct(name=item.name, score=ItemScore.of(score), error=None))
+            else:
+                self.metrics.items("error")
+                results.append(ItemResult(name=item.name, error=_problem(item, one)))
+        now = scores.adaptation
+        assert now is not None  # noqa: S101  # a stream's scores have it
+        return StreamScoreAnswer(
+            stream=stream.name,
+            results=results,
+            threshold=scores.threshold,
+            weight=scores.weight,
+            adaptation=AdaptationState(**asdict(now)),
+        )
+
+    def _result(self, item: Item, one: Scored | ANTSError) -> ItemResult:
+        self._count(one)
+        if isinstance(one, Scored):
+            return ItemResult.model_construct(name=item.name, score=ItemScore.of(one.score), error=None)
+        return ItemResult(name=item.name, error=_problem(item, one))
+
+    def _count(self, one: Scored | ANTSError) -> None:
+        if isinstance(one, Scored):
+            self.metrics.items("unknown" if one.score.is_outlier else "known")
+        else:
+            self.metrics.items("error")
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _problem(item: Item, error: ANTSError) -> Problem:
+    kind = type(error).__name__
+    # the name stands beside it
+    message = str(error).removeprefix(f"{error.name}: " if isinstance(error, ImageError) else f"{item.name}: ")
+    return Problem(type=kind, message=message)

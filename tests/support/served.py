@@ -1,0 +1,111 @@
+"""``ants serve`` as a process of its own, and a client on bare sockets for what no HTTP library would send."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+BOUNDARY = "-----a-boundary"
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    process: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def connect(self, timeout: float = 20.0) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    def client(self, **options: Any) -> httpx2.Client:
+        return httpx2.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+
+    def metric(self, name: str, headers: dict[str, str] | None = None) -> float:
+        """Give the sum over all labels."""
+        with self.client(headers=headers) as client:
+            page = client.get("/metrics").text
+        return sum(float(value) for value in re.findall(rf"^{name}(?:{{.*}})? (\S+)$", page, re.MULTILINE))
+
+    def resident(self) -> int:
+        """Give the process's memory in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert found
+        return int(found[1]) << 10
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; give the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=60)
+
+
+@contextmanager
+def serving(detector: Path, log: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
+    """Run ``ants serve`` on a free port until the end of the block."""
+    command = [str(Path(sys.executable).parent / "ants"), "serve", str(detector), "--port", "0", *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, cwd=log.parent, env=os.environ | (environment or {}), stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"listening on http://\S+:(\d+)", log.read_text(errors="replace"))):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"ants serve did not start (exit {process.poll()}):\n{log.read_text()}")
+            time.sleep(0.02)
+        yield Served(process, int(found[1]), log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def form(*pictures: bytes, end: bool = True) -> bytes:
+    """Give a multipart body of picture files."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="pictures"; filename="{number}.jpg"\r\n\r\n'.encode()
+        + picture
+        + b"\r\n"
+        for number, picture in enumerate(pictures)
+    ]
+    return b"".join(parts) + (f"--{BOUNDARY}--\r\n".encode() if end else b"")
+
+
+def head(length: int | None, path: str = "/v1/score", **headers: str) -> bytes:
+    """Give a POST request's line and headers; with no length the body is chunked."""
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Type: multipart/form-data; boundary={BOUNDARY}"]
+    lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
+    """Read one response: status, headers in lower case, JSON body. Status 0: the connection ended without one."""
+    file = connection.makefile("rb")
+    first = file.readline()
+    if not first:
+        return 0, {}, None
+    headers = {}
+    while (line := file.readline().strip()) and b":" in line:
+        name, _, value = line.decode().partition(":")
+        headers[name.lower()] = value.strip()
+    body = file.read(int(headers.get("content-length", 0)))
+    return int(first.split()[1]), headers, json.loads(body) if body else None
