@@ -89,7 +89,8 @@ def _roc(comparison: Comparison) -> Figure:
 
 def curve_look(number: int) -> tuple[str, str]:
     """Return a curve's colour by name, and its dashes as SVG writes them: no two curves look alike."""
-    return CURVE_COLOURS[number % len(CURVE_COLOURS)], DASHES[number % len(DASHES)]
+    turns, place = divmod(number, len(CURVE_COLOURS))
+    return CURVE_COLOURS[place], DASHES[(place + turns) % len(DASHES)]
 
 
 def _dashes(dash: str) -> Any:

@@ -1,6 +1,7 @@
 """Pictures, ID classes and negative texts in two dimensions."""
 
 import warnings
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -89,15 +90,15 @@ def _pca(everything: Points) -> tuple[Points, tuple[float, float] | None]:
 
 
 def _umap(everything: Points) -> Points | None:
-    try:
-        umap: Any = __import__("umap")
-    except ImportError:
-        return None
     neighbours = min(15, len(everything) - 1)
     if neighbours < 2:
         return None
     with warnings.catch_warnings():
-        # it says that a seed means one thread, which is what is wanted
+        # of what it can do without, and that a seed means one thread, which is what is wanted
         warnings.simplefilter("ignore")
-        found = umap.UMAP(2, n_neighbors=neighbours, metric="cosine", random_state=SEED).fit_transform(everything)
-    return np.asarray(found, dtype=np.float64)
+        try:
+            umap: Any = import_module("umap")
+        except ImportError:
+            return None
+        made = umap.UMAP(n_components=2, n_neighbors=neighbours, metric="cosine", random_state=SEED)
+        return np.asarray(made.fit_transform(everything), dtype=np.float64)
