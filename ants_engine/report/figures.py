@@ -12,7 +12,7 @@ from ants_engine.report.groups import Group, groups_of
 from ants_engine.report.svg import COLOURS, LAYER, Drawing, Figure, drawing
 
 BINS = 48
-BANK_COLOURS = {"ens": "set-1", "vsnl": "set-3", "neglabel": "set-4"}
+BANK_COLOURS = {"ens": "set-4", "vsnl": "set-3", "neglabel": "muted"}
 CURVE_COLOURS = ("foreign", "set-2", "set-3", "set-4", "known", "accent", "muted", "ink")
 DASHES = ("", "5 2", "1.2 1.6", "7 2 1.2 2")
 MOST_POINTS = 6000

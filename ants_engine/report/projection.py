@@ -97,8 +97,9 @@ def _umap(everything: Points) -> Points | None:
         # of what it can do without, and that a seed means one thread, which is what is wanted
         warnings.simplefilter("ignore")
         try:
-            umap: Any = import_module("umap")
-        except ImportError:
+            umap: Any = import_module("umap").UMAP
+        except (ImportError, AttributeError):
+            # another package has this name too
             return None
-        made = umap.UMAP(n_components=2, n_neighbors=neighbours, metric="cosine", random_state=SEED)
+        made = umap(n_components=2, n_neighbors=neighbours, metric="cosine", random_state=SEED)
         return np.asarray(made.fit_transform(everything), dtype=np.float64)
