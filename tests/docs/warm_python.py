@@ -5,6 +5,7 @@ a shell are put in front of the real ones; each call is a process of its own, wi
 streams. As a script this is the server: ``warm_python.py SOCKET``.
 """
 
+import atexit
 import json
 import os
 import runpy
@@ -129,7 +130,14 @@ def _answer(line: socket.socket) -> int:
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
             os.close(stream)
-        os._exit(_run(**json.loads(asked)))
+        code = _run(**json.loads(asked))
+        # the interpreter's own end, but for tearing down every module, which takes seconds: pools are told to stop and
+        # waited for, and what is registered for the end is called
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
     def end_with_client() -> None:
         if not line.recv(1):
@@ -162,11 +170,6 @@ def _run(argv: list[str], cwd: str, environ: dict[str, str]) -> int:
     except BaseException:
         traceback.print_exc()
         code = 1
-    threads = [each for each in threading.enumerate() if each is not threading.current_thread() and not each.daemon]
-    for thread in threads:
-        thread.join()
-    sys.stdout.flush()
-    sys.stderr.flush()
     return code
 
 
