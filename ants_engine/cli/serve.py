@@ -22,9 +22,9 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 )
 @click.option("--allow-host", "hosts", multiple=True, metavar="NAME", help="A name under which clients reach it.")
 @click.option(
-    "--batch-size", default=8, show_default=True, type=click.IntRange(1, 1024), help="Pictures CLIP sees together."
+    "--batch-size", default=32, show_default=True, type=click.IntRange(1, 1024), help="Pictures CLIP sees together."
 )
-@click.option("--loose-batches", is_flag=True, help="Do not fill up small batches; last bits then vary.")
+@click.option("--loose-batches", is_flag=True, help="Do not fill up batches; last bits then vary.")
 @click.option(
     "--max-body", default=32, show_default=True, type=click.IntRange(1, 1024), help="MiB that one request may have."
 )

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Match
 from ants_engine.serve.guard import Guard
 from ants_engine.serve.pages import add_pages
 from ants_engine.serve.refusal import Refusal
-from ants_engine.serve.routes import body_schemas, build_routes
+from ants_engine.serve.routes import add_routes, body_schemas
 from ants_engine.serve.service import GoneError, Service
 from ants_engine.versions import installed_versions
 
@@ -38,8 +38,7 @@ def build_app(service: Service) -> Guard:
     app = FastAPI(
         title="ants-engine", description=ABOUT, version=version, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    routes = build_routes(service)
-    app.include_router(routes)
+    add_routes(app, service)
     add_pages(app)
     _describe_bodies(app, wants_token=service.access.wants_token)
 
@@ -59,7 +58,7 @@ def build_app(service: Service) -> Guard:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             # each method is a route of its own, and Starlette names those of the first
-            headers["Allow"] = ", ".join(_methods([*routes.routes, *app.routes], request.scope))
+            headers["Allow"] = ", ".join(_methods(app.routes, request.scope))
         return JSONResponse(Refusal(error.status_code, kind, str(error.detail)).body, error.status_code, headers)
 
     @app.exception_handler(GoneError)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import FastAPI, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -39,9 +39,8 @@ _BODY = (408, 413, 415, 422, 429, 503)
 _SCHEMAS = "#/components/schemas/"
 
 
-def build_routes(service: Service) -> APIRouter:
-    """Return all routes but the pages'."""
-    routes = APIRouter()
+def add_routes(routes: FastAPI, service: Service) -> None:
+    """Add all routes but the pages', the busiest first: a router of their own would be one more to search."""
 
     @routes.post(
         "/v1/score", tags=["scoring"], response_model=ScoreAnswer, responses=_errors(*_BODY), openapi_extra=_bodies()
@@ -99,10 +98,9 @@ def build_routes(service: Service) -> APIRouter:
 
     if service.options.streams:
         _add_streams(routes, service)
-    return routes
 
 
-def _add_streams(routes: APIRouter, service: Service) -> None:
+def _add_streams(routes: FastAPI, service: Service) -> None:
     name_of = Annotated[str, Path(pattern=NAME, description="The stream's name: a to z, 0 to 9, - and _.")]
 
     @routes.get("/v1/streams", tags=["streams"], responses=_errors())

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ants_engine.clip.decode import load_rgb
@@ -19,6 +20,7 @@ from ants_engine.errors import ANTSError, FeatureError, ImageUnreadableError
 from ants_engine.explanation import Explanation
 from ants_engine.features import check_features
 from ants_engine.scores import Score
+from ants_engine.serve.batch_shapes import agreeing_sizes
 from ants_engine.serve.batcher import Batcher
 from ants_engine.serve.item import Item
 from ants_engine.serve.metrics import Metrics
@@ -42,7 +44,7 @@ class Scorer:
     def __init__(
         self, detector: Detector, encoder: Encoder, limits: ImageSettings, options: ServeOptions, metrics: Metrics
     ) -> None:
-        """Prepare; no thread runs yet.
+        """Prepare, and try which sizes of batches CLIP gives the same bits in (blocking); no thread runs yet.
 
         Args:
             detector: scores are its own.
@@ -58,6 +60,10 @@ class Scorer:
         self._metrics = metrics
         self._clip = ThreadPoolExecutor(1, thread_name_prefix="ants-serve-clip")
         self._decoding = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="ants-serve-decode")
+        self._sizes: tuple[int, ...] = ()
+        if options.fill_batches:
+            blank = encoder.preprocess(Image.new("RGB", (64, 64)))
+            self._sizes = agreeing_sizes(encoder.encode_inputs, blank.shape, options.batch_size)
         self._pictures = Batcher(self._encode, self._clip, options.batch_size, options.wait)
         self._features = Batcher(self._score, self._clip, options.batch_size, 0.0)
         self._pace = 0.01
@@ -95,6 +101,12 @@ class Scorer:
 
     async def score(self, items: Sequence[Item]) -> list[Scored | ANTSError]:
         """Score items, each for itself: one that cannot be used is its error."""
+        if len(items) == 1:
+            # without a task of its own, which is what most requests of a busy server need
+            try:
+                return [await self._one(items[0])]
+            except ANTSError as error:
+                return [error]
         # gathered with its exceptions: no item is left running when another one fails
         found = await asyncio.gather(*(self._one(item) for item in items), return_exceptions=True)
         ended: list[Scored | ANTSError] = []
@@ -139,7 +151,9 @@ class Scorer:
 
     def _encode(self, inputs: list[Tensor]) -> list[Scored]:
         started = time.perf_counter()
-        features = self._encoder.encode_inputs(self._filled(inputs))[: len(inputs)]
+        # the smallest size that is large enough; with no sizes, the batch as it is
+        size = next((size for size in self._sizes if size >= len(inputs)), len(inputs))
+        features = self._encoder.encode_inputs(_filled(inputs, size))[: len(inputs)]
         scored = self._score(list(features))
         seconds = time.perf_counter() - started
         self._pace += 0.1 * (seconds / len(inputs) - self._pace)
@@ -147,15 +161,14 @@ class Scorer:
         return scored
 
     def _score(self, features: list[Tensor]) -> list[Scored]:
-        rows = torch.stack(self._filled(features))
+        rows = torch.stack(_filled(features, self._options.batch_size if self._sizes else len(features)))
         scores = self._detector.score(rows)
         return [Scored(feature, scores[row]) for row, feature in enumerate(features)]
 
-    def _filled(self, rows: list[Tensor]) -> list[Tensor]:
-        """Repeat the first row up to the batch's size.
 
-        A matrix product's last bits depend on its shape, and on nothing else that differs between two calls here.
-        """
-        if not self._options.fill_batches:
-            return rows
-        return rows + [rows[0]] * (self._options.batch_size - len(rows))
+def _filled(rows: list[Tensor], size: int) -> list[Tensor]:
+    """Repeat the first row up to a size.
+
+    A matrix product's last bits depend on its shape, and on nothing else that differs between two calls here.
+    """
+    return rows + [rows[0]] * (size - len(rows))

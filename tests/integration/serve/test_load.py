@@ -47,8 +47,8 @@ def test_sixty_four_clients_get_the_bits_that_one_gets(server: Served, jpegs: li
     calls = server.metric("ants_serve_batch_pictures_count") - calls
     pictures = server.metric("ants_serve_batch_pictures_sum") - pictures
     assert pictures == 192
-    # nearly every call of CLIP was full
-    assert pictures / calls > 6
+    # 64 at a time, and CLIP sees 32 together
+    assert pictures / calls > 12
 
 
 def test_beyond_the_queue_clients_are_asked_to_wait_and_then_served(strict: Served, jpegs: list[bytes]) -> None:
