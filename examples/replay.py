@@ -11,7 +11,7 @@ from pathlib import Path
 from ants_engine import ANTS
 
 CLASSES = ["lion", "elephant", "panda", "zebra", "banana"]
-PICTURES = "examples/emoji_world/pictures/images/*/*/00.jpg"
+PICTURES = "examples/emoji_world/pictures/images/far/*/00.jpg"
 CONFIG = "examples/emoji_world"
 
 
@@ -30,7 +30,7 @@ async def main(cassette: str) -> None:
     replayed = await ANTS.build(CLASSES, PICTURES, config=CONFIG, dispatch={"store": "received", "mode": "replay"})
     print(f"{replayed.report.asked} asked, {replayed.report.from_store} replayed")
 
-    pictures = "examples/emoji_world/pictures/images/*/*/05.jpg"
+    pictures = "examples/emoji_world/pictures/images/far/*/05.jpg"
     first, again = await recorded.score(pictures), await replayed.score(pictures)
     print("the same bits:", first.id_score.tobytes() == again.id_score.tobytes())
 

@@ -18,7 +18,7 @@ from tests.docs.conftest import WORLD
 from tests.docs.warm_python import WarmPython
 
 PICTURES = WORLD / "pictures" / "images"
-BENCHMARK = {"id": ("lion", "panda", "zebra", "guitar"), "near": ("tiger", "bear", "banjo"), "far": ("kite", "skull")}
+BENCHMARK = {"id": ("lion", "panda", "guitar"), "near": ("tiger", "banjo"), "far": ("kite",)}
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def test_quickstart(warm: WarmPython, folder: Path) -> None:
 def test_replay(warm: WarmPython, folder: Path) -> None:
     printed = warm.run("examples/replay.py", "run.jsonl", cwd=folder)
     answers = len((folder / "run.jsonl").read_text().splitlines()) - 1
-    assert answers > 60
+    assert answers > 20
     assert re.search(r"^0 asked, (\d+) replayed$", printed, re.MULTILINE)
     assert "the same bits: True" in printed
 
