@@ -13,7 +13,15 @@ from pathlib import Path
 
 from benchmarks.table import Row, machine, table
 
-PARTS = ("grouped_score", "whole_stream", "million_pictures", "text_tower", "picture_pipeline", "start", "serve_throughput")
+PARTS = (
+    "grouped_score",
+    "whole_stream",
+    "million_pictures",
+    "text_tower",
+    "picture_pipeline",
+    "start",
+    "serve_throughput",
+)
 """In the order of the table."""
 
 
