@@ -1,7 +1,11 @@
 import asyncio
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from ants_engine.cli.main import commands
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.errors import UsageError
 from ants_engine.report.document import Document
-from tests.integration.conftest import CLASSES, WORLD, describe
+from tests.integration.conftest import CLASSES, ROOT, WORLD, describe
 from tests.support.report_world import PLAIN, features, picture_files, taught
 
 
@@ -195,3 +199,20 @@ async def test_features_in_place_of_clip_and_labels_of_every_kind(tmp_path: Path
 def test_another_benchmarks_labels_are_refused(tmp_path: Path, place: Place) -> None:
     with pytest.raises(UsageError, match="label"):
         run("report", place.detector, "--labels", WORLD / "pictures", "-o", tmp_path / "page.html")
+
+
+def test_the_code_of_its_page_runs(tmp_path: Path) -> None:
+    """docs/report.md: in processes of their own, because a fork of a warm Python hangs in its numerical libraries."""
+    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL)
+    assert [language for language, _ in blocks] == ["sh", "python"]
+    main = (
+        "import asyncio\n\n\nasync def main():\n" + textwrap.indent(blocks[1][1], "    ") + "\n\nasyncio.run(main())\n"
+    )
+    (tmp_path / "main.py").write_text(main, encoding="utf-8")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    for command in (["sh", "-ec", blocks[0][1]], [sys.executable, "main.py"]):
+        subprocess.run(command, cwd=tmp_path, env={**os.environ, "PATH": path}, check=True, capture_output=True)
+    for name in ("report.html", "panda_and_ghost.html"):
+        assert document(tmp_path / name).pictures is not None
