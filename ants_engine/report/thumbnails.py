@@ -81,3 +81,13 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
     bare.info.clear()
     bare.save(buffer, "WEBP", quality=quality, method=4)
     return buffer.getvalue()
+
+
+def thumbnail(ref: ImageRef, limits: ImageSettings) -> str:
+    """Return a data URL of one picture, of the largest of `STEPS` (blocking).
+
+    Raises:
+        ImageError: it cannot be read any more.
+    """
+    side, quality = STEPS[0]
+    return _PREFIX + base64.b64encode(_webp(shrink(ref.load(limits), side), quality)).decode("ascii")
