@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ants_engine.explanation import Explanation
     from ants_engine.progress import ProgressEvent
     from ants_engine.protocol import Answer, Backend, Call, Capabilities
+    from ants_engine.run_observer import RunObserver
     from ants_engine.scores import Score, Scores
     from ants_engine.settings_loader import load_settings
     from ants_engine.stream import Stream
@@ -37,6 +38,7 @@ _HOME = {
     "Detector": "detector",
     "Explanation": "explanation",
     "ProgressEvent": "progress",
+    "RunObserver": "run_observer",
     "Score": "scores",
     "Scores": "scores",
     "Settings": "config",
@@ -55,6 +57,7 @@ __all__ = [
     "Detector",
     "Explanation",
     "ProgressEvent",
+    "RunObserver",
     "Score",
     "Scores",
     "Settings",

@@ -51,6 +51,7 @@ from ants_engine.pictures import Pictures
 from ants_engine.progress import ProgressCallback, ProgressEvent, progress_reporter
 from ants_engine.protocol import Backend
 from ants_engine.questions import Questions, load_templates
+from ants_engine.run_observer import RunObserver, RunObservers
 from ants_engine.saved_settings import refuse_unconfirmed, unconfirmed
 from ants_engine.scores import Scores
 from ants_engine.settings_loader import load_settings
@@ -106,6 +107,7 @@ class ANTS:
         encoder: Encoder | None = None,
         backend: Backend | None = None,
         on_progress: ProgressCallback | None = None,
+        observers: Iterable[RunObserver] = (),
         **settings: Any,
     ) -> "ANTS":
         """Learn a negative space from unlabelled pictures (paper section 3); without pictures, make a cold start.
@@ -121,6 +123,7 @@ class ANTS:
             encoder: a loaded CLIP to use in place of the one that the settings name.
             backend: an MLLM to use in place of the one that the settings name.
             on_progress: called with a `ProgressEvent` on every step.
+            observers: told of scores and answers as they come, see `RunObserver`.
             **settings: one mapping per stage, e.g. ``mllm={"backend": "openai", …}``; these win over ``config``.
 
         Raises:
@@ -134,12 +137,13 @@ class ANTS:
         pictures = None
         if images is not None or features is not None:
             pictures = await asyncio.to_thread(Pictures, images, features)
-        with progress_reporter(merged.progress, on_progress) as progress, plain_errors():
+        watching = RunObservers(observers)
+        with progress_reporter(merged.progress, _told(on_progress, watching)) as progress, plain_errors():
             if pictures is not None and merged.mining.rule != "histogram":
-                return await cls._build(classes, pictures, merged, encoder, backend, progress)
+                return await cls._build(classes, pictures, merged, encoder, backend, progress, watching)
             cold = await cls._cold(classes, merged, encoder, backend, progress)
         # a stream has a bar of its own, and a terminal shows one at a time
-        return cold if pictures is None else await cold._taught(pictures, on_progress)
+        return cold if pictures is None else await cold._taught(pictures, on_progress, watching)
 
     @classmethod
     async def _build(
@@ -150,6 +154,7 @@ class ANTS:
         encoder: Encoder | None,
         backend: Backend | None,
         progress: ProgressCallback,
+        observer: RunObserver,
     ) -> "ANTS":
         spool = Spool()
         async with Coordinator(settings, backend=backend) as coordinator:
@@ -157,7 +162,7 @@ class ANTS:
             questions = Questions(settings, coordinator)
             encoder = encoder or await _load_clip(settings, progress)
             async with ClipWorker(encoder, settings.text.feature_cache) as worker:
-                build = Build(classes, settings, worker, questions, progress, spool)
+                build = Build(classes, settings, worker, questions, progress, spool, observer)
                 state = await build.run(pictures)
             build.report.model_identity = dict(coordinator.identity)
             build.report.run = coordinator.run
@@ -180,9 +185,9 @@ class ANTS:
             detector = await initial.finish(await initial.class_features())
         return cls(AdaptationState.cold(detector, settings), settings, report, encoder, backend)
 
-    async def _taught(self, pictures: Pictures, on_progress: ProgressCallback | None) -> "ANTS":
+    async def _taught(self, pictures: Pictures, on_progress: ProgressCallback | None, observer: RunObserver) -> "ANTS":
         """Stream the pictures of a build through, for a rule that is only defined on a stream."""
-        stream = self._streamed(pictures, self._settings, self._backend, on_progress)
+        stream = self._streamed(pictures, self._settings, self._backend, on_progress, observer)
         async for _ in stream:
             pass
         found = stream.report
@@ -269,6 +274,7 @@ class ANTS:
         lag: int | None = None,
         backend: Backend | None = None,
         on_progress: ProgressCallback | None = None,
+        observers: Iterable[RunObserver] = (),
     ) -> Stream:
         """Score pictures as they arrive, and adapt to them: ``async for scores in ants.stream(images): …``.
 
@@ -282,6 +288,7 @@ class ANTS:
             lag: batches between the question and its effect, ``stream.lag`` when left out. 0 waits for the MLLM.
             backend: an MLLM to use in place of the one that this detector was made with.
             on_progress: called with a `ProgressEvent` on every step.
+            observers: told of scores and answers as they come, see `RunObserver`.
 
         Raises:
             NoImagesError: there is nothing at the place that ``images`` names.
@@ -297,7 +304,7 @@ class ANTS:
             refuse_unconfirmed(self._unconfirmed)
         pictures = images if isinstance(images, Pictures) else Pictures(images, features)
         pictures.allow_none()
-        return self._streamed(pictures, settings, backend or self._backend, on_progress)
+        return self._streamed(pictures, settings, backend or self._backend, on_progress, RunObservers(observers))
 
     def _streamed(
         self,
@@ -305,13 +312,14 @@ class ANTS:
         settings: Settings,
         backend: Backend | None,
         on_progress: ProgressCallback | None,
+        observer: RunObserver,
     ) -> Stream:
         report = StreamReport(templates=self._report.templates, versions=self._report.versions)
         # what runs must not keep the stream alive: dropping it is how it is broken off
         spool, encoder = self._spool, self._encoder or self._load_encoder
 
         async def run(state: AdaptationState, out: "asyncio.Queue[Any]") -> None:
-            with progress_reporter(settings.progress, on_progress) as progress, plain_errors():
+            with progress_reporter(settings.progress, _told(on_progress, observer)) as progress, plain_errors():
                 meter = CallMeter()
                 async with Coordinator(settings, backend=backend, observers=[meter]) as coordinator:
                     questions = Questions(settings, coordinator)
@@ -319,9 +327,8 @@ class ANTS:
                     async with ClipWorker(loaded, settings.text.feature_cache) as worker:
                         report.model_identity = dict(coordinator.identity)
                         report.run = coordinator.run
-                        await Pump(state, settings, worker, questions, report, progress, spool, meter).run(
-                            pictures, out
-                        )
+                        pump = Pump(state, settings, worker, questions, report, progress, spool, meter, observer)
+                        await pump.run(pictures, out)
 
         return Stream(self, run, report)
 
@@ -664,6 +671,15 @@ class ANTS:
 def _merged(config: "str | PathLike[str] | Mapping[str, Any] | Settings | None", settings: dict[str, Any]) -> Settings:
     given = config if isinstance(config, (Settings, Mapping)) or config is None else Path(config)
     return load_settings(given, **settings)
+
+
+def _told(callback: ProgressCallback | None, observer: RunObserver) -> ProgressCallback:
+    def tell(event: ProgressEvent) -> None:
+        observer.progressed(event)
+        if callback is not None:
+            callback(event)
+
+    return tell
 
 
 async def _load_clip(settings: Settings, progress: ProgressCallback) -> Encoder:

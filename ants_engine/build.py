@@ -37,6 +37,7 @@ from ants_engine.negative_texts import look_alikes, sentences
 from ants_engine.pictures import PictureBatch, Pictures, keep_pictures
 from ants_engine.progress import ProgressCallback, ProgressEvent
 from ants_engine.questions import Questions
+from ants_engine.run_observer import AnsweredQuestion, FirstLook, RunObserver, RunStart
 
 
 class Build:
@@ -50,6 +51,7 @@ class Build:
         questions: Questions,
         progress: ProgressCallback,
         spool: Spool,
+        observer: RunObserver,
     ) -> None:
         """Prepare.
 
@@ -60,6 +62,7 @@ class Build:
             questions: the MLLM.
             progress: told of every step.
             spool: keeps pictures that cannot be read again; a stream that goes on from here needs them too.
+            observer: told of pictures and answers; it raises nothing.
         """
         self.report = BuildReport(templates=questions.templates)
         self._classes = classes
@@ -69,6 +72,7 @@ class Build:
         self._progress = progress
         self._history = History()
         self._spool = spool
+        self._observer = observer
         self._captions: dict[int, asyncio.Task[Outcome | ImageError]] = {}
         self._same: set[int] = set()
         self._similar: dict[int, asyncio.Task[Outcome | ImageError]] = {}
@@ -84,6 +88,8 @@ class Build:
             StoreError: a replay misses an answer, or the store cannot be used.
         """
         self._questions.on_heartbeat(self._beat)
+        gamma = self._settings.mining.gamma
+        self._observer.began(RunStart("build", self._classes.names, pictures.total, self._settings, gamma))
         async with asyncio.TaskGroup() as group:
             detector = await self._initial_detector(group)
             await self._look_at(pictures, detector, group)
@@ -93,6 +99,7 @@ class Build:
             # leaving the group waits for every answer
         self.report.seconds["waiting for the MLLM"] = time.monotonic() - waiting
         self.report.cost = self._questions.spent.cost
+        self._observer.stands(*self._questions.standing)
         with self._timed("negatives"):
             detector = await self._negative_space(detector, mined)
             detector = await asyncio.to_thread(self._balance, detector, mined)
@@ -123,6 +130,7 @@ class Build:
                 look = await asyncio.to_thread(detector.look, batch.features)
                 await asyncio.to_thread(self._keep, batch, look.initial)
                 self._history.add(batch, look.predicted, look.initial)
+                self._observer.looked(FirstLook.of(batch, look, self._settings.mining.gamma))
                 seen = len(self._history)
                 self._progress(ProgressEvent("pictures", seen + len(self._history.failures), pictures.total))
                 await self._ask_certain(pictures.total, group)
@@ -176,7 +184,9 @@ class Build:
             outcome = await self._questions.describe(ref, class_name)
         except ImageError as error:
             # the file was there when CLIP read it; the picture keeps its place in the history
+            self._observer.answered(AnsweredQuestion("ens", ref.name, class_name, ref, error))
             return error
+        self._observer.answered(AnsweredQuestion("ens", ref.name, class_name, ref, outcome))
         self._answered("captions", len(self._captions), outcome)
         return outcome
 
@@ -189,6 +199,7 @@ class Build:
 
     async def _look_alikes(self, class_name: str) -> Outcome | ImageError:
         outcome = await self._questions.look_alikes(class_name)
+        self._observer.answered(AnsweredQuestion("vsnl", class_name, class_name, None, outcome))
         self._answered("look-alikes", len(self._similar), outcome)
         return outcome
 
@@ -199,6 +210,7 @@ class Build:
         self._progress(ProgressEvent(stage, self._done[stage], total, self._questions.in_words()))
 
     def _beat(self) -> None:
+        self._observer.stands(*self._questions.standing)
         # A bar that only moves with answers cannot tell waiting from stuck.
         for stage, asked in (("captions", self._captions), ("look-alikes", self._similar)):
             if self._done[stage] < len(asked):

@@ -48,13 +48,32 @@ def _ignore(event: ProgressEvent) -> None:
 @contextmanager
 def _bar() -> Iterator[ProgressCallback]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        Task,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Left(TimeRemainingColumn):
+        """About how long it still takes, where that can be said."""
+
+        def render(self, task: Task) -> Text:
+            known = not task.finished and task.time_remaining is not None
+            return Text.assemble(super().render(task), " left") if known else Text("")
 
     columns = (
         TextColumn("{task.description:<12}", markup=False),
-        BarColumn(),
+        # narrower than by default: what a run waits for has to fit beside it
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        Left(compact=True),
     )
     with Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=Console(stderr=True)) as progress:
         tasks: dict[str, TaskID] = {}

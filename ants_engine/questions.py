@@ -9,8 +9,9 @@ from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import encode_picture
 from ants_engine.clip.picture_store import ShownPictures, content_key
 from ants_engine.config import Settings
-from ants_engine.dispatch.coordinator import Coordinator, Outcome
+from ants_engine.dispatch.coordinator import Coordinator, Counts, Outcome
 from ants_engine.dispatch.limits.budget import Spent
+from ants_engine.dispatch.pulse import Pulse
 from ants_engine.dispatch.request import LazyPicture, PictureSource, Request
 from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
 from ants_engine.errors import UnusableAnswerError
@@ -98,6 +99,11 @@ class Questions:
     def spent(self) -> Spent:
         """What the questions have used up so far."""
         return self._coordinator.pulse.spent
+
+    @property
+    def standing(self) -> tuple[Counts, Pulse]:
+        """How far they are, and whether it moves."""
+        return self._coordinator.counts, self._coordinator.pulse
 
     def in_words(self) -> str:
         """Say what the requests are doing, for a progress bar."""

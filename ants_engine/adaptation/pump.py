@@ -23,6 +23,7 @@ from ants_engine.adaptation.updates import EnsUpdate, Update, VsnlUpdate
 from ants_engine.answers import FATAL, sort_answers
 from ants_engine.batch_record import BatchRecord
 from ants_engine.build_report import SetAside
+from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.spool import Spool
 from ants_engine.clip.worker import ClipWorker
 from ants_engine.config import Settings
@@ -36,6 +37,7 @@ from ants_engine.negative_texts import read_labels, read_sentence, set_text_asid
 from ants_engine.pictures import PictureBatch, Pictures, keep_pictures
 from ants_engine.progress import ProgressCallback, ProgressEvent
 from ants_engine.questions import Questions
+from ants_engine.run_observer import AnsweredQuestion, FirstLook, RunObserver, RunStart, ScoredBatch
 from ants_engine.scores import Scores
 
 T = TypeVar("T")
@@ -69,6 +71,7 @@ class Pump:
         progress: ProgressCallback,
         spool: Spool,
         meter: CallMeter,
+        observer: RunObserver,
     ) -> None:
         self._state = state
         self._settings = settings
@@ -78,6 +81,7 @@ class Pump:
         self._progress = progress
         self._spool = spool
         self._meter = meter
+        self._observer = observer
         self._policy = choose_policy(settings)
         self._abilities = Abilities(questions.can_show_pictures, questions.can_ask_in_words)
         self._names = ClassNames(state.detector.classes.names)
@@ -99,6 +103,8 @@ class Pump:
         pending = (replace(update, due=min(update.due, latest)) for update in self._state.pending)
         self._state = replace(self._state, pending=tuple(pending))
         self._questions.on_heartbeat(self._beat)
+        names = self._state.detector.classes.names
+        self._observer.began(RunStart("stream", names, pictures.total, self._settings, self._state.gamma))
         if not self._abilities.pictures:
             self._report.notes.append("this MLLM takes no pictures: no sentence is added")
         if not self._abilities.words:
@@ -114,6 +120,7 @@ class Pump:
                         await out.put(await self._step(batch, group, pictures.total))
                 # leaving the group waits for answers that are due at a batch that has not come: they are paid for, and
                 # in the store when it does
+            self._observer.stands(*self._questions.standing)
         finally:
             # a batch that was given up may still be under way
             self._thread.shutdown(wait=False)
@@ -126,7 +133,9 @@ class Pump:
         for failure in batch.failures:
             self._report.put_aside(SetAside("picture", failure.name, str(failure)))
         look = await self._aside(self._state.detector.look, batch.features)
+        gamma = self._state.gamma
         state, asked = await self._aside(self._observe, self._state, batch, look)
+        self._observer.looked(FirstLook.of(batch, look, gamma))
         for update in asked:
             self._ask(update, group)
         started = time.monotonic()
@@ -138,7 +147,9 @@ class Pump:
         self._tell(state, waited, total)
         adaptation = self._adaptation(state, asked, waited)
         scores = self._scores(state, batch, columns, adaptation)
-        return Delivered(scores, state, self._record(adaptation, scores))
+        record = self._record(adaptation, scores)
+        self._observer.scored(ScoredBatch(scores, _by_row(batch), record))
+        return Delivered(scores, state, record)
 
     def _observe(self, state: AdaptationState, batch: PictureBatch, look: Look) -> tuple[AdaptationState, list[Update]]:
         low = look.initial.double() < state.gamma
@@ -170,16 +181,21 @@ class Pump:
     async def _caption(self, item: Candidate) -> Outcome | ImageError:
         if item.ref is None:
             return ImageError(item.name, "cannot be shown: only its features were kept")
+        class_name = self._state.detector.classes.names[item.predicted]
         try:
-            outcome = await self._questions.describe(item.ref, self._state.detector.classes.names[item.predicted])
+            outcome = await self._questions.describe(item.ref, class_name)
         except ImageError as error:
             # the file was there when CLIP read it; the picture keeps its place
+            self._observer.answered(AnsweredQuestion("ens", item.name, class_name, item.ref, error))
             return error
+        self._observer.answered(AnsweredQuestion("ens", item.name, class_name, item.ref, outcome))
         self._answered("captions")
         return outcome
 
     async def _look_alikes(self, index: int) -> Outcome | ImageError:
-        outcome = await self._questions.look_alikes(self._state.detector.classes.names[index])
+        name = self._state.detector.classes.names[index]
+        outcome = await self._questions.look_alikes(name)
+        self._observer.answered(AnsweredQuestion("vsnl", name, name, None, outcome))
         self._answered("look-alikes")
         return outcome
 
@@ -189,6 +205,7 @@ class Pump:
 
     def _beat(self) -> None:
         # A bar that only moves with answers cannot tell waiting from stuck.
+        self._observer.stands(*self._questions.standing)
         stage = "captions" if self._done["captions"] else "look-alikes"
         self._progress(ProgressEvent(stage, self._done[stage], None, self._questions.in_words()))
 
@@ -346,3 +363,11 @@ class Pump:
         report.similar_classes = tuple(state.detector.classes.names[index] for index in state.held)
         report.seconds["waiting for the MLLM"] = report.seconds.get("waiting for the MLLM", 0.0) + waited
         self._progress(ProgressEvent("pictures", state.pictures, total))
+
+
+def _by_row(batch: PictureBatch) -> tuple[ImageRef | None, ...]:
+    """Return where the pictures are, a place for every row of the batch."""
+    refs: list[ImageRef | None] = [None] * batch.size
+    for row, ref in zip(batch.rows, batch.refs, strict=True):
+        refs[row] = ref
+    return tuple(refs)
