@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ants_engine.cli.live import watched, with_live
 from ants_engine.cli.options import read_classes, settings_from, with_json, with_settings
 from ants_engine.cli.say import print_json, say
 
 if TYPE_CHECKING:
+    from ants_engine import ANTS
     from ants_engine.config import Settings
 
 CLASSES = click.option("--classes", required=True, help="A file with one class name a line, or names with commas.")
@@ -20,19 +22,24 @@ PICTURES = click.argument("images", nargs=-1)
 @click.command()
 @CLASSES
 @OUT
+@with_live
 @with_settings
 @with_json
 @PICTURES
 def build(
     classes: str,
     out: Path | None,
+    live: int | None,
     config: Path | None,
     assignments: tuple[str, ...],
     as_json: bool,
     images: tuple[str, ...],
 ) -> int:
-    """Build a detector from IMAGES: files, one folder, or one quoted glob; without any, a cold start for a stream."""
-    return _run(classes, images, settings_from(config, assignments), out, as_json)
+    """Build a detector from IMAGES: files, one folder, or one quoted glob; without any, a cold start for a stream.
+
+    With --live a page shows how it goes, and with -o the report is written into that folder when it is done.
+    """
+    return _run(classes, images, settings_from(config, assignments), out, as_json, live)
 
 
 @click.command()
@@ -54,14 +61,18 @@ def replay(
     return _run(classes, images, settings, out, as_json)
 
 
-def _run(classes: str, images: tuple[str, ...], settings: "Settings", out: Path | None, as_json: bool) -> int:
-    from ants_engine import ANTS
+def _run(
+    classes: str,
+    images: tuple[str, ...],
+    settings: "Settings",
+    out: Path | None,
+    as_json: bool,
+    live: int | None = None,
+) -> int:
     from ants_engine.terminal_text import plain_parts
 
     given: Any = images[0] if len(images) == 1 else list(images) or None
-    ants = asyncio.run(ANTS.build(read_classes(classes), given, config=settings))
-    if out is not None:
-        ants.save(out)
+    ants = asyncio.run(_built(read_classes(classes), given, settings, out, live))
     if as_json:
         report = ants.report.to_dict()
         print_json(
@@ -72,3 +83,14 @@ def _run(classes: str, images: tuple[str, ...], settings: "Settings", out: Path 
         say(f"lambda {ants.weight:.3f} (1 = far-OOD, 0 = near-OOD), threshold {ants.threshold:.3f}")
         say(f"saved to {out}" if out else "not saved; name a folder with -o to keep the detector")
     return 3 if any(item.what == "picture" for item in ants.report.set_aside) else 0
+
+
+async def _built(classes: list[str], images: Any, settings: "Settings", out: Path | None, live: int | None) -> "ANTS":
+    from ants_engine import ANTS
+
+    async with watched(live, "A detector") as run:
+        ants = await ANTS.build(classes, images, config=settings, observers=run.observers)
+        if out is not None:
+            ants.save(out)
+        await run.finish(ants, out)
+    return ants

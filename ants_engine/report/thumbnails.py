@@ -81,3 +81,12 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
     bare.info.clear()
     bare.save(buffer, "WEBP", quality=quality, method=4)
     return buffer.getvalue()
+
+
+def thumbnail(ref: ImageRef, limits: ImageSettings, side: int = 160, quality: int = 72) -> bytes:
+    """Return one picture as a small WebP, with nothing but its samples (blocking).
+
+    Raises:
+        ImageError: it cannot be read any more.
+    """
+    return _webp(shrink(ref.load(limits), side), quality)

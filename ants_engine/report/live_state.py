@@ -1,0 +1,326 @@
+"""What a live page shows: a bounded state that grows with a run, in sections that each know when they last changed."""
+
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ants_engine.batch_record import BatchRecord
+from ants_engine.clip.image_ref import ImageRef
+from ants_engine.config import ImageSettings
+from ants_engine.dispatch.backend_registry import declared_model
+from ants_engine.dispatch.counts import Counts
+from ants_engine.dispatch.pulse import Pulse
+from ants_engine.progress import ProgressEvent
+from ants_engine.report.headline import leaning
+from ants_engine.report.live_eta import Eta
+from ants_engine.report.live_gallery import SHOWN, Gallery, short
+from ants_engine.report.live_histogram import Histogram
+from ants_engine.report.live_series import Series
+from ants_engine.run_observer import AnsweredQuestion, FirstLook, RunObserver, RunStart, ScoredBatch
+from ants_engine.terminal_text import plain
+
+WORDS = 12
+"""Classes whose look-alikes are shown: the latest."""
+
+
+class LiveState(RunObserver):
+    """Listens to a run. `since` gives what has changed; nothing is put into words before somebody asks for it."""
+
+    def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin before the run does.
+
+        Args:
+            title: what stands above the page.
+            clock: in seconds.
+        """
+        self._title = title
+        self._clock = clock
+        self._began = clock()
+        self._run: RunStart | None = None
+        self._version = 0
+        self._changed: dict[str, int] = {}
+        self._spelled: dict[str, tuple[int, str]] = {}
+        self._events: dict[str, ProgressEvent] = {}
+        self._eta = Eta()
+        self._first = Histogram()
+        self._final = Histogram()
+        self._unreadable = 0
+        self._gamma = 0.0
+        self._threshold: float | None = None
+        self._weight: float | None = None
+        self._answers = {"ens": 0, "vsnl": 0}
+        self._counts: Counts | None = None
+        self._pulse: Pulse | None = None
+        self._load: Series[tuple[float, int, int, float]] = Series()
+        self._batches: Series[BatchRecord] = Series()
+        self._gallery = Gallery()
+        self._words: OrderedDict[str, str] = OrderedDict()
+        self._end: dict[str, Any] | None = None
+        self._note = ""
+        self._touch("run", "now")
+
+    # ---- what a run tells -------------------------------------------------------------------------------------------
+
+    def began(self, run: RunStart) -> None:
+        """See `RunObserver.began`."""
+        self._run = run
+        self._gamma = run.gamma
+        self._touch("run", "now")
+
+    def progressed(self, event: ProgressEvent) -> None:
+        """See `RunObserver.progressed`."""
+        self._events[event.stage] = event
+        self._eta.note(event)
+        self._touch("now")
+
+    def looked(self, look: FirstLook) -> None:
+        """See `RunObserver.looked`."""
+        self._gamma = look.gamma
+        self._unreadable += len(look.failures)
+        scores = look.neglabel_score.double().numpy()
+        self._first.add(scores, look.gamma)
+        if self._run is not None and self._run.kind == "build":
+            for row in np.flatnonzero(scores < look.gamma).tolist()[-SHOWN:]:
+                nearest = self._run.class_names[int(look.predicted[row])]
+                self._gallery.put(look.names[row], look.refs[row], float(scores[row]), nearest)
+            self._touch("pictures")
+        self._touch("now", "scores")
+
+    def answered(self, question: AnsweredQuestion) -> None:
+        """See `RunObserver.answered`."""
+        text = question.text
+        if text is None:
+            return
+        self._answers[question.task] += 1
+        if question.task == "ens":
+            self._gallery.say(question.name, text)
+            self._touch("pictures")
+        else:
+            self._words[question.class_name] = text
+            self._words.move_to_end(question.class_name)
+            while len(self._words) > WORDS:
+                self._words.popitem(last=False)
+            self._touch("words")
+        self._touch("now")
+
+    def stands(self, counts: Counts, pulse: Pulse) -> None:
+        """See `RunObserver.stands`."""
+        self._counts, self._pulse = counts, pulse
+        self._load.add((round(self._clock() - self._began, 1), counts.in_flight, pulse.limit, pulse.per_second))
+        self._touch("now", "load")
+
+    def scored(self, batch: ScoredBatch) -> None:
+        """See `RunObserver.scored`."""
+        scores = batch.scores
+        self._final.add(scores.id_score.astype(np.float64), scores.threshold)
+        self._threshold, self._weight = scores.threshold, scores.weight
+        self._batches.add(batch.record)
+        foreign = scores.is_outlier & ~np.isnan(scores.id_score)
+        for row in np.flatnonzero(foreign).tolist()[-SHOWN:]:
+            nearest = scores.predicted_class[row] or ""
+            self._gallery.put(scores.names[row], batch.refs[row], float(scores.id_score[row]), nearest)
+        self._touch("now", "scores", "batches", "pictures")
+
+    # ---- what whoever runs it tells ---------------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        """Say what is being done now that no stage says, such as writing the report."""
+        self._note = text
+        self._touch("now")
+
+    def decided(self, weight: float, threshold: float) -> None:
+        """Take note of lambda and threshold of a finished detector."""
+        self._weight, self._threshold = weight, threshold
+        self._touch("now", "scores")
+
+    def end(self, ending: str, lines: Iterable[str] = ()) -> None:
+        """Take note that it is over; what comes first counts.
+
+        Args:
+            ending: ``done``, ``interrupted`` or ``failed``.
+            lines: what is to be said, such as where the report is.
+        """
+        if self._end is None:
+            self._note = ""
+            self._end = {"ending": ending, "lines": [short(line) for line in lines]}
+            self._touch("now", "end")
+
+    # ---- what readers take ------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._end is not None
+
+    @property
+    def limits(self) -> ImageSettings:
+        """How pictures may be read."""
+        return ImageSettings() if self._run is None else self._run.settings.pictures
+
+    def picture(self, number: int) -> ImageRef | None:
+        """Return a picture of the gallery, by its number; None where it is not shown any more."""
+        return self._gallery.find(number)
+
+    def since(self, version: int) -> tuple[int, str | None]:
+        """Return the version that is current now, and the sections that have changed since another one.
+
+        Args:
+            version: what the reader has; 0 gives everything.
+
+        Returns:
+            The version, and one line of JSON: an object of sections; None where nothing has changed.
+        """
+        # a version that was never given out is of another run
+        known = version if 0 <= version <= self._version else 0
+        changed = [name for name, at in self._changed.items() if at > known]
+        if not changed:
+            return self._version, None
+        parts = [f"{json.dumps(name)}:{self._section(name)}" for name in changed]
+        return self._version, "{" + ",".join(parts) + "}"
+
+    def _touch(self, *names: str) -> None:
+        self._version += 1
+        for name in names:
+            self._changed[name] = self._version
+
+    def _section(self, name: str) -> str:
+        at = self._changed[name]
+        spelled = self._spelled.get(name)
+        if spelled is None or spelled[0] != at:
+            make: Callable[[], Any] = getattr(self, f"_make_{name}")
+            spelled = (at, json.dumps(make(), ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+            self._spelled[name] = spelled
+        return spelled[1]
+
+    def _make_run(self) -> dict[str, Any]:
+        run = self._run
+        if run is None:
+            return {"title": plain(self._title), "kind": None}
+        mllm = run.settings.mllm
+        return {
+            "title": plain(self._title),
+            "kind": run.kind,
+            "classes": len(run.class_names),
+            "model": plain(declared_model(mllm)) or plain(mllm.backend),
+            "priced": any(run.settings.dispatch.prices.model_dump().values()),
+        }
+
+    def _make_now(self) -> dict[str, Any]:
+        left = self._eta.seconds()
+        known = [seconds for seconds in left.values() if seconds is not None]
+        whole = bool(known) and len(known) == len(left) and not self._halted()
+        return {
+            "elapsed": round(self._clock() - self._began, 1),
+            "left": round(max(known), 1) if whole else None,
+            "waits": plain(self._note) or self._waits(),
+            "stages": [
+                {
+                    "name": plain(event.stage),
+                    "done": event.done,
+                    "total": event.total,
+                    "left": None if self._halted() else _rounded(left.get(event.stage)),
+                }
+                for event in self._events.values()
+            ],
+            "facts": self._facts(),
+        }
+
+    def _facts(self) -> list[dict[str, str]]:
+        found = [self._pictures_fact(), self._foreign_fact()]
+        for task, name, what in (("ens", "Sentences", "about pictures"), ("vsnl", "Look-alikes", "classes answered")):
+            found.append(_fact(name, f"{self._answers[task]:,}", what))
+        if self._threshold is not None and self._weight is not None:
+            found.append(_fact("Threshold", f"{self._threshold:.3f}", "below this id_score a picture is foreign"))
+            found.append(_fact("Lambda", f"{self._weight:.2f}", leaning(self._weight)))
+        counts, pulse = self._counts, self._pulse
+        if counts is None or pulse is None:
+            return found
+        stored = f"{counts.from_store:,} from the store, {counts.failed:,} failed"
+        found.append(_fact("Answers", f"{counts.answered:,} of {counts.asked:,}", stored))
+        found.append(_fact("Rate", f"{pulse.per_second:.2g}/s", "answers of the MLLM, over half a minute"))
+        limit = f"limit {pulse.limit:,}, at most {pulse.slots:,}"
+        found.append(_fact("With the MLLM", f"{counts.in_flight:,}", limit))
+        spent = pulse.spent
+        if spent.tokens:
+            tokens = f"{spent.prompt_tokens:,} in, {spent.completion_tokens:,} out"
+            found.append(_fact("Tokens", f"{spent.tokens:,}", tokens))
+        priced = self._run is not None and any(self._run.settings.dispatch.prices.model_dump().values())
+        note = "in the currency of dispatch.prices" if priced else "no prices are set (dispatch.prices)"
+        found.append(_fact("Cost", f"{spent.cost:,.2f}" if priced else "–", note))
+        return found
+
+    def _pictures_fact(self) -> dict[str, str]:
+        seen = self._first.total + self._unreadable
+        total = None if self._run is None else self._run.total
+        of = "" if total is None else f"of {total:,}, "
+        return _fact("Pictures", f"{seen:,}", f"{of}{self._unreadable:,} unreadable")
+
+    def _foreign_fact(self) -> dict[str, str]:
+        if self._final.total:
+            share = f"{100 * self._final.below / self._final.total:.1f} % of those that could be read"
+            return _fact("Called foreign", f"{self._final.below:,}", share)
+        return _fact("Look foreign", f"{self._first.below:,}", f"S_nl below gamma {self._gamma:.3g}, at a first look")
+
+    def _halted(self) -> bool:
+        pulse = self._pulse
+        return pulse is not None and (pulse.stuck or (pulse.holding is not None and pulse.holding_seconds >= 1))
+
+    def _waits(self) -> str:
+        """Say what it waits for, if it is anything but an answer."""
+        counts, pulse = self._counts, self._pulse
+        if counts is None or pulse is None or self._end is not None:
+            return ""
+        parts = []
+        if pulse.holding is not None and pulse.holding_seconds >= 1:
+            parts.append(f"held by {plain(pulse.holding)} for {pulse.holding_seconds:.0f} s")
+        if pulse.stuck:
+            parts.append(f"nothing has come for {pulse.quiet:.0f} s: stuck?")
+        for number, what in (
+            (counts.in_flight, "with the MLLM"),
+            (counts.waiting, "waiting for a place"),
+            (counts.retrying, "waiting to be tried again"),
+            (counts.sharing, "asked by another process"),
+            (counts.storing, "on the way to the disk"),
+        ):
+            if number:
+                parts.append(f"{number:,} {what}")
+        return ", ".join(parts)
+
+    def _make_scores(self) -> dict[str, Any]:
+        shown = {"neglabel_score": {"counts": self._first.counts(), "line": self._gamma}}
+        if self._final.total and self._threshold is not None:
+            shown["id_score"] = {"counts": self._final.counts(), "line": self._threshold}
+        return shown
+
+    def _make_batches(self) -> list[dict[str, Any]]:
+        return [_finite(asdict(record)) for record in self._batches.points()]
+
+    def _make_load(self) -> list[tuple[float, int, int, float]]:
+        return [(at, busy, limit, round(rate, 3)) for at, busy, limit, rate in self._load.points()]
+
+    def _make_pictures(self) -> list[dict[str, Any]]:
+        return self._gallery.to_list()
+
+    def _make_words(self) -> list[dict[str, str]]:
+        return [{"class": plain(name), "said": short(text)} for name, text in reversed(self._words.items())]
+
+    def _make_end(self) -> dict[str, Any] | None:
+        return self._end
+
+
+def _fact(name: str, value: str, note: str) -> dict[str, str]:
+    return {"name": name, "value": value, "note": note}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)
+
+
+def _finite(values: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity and no NaN."""
+    return {key: None if isinstance(one, float) and not np.isfinite(one) else one for key, one in values.items()}
