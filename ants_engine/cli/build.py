@@ -88,7 +88,7 @@ def _run(
 async def _built(classes: list[str], images: Any, settings: "Settings", out: Path | None, live: int | None) -> "ANTS":
     from ants_engine import ANTS
 
-    async with watched(live, "A detector") as run:
+    async with watched(live, "Building a detector" if out is None else f"Building {out.name}") as run:
         ants = await ANTS.build(classes, images, config=settings, observers=run.observers)
         if out is not None:
             ants.save(out)

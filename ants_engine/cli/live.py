@@ -74,7 +74,8 @@ class Watched:
         seen = self.seen
         if seen is None or not len(seen):
             return await ants.write_report(path)
-        title = "What was built" if seen.count == len(seen) else f"What was built, the latest {len(seen):,} pictures"
+        latest = "" if seen.count == len(seen) else f", the latest {len(seen):,} of {seen.count:,} pictures"
+        title = f"Detector {path.parent.resolve().name}{latest}"
         return await ants.write_report(path, seen.paths, features=seen.features, title=title)
 
 

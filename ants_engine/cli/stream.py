@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ants_engine.cli.live import Watched, watched, with_live
 from ants_engine.cli.options import assigned, print_scores, with_assignments, with_json
 from ants_engine.cli.say import print_json, say
 from ants_engine.terminal_text import plain_parts
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--reset", is_flag=True, help="Forget what earlier streams have learned.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Save to this folder, not back to DETECTOR.")
 @click.option("--dry", is_flag=True, help="Save nothing.")
+@with_live
 @with_assignments
 @with_json
 def stream(
@@ -32,6 +34,7 @@ def stream(
     reset: bool,
     out: Path | None,
     dry: bool,
+    live: int | None,
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -39,6 +42,7 @@ def stream(
 
     What it has learned is saved when the pictures end, or when it is interrupted: the next call goes on from there,
     with the pictures that have not been delivered yet. Ends with exit code 1 where too few answers could be used.
+    With --live a page shows how it goes.
     """
     from ants_engine import ANTS
 
@@ -46,16 +50,32 @@ def stream(
     if reset:
         ants.reset()
     given: Any = images[0] if len(images) == 1 else list(images)
-    before, ended = ants.state.pictures, False
-    try:
-        unreadable, degraded = asyncio.run(_run(ants, given, batch_size, lag, as_json))
-        ended = True
-    finally:
-        delivered = ants.state.pictures - before
-        # an interrupted stream keeps the state of its last batch; one that never began must not cost what is there
-        if not dry and (ended or delivered):
+    before, kept = ants.state.pictures, False
+
+    def keep() -> Path | None:
+        nonlocal kept
+        if dry:
+            return None
+        if not kept:
             ants.save(out or detector)
-            say(f"saved to {out or detector}, after {delivered} pictures of this call", err=True)
+            kept = True
+            say(f"saved to {out or detector}, after {ants.state.pictures - before} pictures of this call", err=True)
+        return out or detector
+
+    title = f"Stream through {detector.resolve().name}"
+
+    async def run() -> tuple[int, list[str]]:
+        async with watched(live, title) as watching:
+            found = await _run(ants, given, batch_size, lag, as_json, watching)
+            await watching.finish(ants, keep())
+            return found
+
+    try:
+        unreadable, degraded = asyncio.run(run())
+    finally:
+        # an interrupted stream keeps the state of its last batch; one that never began must not cost what is there
+        if ants.state.pictures > before:
+            keep()
     for line in degraded:
         say(f"DEGRADED: {line}", err=True)
     if degraded:
@@ -64,10 +84,10 @@ def stream(
 
 
 async def _run(
-    ants: "ANTS", images: Any, batch_size: int | None, lag: int | None, as_json: bool
+    ants: "ANTS", images: Any, batch_size: int | None, lag: int | None, as_json: bool, watching: Watched
 ) -> tuple[int, list[str]]:
     unreadable = 0
-    async with ants.stream(images, batch_size=batch_size, lag=lag) as scored:
+    async with ants.stream(images, batch_size=batch_size, lag=lag, observers=watching.observers) as scored:
         async for scores in scored:
             unreadable += len(scores.failures)
             now = scores.adaptation

@@ -10,8 +10,8 @@ from ants_engine.terminal_text import plain
 
 SHOWN = 24
 """Pictures that are kept, and with them whatever keeps them readable."""
-REMEMBERED = 1000
-"""Sentences that are kept for pictures still to be scored."""
+REMEMBERED = 10_000
+"""Scores of pictures still to be described, and sentences of pictures still to be scored, that are kept."""
 LONGEST = 400
 """Characters of a text that are shown."""
 
@@ -21,20 +21,23 @@ class Shown:
     """One picture of the gallery."""
 
     number: int
-    """Names it in an address."""
+    """Tells it from others."""
     name: str
     ref: ImageRef | None
-    score: float
+    score: float | None
     nearest: str
     said: str | None = None
+    tried: bool = False
+    """A thumbnail was asked for."""
+    thumbnail: str | None = None
+    """A data URL."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the page needs, as JSON values."""
         return {
             "number": self.number,
             "name": plain(self.name),
-            "picture": self.ref is not None,
-            "score": round(self.score, 4),
+            "score": None if self.score is None else round(self.score, 4),
             "nearest": plain(self.nearest),
             "said": None if self.said is None else short(self.said),
         }
@@ -48,30 +51,48 @@ class Gallery:
         self._numbers = itertools.count(1)
         self._shown: OrderedDict[str, Shown] = OrderedDict()
         self._said: OrderedDict[str, str] = OrderedDict()
+        self._scores: OrderedDict[str, float] = OrderedDict()
 
-    def put(self, name: str, ref: ImageRef | None, score: float, nearest: str) -> None:
-        """Show a picture."""
-        self._shown.pop(name, None)
-        self._shown[name] = Shown(next(self._numbers), name, ref, score, nearest, self._said.get(name))
+    def remember(self, name: str, score: float) -> None:
+        """Keep the score of a picture that may be described later."""
+        self._scores[name] = score
+        _forget(self._scores)
+
+    def put(self, name: str, ref: ImageRef | None, score: float | None, nearest: str) -> None:
+        """Show a picture; without a score, with the one that was remembered."""
+        score = self._scores.get(name) if score is None else score
+        old = self._shown.pop(name, None)
+        new = Shown(next(self._numbers) if old is None else old.number, name, ref, score, nearest, self._said.get(name))
+        if old is not None:
+            new.tried, new.thumbnail = old.tried, old.thumbnail
+        self._shown[name] = new
         while len(self._shown) > SHOWN:
             self._shown.popitem(last=False)
 
     def say(self, name: str, text: str) -> None:
         """Put a sentence to a picture, shown already or not yet."""
         self._said[name] = text
-        while len(self._said) > REMEMBERED:
-            self._said.popitem(last=False)
+        _forget(self._said)
         if name in self._shown:
             self._shown[name].said = text
             self._shown.move_to_end(name)
 
-    def find(self, number: int) -> ImageRef | None:
-        """Return where a picture can be looked at; None where it is not shown any more."""
-        return next((one.ref for one in self._shown.values() if one.number == number), None)
+    def without_thumbnail(self) -> Shown | None:
+        """Return the newest picture that no thumbnail was asked for, if any."""
+        return next((one for one in reversed(self._shown.values()) if not one.tried and one.ref is not None), None)
+
+    def thumbnails(self) -> dict[int, str]:
+        """Return the thumbnails that there are, by number."""
+        return {one.number: one.thumbnail for one in self._shown.values() if one.thumbnail is not None}
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return the pictures, newest first."""
         return [one.to_dict() for one in reversed(self._shown.values())]
+
+
+def _forget(kept: OrderedDict[str, Any]) -> None:
+    while len(kept) > REMEMBERED:
+        kept.popitem(last=False)
 
 
 def short(text: str) -> str:

@@ -8,14 +8,17 @@ import asyncio
 import contextlib
 import secrets
 import socket
-from collections.abc import Callable
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
 
 import h11
 
-from ants_engine.errors import ImageError, UsageError
+from ants_engine.clip.image_ref import ImageRef
+from ants_engine.config import ImageSettings
+from ants_engine.errors import UsageError
 from ants_engine.report.live_request import PageRequest, RefusedError, judge, read_request
 from ants_engine.report.live_state import LiveState
 from ants_engine.report.thumbnails import thumbnail
@@ -25,16 +28,18 @@ READERS = 32
 """Connections at the same time; more are refused."""
 PATIENCE = 5.0
 """Seconds for a request to come in whole, and for a reader to take what it is sent; then it is dropped."""
-PACE = 0.25
+PACE = 0.5
 """Seconds between two events to one reader: whatever has changed meanwhile is one event."""
 QUIET = 10.0
 """Seconds after which a reader is sent a comment, so that one that has gone is noticed."""
 FAREWELL = 1.0
 """Seconds that readers have, all together, to be told of the end."""
+RESTING = 4
+"""So many times as long as a thumbnail took, none is made."""
 BUFFER = 65536
 """Bytes that the system holds for a reader who is slow to read."""
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 COMMON = (
@@ -68,9 +73,11 @@ class LiveServer:
         self._server: asyncio.Server | None = None
         self._port = 0
         self._ending = asyncio.Event()
+        self._looking = 0
+        self._painter: asyncio.Task[None] | None = None
         self._readers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        # one thread: a page that is looked at costs a run one core at most, and for its pictures alone
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="ants-live")
+        self._closed = threading.Event()
 
     @property
     def url(self) -> str:
@@ -94,6 +101,7 @@ class LiveServer:
                 f"port {port} of {HOST} cannot be used ({why}); name another, or 0 for a free one"
             ) from None
         self._port = self._server.sockets[0].getsockname()[1]
+        self._painter = asyncio.create_task(self._illustrate(), name="ants-live")
 
     async def stop(self) -> None:
         """Let readers take what there is, for a moment, and close. May be called twice."""
@@ -109,6 +117,14 @@ class LiveServer:
             task.cancel()
         if self._readers:
             await asyncio.wait(self._readers)
+        if server is not None:
+            await server.wait_closed()
+        painter, self._painter = self._painter, None
+        if painter is not None:
+            # what it was at may raise; a thumbnail is nothing to end with
+            painter.cancel()
+            await asyncio.wait([painter])
+        self._closed.set()
         self._decoder.shutdown(wait=False, cancel_futures=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -156,16 +172,21 @@ class LiveServer:
         elif request.path == "state.json":
             _, text = self._state.since(0)
             await answer.whole(200, "application/json", (text or "{}").encode())
-        elif request.path.startswith("pictures/"):
-            await answer.whole(200, "image/webp", await self._picture(request.path.removeprefix("pictures/")))
         else:
             raise RefusedError(404, "there is no such page")
 
     async def _tell(self, answer: "_Answer", seen: int) -> None:
         """Send events until the run, or the reader, ends."""
+        self._looking += 1
+        try:
+            await self._events(answer, seen)
+        finally:
+            self._looking -= 1
+
+    async def _events(self, answer: "_Answer", seen: int) -> None:
         await answer.begin("text/event-stream")
-        quiet = 0.0
         await answer.more(b"retry: 1000\n\n")
+        quiet = 0.0
         while True:
             last = self._ending.is_set() or self._state.ended
             seen, text = self._state.since(seen)
@@ -179,20 +200,34 @@ class LiveServer:
             if last:
                 await answer.finish()
                 return
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ending.wait(), PACE)
+            await self._pause()
             quiet += PACE
 
-    async def _picture(self, name: str) -> bytes:
-        number = name.removesuffix(".webp")
-        ref = self._state.picture(int(number)) if number.isdigit() and len(number) < 16 else None
-        if ref is None:
-            raise RefusedError(404, "this picture is not shown any more")
-        small: Callable[[], bytes] = lambda: thumbnail(ref, self._state.limits)  # noqa: E731
+    async def _illustrate(self) -> None:
+        """Make thumbnails of the latest pictures, one at a time, while somebody looks."""
+        loop = asyncio.get_running_loop()
+        while not self._ending.is_set():
+            picture = self._state.without_thumbnail() if self._looking else None
+            if picture is None or picture.ref is None:
+                await self._pause()
+                continue
+            small = await loop.run_in_executor(self._decoder, self._small, picture.ref, self._state.limits)
+            self._state.illustrate(picture, small)
+
+    async def _pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), PACE)
+
+    def _small(self, ref: ImageRef, limits: ImageSettings) -> str | None:
+        started = time.monotonic()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._decoder, small)
-        except ImageError:
-            raise RefusedError(404, "this picture cannot be looked at any more") from None
+            return thumbnail(ref, limits)
+        except Exception:
+            # the file was there when CLIP read it; whatever has become of it costs a thumbnail and nothing else
+            return None
+        finally:
+            # a page that is looked at takes a run a fifth of one core at most for its pictures
+            self._closed.wait(min(1.0, RESTING * (time.monotonic() - started)))
 
 
 class _Answer:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from ants_engine.batch_record import BatchRecord
-from ants_engine.clip.image_ref import ImageRef
 from ants_engine.config import ImageSettings
 from ants_engine.dispatch.backend_registry import declared_model
 from ants_engine.dispatch.counts import Counts
@@ -18,12 +17,16 @@ from ants_engine.dispatch.pulse import Pulse
 from ants_engine.progress import ProgressEvent
 from ants_engine.report.headline import leaning
 from ants_engine.report.live_eta import Eta
-from ants_engine.report.live_gallery import SHOWN, Gallery, short
+from ants_engine.report.live_gallery import SHOWN, Gallery, Shown, short
 from ants_engine.report.live_histogram import Histogram
 from ants_engine.report.live_series import Series
 from ants_engine.run_observer import AnsweredQuestion, FirstLook, RunObserver, RunStart, ScoredBatch
 from ants_engine.terminal_text import plain
 
+REST = 2.0
+"""Seconds between two changes of what costs a browser, and this machine, more than numbers: the pictures."""
+THUMBNAIL = "thumbnail/"
+"""Begins the name of a section that is one thumbnail, so that each is sent to a reader once."""
 WORDS = 12
 """Classes whose look-alikes are shown: the latest."""
 
@@ -44,6 +47,8 @@ class LiveState(RunObserver):
         self._run: RunStart | None = None
         self._version = 0
         self._changed: dict[str, int] = {}
+        self._late: set[str] = set()
+        self._late_at = -REST
         self._spelled: dict[str, tuple[int, str]] = {}
         self._events: dict[str, ProgressEvent] = {}
         self._eta = Eta()
@@ -85,10 +90,13 @@ class LiveState(RunObserver):
         scores = look.neglabel_score.double().numpy()
         self._first.add(scores, look.gamma)
         if self._run is not None and self._run.kind == "build":
-            for row in np.flatnonzero(scores < look.gamma).tolist()[-SHOWN:]:
+            foreign = np.flatnonzero(scores < look.gamma).tolist()
+            for row in foreign:
+                self._gallery.remember(look.names[row], float(scores[row]))
+            for row in foreign[-SHOWN:]:
                 nearest = self._run.class_names[int(look.predicted[row])]
-                self._gallery.put(look.names[row], look.refs[row], float(scores[row]), nearest)
-            self._touch("pictures")
+                self._gallery.put(look.names[row], look.refs[row], None, nearest)
+            self._late.add("pictures")
         self._touch("now", "scores")
 
     def answered(self, question: AnsweredQuestion) -> None:
@@ -99,13 +107,16 @@ class LiveState(RunObserver):
         self._answers[question.task] += 1
         if question.task == "ens":
             self._gallery.say(question.name, text)
-            self._touch("pictures")
+            if self._run is not None and self._run.kind == "build":
+                # the verdicts of a stream come with its batches
+                self._gallery.put(question.name, question.ref, None, question.class_name)
+            self._late.add("pictures")
         else:
             self._words[question.class_name] = text
             self._words.move_to_end(question.class_name)
             while len(self._words) > WORDS:
                 self._words.popitem(last=False)
-            self._touch("words")
+            self._late.add("words")
         self._touch("now")
 
     def stands(self, counts: Counts, pulse: Pulse) -> None:
@@ -124,7 +135,8 @@ class LiveState(RunObserver):
         for row in np.flatnonzero(foreign).tolist()[-SHOWN:]:
             nearest = scores.predicted_class[row] or ""
             self._gallery.put(scores.names[row], batch.refs[row], float(scores.id_score[row]), nearest)
-        self._touch("now", "scores", "batches", "pictures")
+        self._late.add("pictures")
+        self._touch("now", "scores", "batches")
 
     # ---- what whoever runs it tells ---------------------------------------------------------------------------------
 
@@ -148,7 +160,8 @@ class LiveState(RunObserver):
         if self._end is None:
             self._note = ""
             self._end = {"ending": ending, "lines": [short(line) for line in lines]}
-            self._touch("now", "end")
+            self._touch("now", "end", *self._late)
+            self._late.clear()
 
     # ---- what readers take ------------------------------------------------------------------------------------------
 
@@ -162,9 +175,21 @@ class LiveState(RunObserver):
         """How pictures may be read."""
         return ImageSettings() if self._run is None else self._run.settings.pictures
 
-    def picture(self, number: int) -> ImageRef | None:
-        """Return a picture of the gallery, by its number; None where it is not shown any more."""
-        return self._gallery.find(number)
+    def without_thumbnail(self) -> Shown | None:
+        """Return the newest picture of the gallery that no thumbnail was asked for, if any."""
+        return self._gallery.without_thumbnail()
+
+    def illustrate(self, picture: Shown, thumbnail: str | None) -> None:
+        """Take the thumbnail of a picture of the gallery, a data URL; None where there is none."""
+        picture.tried, picture.thumbnail = True, thumbnail
+        shown = self._gallery.thumbnails()
+        for name in [name for name in self._changed if name.startswith(THUMBNAIL)]:
+            if int(name.removeprefix(THUMBNAIL)) not in shown:
+                # it has left the gallery, and nobody who comes later needs it
+                del self._changed[name]
+                self._spelled.pop(name, None)
+        if picture.number in shown:
+            self._touch(f"{THUMBNAIL}{picture.number}")
 
     def since(self, version: int) -> tuple[int, str | None]:
         """Return the version that is current now, and the sections that have changed since another one.
@@ -175,6 +200,10 @@ class LiveState(RunObserver):
         Returns:
             The version, and one line of JSON: an object of sections; None where nothing has changed.
         """
+        if self._late and self._clock() - self._late_at >= REST:
+            self._late_at = self._clock()
+            self._touch(*self._late)
+            self._late.clear()
         # a version that was never given out is of another run
         known = version if 0 <= version <= self._version else 0
         changed = [name for name, at in self._changed.items() if at > known]
@@ -192,10 +221,15 @@ class LiveState(RunObserver):
         at = self._changed[name]
         spelled = self._spelled.get(name)
         if spelled is None or spelled[0] != at:
-            make: Callable[[], Any] = getattr(self, f"_make_{name}")
-            spelled = (at, json.dumps(make(), ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+            spelled = (at, json.dumps(self._make(name), ensure_ascii=False, separators=(",", ":"), allow_nan=False))
             self._spelled[name] = spelled
         return spelled[1]
+
+    def _make(self, name: str) -> Any:
+        if name.startswith(THUMBNAIL):
+            return self._gallery.thumbnails().get(int(name.removeprefix(THUMBNAIL)))
+        make: Callable[[], Any] = getattr(self, f"_make_{name}")
+        return make()
 
     def _make_run(self) -> dict[str, Any]:
         run = self._run
@@ -231,6 +265,8 @@ class LiveState(RunObserver):
         }
 
     def _facts(self) -> list[dict[str, str]]:
+        if self._run is None:
+            return []
         found = [self._pictures_fact(), self._foreign_fact()]
         for task, name, what in (("ens", "Sentences", "about pictures"), ("vsnl", "Look-alikes", "classes answered")):
             found.append(_fact(name, f"{self._answers[task]:,}", what))

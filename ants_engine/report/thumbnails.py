@@ -83,10 +83,11 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def thumbnail(ref: ImageRef, limits: ImageSettings, side: int = 160, quality: int = 72) -> bytes:
-    """Return one picture as a small WebP, with nothing but its samples (blocking).
+def thumbnail(ref: ImageRef, limits: ImageSettings) -> str:
+    """Return a data URL of one picture, of the largest of `STEPS` (blocking).
 
     Raises:
         ImageError: it cannot be read any more.
     """
-    return _webp(shrink(ref.load(limits), side), quality)
+    side, quality = STEPS[0]
+    return _PREFIX + base64.b64encode(_webp(shrink(ref.load(limits), side), quality)).decode("ascii")

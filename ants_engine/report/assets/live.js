@@ -1,6 +1,7 @@
 "use strict";
 // Events bring sections of one state; each section is drawn anew when it comes. Texts of users go into text nodes only.
 (() => {
+  document.documentElement.classList.add("scripted");
   const $ = (id) => document.getElementById(id);
   const SVG = "http://www.w3.org/2000/svg";
   const WIDTH = 460;
@@ -8,6 +9,7 @@
   const PAD = { left: 40, right: 12, top: 10, bottom: 24 };
   const state = {};
   let began = null;
+  let until = null;
   let ended = false;
 
   const make = (tag, text, className) => {
@@ -99,7 +101,6 @@
       const item = make("li");
       const sample = draw("svg", { viewBox: "0 0 22 8", "aria-hidden": "true" });
       sample.append(draw("line", { class: `trace ${TRACES[number]}`, x1: 1, x2: 21, y1: 4, y2: 4 }));
-      sample.classList.add("live-sample", "live");
       item.append(sample, text);
       key.append(item);
     });
@@ -135,7 +136,7 @@
       $("stages").replaceChildren(...stages);
       $("waits").textContent = now.waits;
       $("waits").hidden = !now.waits;
-      state.left = now.left === null ? null : performance.now() + 1000 * now.left;
+      until = now.left === null ? null : performance.now() + 1000 * now.left;
       $("facts").replaceChildren(...now.facts.map((fact) => {
         const box = make("div");
         const value = make("dd");
@@ -174,7 +175,7 @@
       $("cards").replaceChildren(...pictures.map((one) => {
         const card = old.get(String(one.number)) || newCard(one);
         const why = card.querySelector(".why");
-        why.textContent = one.said === null ? "no sentence yet" : one.said;
+        why.textContent = one.said === null ? (ended ? "not described" : "no sentence yet") : one.said;
         why.classList.toggle("pending", one.said === null);
         return card;
       }));
@@ -193,9 +194,11 @@
       $("ending").textContent = words[end.ending] || end.ending;
       $("lines").replaceChildren(...end.lines.map((line) => make("li", line)));
       $("end").hidden = false;
-      state.left = null;
+      until = null;
       if (state.run) document.title = `${words[end.ending] || end.ending} ${state.run.title}`;
       if (state.now) show.now(state.now);
+      if (state.pictures) show.pictures(state.pictures);
+      $("clock").textContent = state.now ? `It took ${span(state.now.elapsed)}.` : "";
     },
   };
 
@@ -203,19 +206,10 @@
     const card = make("li", undefined, "card");
     card.dataset.number = one.number;
     const thumb = make("div", undefined, "thumb");
-    const none = () => thumb.replaceChildren(make("span", "no thumbnail", "none"));
-    if (one.picture) {
-      const image = make("img");
-      image.alt = "";
-      image.addEventListener("error", none);
-      image.src = `pictures/${one.number}.webp`;
-      thumb.append(image);
-    } else {
-      none();
-    }
+    thumb.append(make("span", "no thumbnail", "none"));
     const words = make("div", undefined, "words");
     const line = make("p", undefined, "line");
-    line.append(make("span", "foreign", "chip foreign"), make("b", one.score.toFixed(3), "score"));
+    line.append(make("span", "foreign", "chip foreign"), make("b", one.score === null ? "–" : one.score.toFixed(3), "score"));
     const near = make("p", undefined, "fact");
     near.append(make("span", "nearest "), make("b", one.nearest));
     const name = make("p", one.name.split("/").slice(-2).join("/"), "name");
@@ -225,16 +219,38 @@
     return card;
   };
 
+  const illustrate = () => {
+    for (const card of $("cards").children) {
+      const url = state[`thumbnail/${card.dataset.number}`];
+      const thumb = card.querySelector(".thumb");
+      if (!url || thumb.querySelector("img")) continue;
+      const image = make("img");
+      image.alt = "";
+      image.src = url;
+      thumb.replaceChildren(image);
+    }
+    const shown = new Set([...$("cards").children].map((card) => `thumbnail/${card.dataset.number}`));
+    for (const name of Object.keys(state)) if (name.startsWith("thumbnail/") && !shown.has(name)) delete state[name];
+  };
+
   // ---- time -------------------------------------------------------------------------------------------------------
   const tick = () => {
     if (began === null || ended) return;
-    const left = state.left ? `, about ${span((state.left - performance.now()) / 1000)} left` : "";
+    const left = until === null ? "" : `, about ${span((until - performance.now()) / 1000)} left`;
     $("clock").textContent = `${span((performance.now() - began) / 1000)} so far${left}`;
   };
   const say = (status, text) => {
     $("status").dataset.state = status;
     if ($("status").textContent !== text) $("status").textContent = text;
   };
+
+  $("json").addEventListener("click", () => {
+    const link = make("a");
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(state, null, 1)], { type: "application/json" }));
+    link.download = "state.json";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
 
   const source = new EventSource("events");
   source.addEventListener("open", () => say("live", "Live."));
@@ -244,6 +260,7 @@
     for (const [name, draws] of Object.entries(show)) {
       if (name in sections) draws(sections[name]);
     }
+    illustrate();
     tick();
     if (ended) {
       // the server goes with the run: there is nothing to come back for
