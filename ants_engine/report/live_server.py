@@ -76,6 +76,8 @@ class LiveServer:
         self._looking = 0
         self._painter: asyncio.Task[None] | None = None
         self._readers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        # those who have asked for nothing yet, such as a browser's spare connections
+        self._silent: set[asyncio.StreamWriter] = set()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="ants-live")
         self._closed = threading.Event()
 
@@ -109,6 +111,8 @@ class LiveServer:
         server, self._server = self._server, None
         if server is not None:
             server.close()
+        for writer in tuple(self._silent):
+            writer.transport.abort()
         if self._readers:
             await asyncio.wait(self._readers, timeout=FAREWELL)
         for writer in self._readers.values():
@@ -155,13 +159,22 @@ class LiveServer:
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=8192)
         answer = _Answer(connection, writer)
         try:
-            async with asyncio.timeout(PATIENCE):
-                request = judge(await read_request(connection, reader), self._port, self._token)
+            request = judge(await self._request(connection, reader, writer), self._port, self._token)
             await self._serve(request, answer)
         except RefusedError as refusal:
             await answer.whole(refusal.status, "text/plain; charset=utf-8", f"{refusal.words}\n".encode())
         except h11.RemoteProtocolError as error:
             await answer.whole(error.error_status_hint, "text/plain; charset=utf-8", b"that is no request\n")
+
+    async def _request(
+        self, connection: h11.Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> h11.Request:
+        self._silent.add(writer)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await read_request(connection, reader)
+        finally:
+            self._silent.discard(writer)
 
     async def _serve(self, request: PageRequest, answer: "_Answer") -> None:
         if request.path in ASSETS:

@@ -318,7 +318,7 @@ class LiveState(RunObserver):
             parts.append(f"nothing has come for {pulse.quiet:.0f} s: stuck?")
         for number, what in (
             (counts.in_flight, "with the MLLM"),
-            (counts.waiting, "waiting for a place"),
+            (counts.waiting, "waiting their turn"),
             (counts.retrying, "waiting to be tried again"),
             (counts.sharing, "asked by another process"),
             (counts.storing, "on the way to the disk"),

@@ -77,7 +77,7 @@
     put(id, svg);
   };
 
-  const TRACES = ["one", "two"];
+  const TRACES = ["first", "second"];
   const lines = (id, unit, points, names, bounds) => {
     const series = names.map((_, at) => points.map(([x, ...values]) => [x, values[at]]).filter(([, value]) => value !== null));
     const values = series.flat().map(([, value]) => value);
@@ -92,15 +92,15 @@
     series.forEach((one, number) => {
       if (!one.length) return;
       const way = one.map(([x, value]) => `${at(x).toFixed(1)},${y(value).toFixed(1)}`).join(" ");
-      svg.append(draw("polyline", { class: `trace ${TRACES[number]}`, points: way }));
+      svg.append(draw("polyline", { class: `trace trace-${TRACES[number]}`, points: way }));
       const [x, value] = one[one.length - 1];
-      svg.append(draw("circle", { class: `dot-${TRACES[number]}`, cx: at(x), cy: y(value), r: 3.2 }));
+      svg.append(draw("circle", { class: `end-${TRACES[number]}`, cx: at(x), cy: y(value), r: 3.2 }));
     });
     const key = make("ul", undefined, "key");
     newest.forEach((text, number) => {
       const item = make("li");
       const sample = draw("svg", { viewBox: "0 0 22 8", "aria-hidden": "true" });
-      sample.append(draw("line", { class: `trace ${TRACES[number]}`, x1: 1, x2: 21, y1: 4, y2: 4 }));
+      sample.append(draw("line", { class: `trace trace-${TRACES[number]}`, x1: 1, x2: 21, y1: 4, y2: 4 }));
       item.append(sample, text);
       key.append(item);
     });
@@ -144,9 +144,9 @@
         box.append(make("dt", fact.name), value);
         return box;
       }));
-      const pictures = now.stages.find((stage) => stage.name === "pictures");
-      if (pictures && pictures.total && state.run && !ended) {
-        document.title = `${Math.floor((100 * pictures.done) / pictures.total)} % ${state.run.title}`;
+      const shares = now.stages.filter((stage) => stage.total).map((stage) => stage.done / stage.total);
+      if (shares.length && state.run && !ended) {
+        document.title = `${Math.floor(100 * Math.min(...shares))} % ${state.run.title}`;
       }
     },
     scores(scores) {
