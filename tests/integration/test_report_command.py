@@ -205,7 +205,7 @@ def test_the_code_of_its_page_runs(tmp_path: Path) -> None:
     """docs/report.md: in processes of their own, because a fork of a warm Python hangs in its numerical libraries."""
     page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    blocks = re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL)
+    blocks = re.findall(r"command\.py runs this block as it stands -->\n```(sh|python)\n(.*?)```", page, re.DOTALL)
     assert [language for language, _ in blocks] == ["sh", "python"]
     main = (
         "import asyncio\n\n\nasync def main():\n" + textwrap.indent(blocks[1][1], "    ") + "\n\nasyncio.run(main())\n"
