@@ -1,6 +1,6 @@
 """Bars 4 and 5: picture files through CLIP and a stream, beside a `DataLoader`, the blocking order and a second run.
 
-``python -m benchmarks.picture_pipeline [--pictures N] [--rounds N] [--described SHARE]``.
+``python -m benchmarks.picture_pipeline [--pictures N] [--rounds N] [--described SHARE] [--no-peers]``.
 """
 
 import argparse
@@ -54,8 +54,13 @@ class Bench:
     """Share of the pictures that are described."""
 
 
-def run(pictures: int = PICTURES, rounds: int = ROUNDS, described: float = DESCRIBED) -> list[Row]:
-    """Measure all in turn, each round with an empty store and an empty feature store."""
+def run(
+    pictures: int = PICTURES, rounds: int = ROUNDS, described: float = DESCRIBED, *, peers: bool = True
+) -> list[Row]:
+    """Measure all in turn, each round with an empty store and an empty feature store.
+
+    Without ``peers``, the `DataLoader` and the blocking order are left out, which halves the time.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="ants-benchmark-") as name,
         random_clip(BATCH) as encoder,
@@ -63,17 +68,16 @@ def run(pictures: int = PICTURES, rounds: int = ROUNDS, described: float = DESCR
     ):
         folder = Path(name)
         bench = Bench(encoder, make_pictures(pictures, folder / "pictures"), folder, server.base_url, described)
-        workers = _best_workers(bench)
-        return _rows(bench, workers, rounds)
+        return _rows(bench, _best_workers(bench) if peers else None, rounds)
 
 
-def _rows(bench: Bench, workers: int, rounds: int) -> list[Row]:
+def _rows(bench: Bench, workers: int | None, rounds: int) -> list[Row]:
     rates: dict[str, list[float]] = {}
     described, encoded = [], []
     for number in range(rounds):
         calls: Mapping[str, Callable[[], Any]] = {
             "pipeline": lambda: asyncio.run(_encode(bench, bench.files)),
-            "loader": lambda: _load_and_encode(bench, bench.files, workers),
+            "loader": lambda: _load_and_encode(bench, bench.files, workers or 0),
             "cold": lambda number=number: asyncio.run(_stream(bench, bench.files, f"{number}")),  # type: ignore[misc]
             "warm": lambda number=number: asyncio.run(_stream(bench, bench.files, f"{number}")),  # type: ignore[misc]
             "blocking": lambda number=number: asyncio.run(  # type: ignore[misc]
@@ -81,6 +85,8 @@ def _rows(bench: Bench, workers: int, rounds: int) -> list[Row]:
             ),
         }
         for name, call in calls.items():
+            if workers is None and name in ("loader", "blocking"):
+                continue
             count = min(BLOCKING_PICTURES, len(bench.files)) if name == "blocking" else len(bench.files)
             with _Counting(bench.encoder) as counting:
                 started = time.perf_counter()
@@ -96,10 +102,12 @@ def _rows(bench: Bench, workers: int, rounds: int) -> list[Row]:
     return [
         Row(f"pictures, stream, lag {LAG}, {share}, {files}; limit: decode and encode alone",
             "pictures/s", rate["cold"], limit=rate["pipeline"], more_is_better=True, at_most=round(1 / 0.93, 3)),
-        Row(f"pictures, decode and encode; baseline: DataLoader, {workers} workers",
-            "pictures/s", rate["pipeline"], rate["loader"], more_is_better=True, at_least=1.0),
-        Row(f"pictures, stream, lag {LAG}; baseline: lag 0, one question at a time",
-            "pictures/s", rate["cold"], rate["blocking"], more_is_better=True, at_least=2.0),
+        *([] if workers is None else [
+            Row(f"pictures, decode and encode; baseline: DataLoader, {workers} workers",
+                "pictures/s", rate["pipeline"], rate["loader"], more_is_better=True, at_least=1.0),
+            Row(f"pictures, stream, lag {LAG}; baseline: lag 0, one question at a time",
+                "pictures/s", rate["cold"], rate["blocking"], more_is_better=True, at_least=2.0),
+        ]),
         Row("pictures, stream, a second time; baseline: the first time",
             "pictures/s", rate["warm"], rate["cold"], more_is_better=True, at_least=20.0),
         Row("pictures that CLIP encodes the second time",
@@ -257,8 +265,9 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--described", type=float, default=DESCRIBED)
+    parser.add_argument("--no-peers", action="store_true", help="leave out the DataLoader and the blocking order")
     given = parser.parse_args()
-    print(table(run(given.pictures, given.rounds, given.described)))
+    print(table(run(given.pictures, given.rounds, given.described, peers=not given.no_peers)))
     print(f"\n{machine()}")
 
 

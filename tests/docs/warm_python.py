@@ -9,6 +9,7 @@ import atexit
 import json
 import os
 import runpy
+import select
 import shutil
 import signal
 import socket
@@ -78,7 +79,13 @@ def warm_python() -> Iterator[WarmPython]:
         command.chmod(0o755)
     environ = {**os.environ, "HF_HUB_OFFLINE": "1", "OPENBLAS_NUM_THREADS": "1"}
     server = subprocess.Popen(
-        [sys.executable, __file__, address], cwd=ROOT, env=environ, stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, __file__, address],
+        cwd=ROOT,
+        env=environ,
+        # its end is how the server learns that the tests were killed
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         assert server.stdout is not None
@@ -88,8 +95,9 @@ def warm_python() -> Iterator[WarmPython]:
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
-        assert server.stdout is not None
-        server.stdout.close()
+        for pipe in (server.stdin, server.stdout):
+            assert pipe is not None
+            pipe.close()
         shutil.rmtree(folder)
 
 
@@ -110,6 +118,8 @@ def _serve(address: str) -> None:
     print("ready", flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
+        if sys.stdin in select.select([listener, sys.stdin], [], [])[0]:
+            os.killpg(0, signal.SIGKILL)
         line, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
