@@ -30,7 +30,7 @@ class BatchRecord:
     latency: float | None = None
     """Median seconds of those calls."""
     latency_most: float | None = None
-    run: str | None = None
-    """The name of the run folder that holds the record of its requests."""
     concurrency: int = 0
     """The most of those calls that were under way at the same time."""
+    run: str | None = None
+    """The name of the run folder that holds the record of its requests."""

@@ -180,14 +180,15 @@ class Build:
         return [row for row, new in zip(rows, wanted, strict=True) if new]
 
     async def _caption(self, ref: ImageRef, class_name: str) -> Outcome | ImageError:
+        outcome: Outcome | ImageError
         try:
             outcome = await self._questions.describe(ref, class_name)
         except ImageError as error:
             # the file was there when CLIP read it; the picture keeps its place in the history
-            self._observer.answered(AnsweredQuestion("ens", ref.name, class_name, ref, error))
-            return error
+            outcome = error
         self._observer.answered(AnsweredQuestion("ens", ref.name, class_name, ref, outcome))
-        self._answered("captions", len(self._captions), outcome)
+        if isinstance(outcome, Outcome):
+            self._answered("captions", len(self._captions), outcome)
         return outcome
 
     def _ask_similar(self, classes: Iterable[int], group: asyncio.TaskGroup) -> None:

@@ -17,7 +17,7 @@ from ants_engine.explanation import Explanation, NearText
 from ants_engine.features import as_tensor, check_features
 from ants_engine.method.activation import cumulative_score
 from ants_engine.method.grouping import Groups, equal_sizes, public_groups
-from ants_engine.method.masses import Cut, IdMass, bank_masses
+from ants_engine.method.masses import Cut, IdMass, cut_scores
 from ants_engine.method.weighting import adaptive_score, union_score
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.scores import Scores
@@ -94,8 +94,8 @@ class Detector:
         """Take a first look at checked features (N, D)."""
         logits = self._id_logits(features)
         id_mass = IdMass.of(logits)
-        masses, _ = bank_masses(features / self.temperature, self._initial_cut(), id_mass.top)
-        return Look(features, logits, logits.argmax(dim=1), id_mass.score(masses), id_mass)
+        initial, _ = cut_scores(features / self.temperature, self._initial_cut(), id_mass)
+        return Look(features, logits, logits.argmax(dim=1), initial, id_mass)
 
     def relook(self, features: Tensor, initial: Tensor) -> Look:
         """Look again at features (N, D) whose initial scores (N,) are known: the initial bank is not asked."""
@@ -122,7 +122,7 @@ class Detector:
 
     def bank_score(self, look: Look, bank: NegativeBank) -> Tensor:
         """Return the score (N,) against a bank of at least one text, in groups if there are too many."""
-        return self._masses(look, self._cut(bank))[0]
+        return self._scores(look, self._cut(bank))[0]
 
     def bank_scores(self, look: Look, bank: NegativeBank, length: int, repeats: int) -> tuple[Tensor, Tensor]:
         """Return `bank_score`, and the score (N,) against the bank cut otherwise, out of the same exponentials.
@@ -134,10 +134,10 @@ class Detector:
             repeats: how often the bank is repeated before that.
         """
         if len(bank) * repeats <= SECOND_GROUPS * length or repeats > 1:
-            return self._masses(look, self._cut(bank, length, repeats))
+            return self._scores(look, self._cut(bank, length, repeats))
         # counting into very many groups would cost more than a second product
         other = bank.cut(length, permute=self.permute, seed=self.seed)
-        return self.bank_score(look, bank), self._masses(look, other)[0]
+        return self.bank_score(look, bank), self._scores(look, other)[0]
 
     def score_columns(self, features: Tensor) -> dict[str, Tensor]:
         """Return ``predicted`` and the three stage scores, each (N,), for checked features (N, D)."""
@@ -252,9 +252,8 @@ class Detector:
         length = self.group_length or max(1, len(bank))
         return bank.cut(length, permute=self.permute, seed=self.seed, second_length=second_length, repeats=repeats)
 
-    def _masses(self, look: Look, cut: Cut) -> tuple[Tensor, Tensor]:
-        masses, second = bank_masses(look.features / self.temperature, cut, look.id_mass.top)
-        return look.id_mass.score(masses), look.id_mass.score(second)
+    def _scores(self, look: Look, cut: Cut) -> tuple[Tensor, Tensor]:
+        return cut_scores(look.features / self.temperature, cut, look.id_mass)
 
 
 def _nearest(bank: NegativeBank, feature: Tensor, top: int) -> list[NearText]:

@@ -1,7 +1,7 @@
 """Who is told how a build or a stream goes, picture by picture and answer by answer, while it goes on."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from ants_engine.dispatch.counts import Counts
 from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.pulse import Pulse
 from ants_engine.errors import ImageError
+from ants_engine.listeners import Listeners
 from ants_engine.pictures import PictureBatch
 from ants_engine.progress import ProgressEvent
 from ants_engine.scores import Scores
@@ -137,41 +138,28 @@ class RunObservers(RunObserver):
 
     def __init__(self, observers: Iterable[RunObserver] = ()) -> None:
         """Tell these, in this order."""
-        self._listening = tuple(observers)
+        self._listening = Listeners(observers, _LOG, "the run goes on")
 
     def began(self, run: RunStart) -> None:
         """Tell all."""
-        self._tell(lambda each: each.began(run))
+        self._listening.tell(lambda each: each.began(run))
 
     def progressed(self, event: ProgressEvent) -> None:
         """Tell all."""
-        self._tell(lambda each: each.progressed(event))
+        self._listening.tell(lambda each: each.progressed(event))
 
     def looked(self, look: FirstLook) -> None:
         """Tell all."""
-        self._tell(lambda each: each.looked(look))
+        self._listening.tell(lambda each: each.looked(look))
 
     def answered(self, question: AnsweredQuestion) -> None:
         """Tell all."""
-        self._tell(lambda each: each.answered(question))
+        self._listening.tell(lambda each: each.answered(question))
 
     def stands(self, counts: Counts, pulse: Pulse) -> None:
         """Tell all."""
-        self._tell(lambda each: each.stands(counts, pulse))
+        self._listening.tell(lambda each: each.stands(counts, pulse))
 
     def scored(self, batch: ScoredBatch) -> None:
         """Tell all."""
-        self._tell(lambda each: each.scored(batch))
-
-    def _tell(self, tell: Callable[[RunObserver], None]) -> None:
-        for observer in self._listening:
-            try:
-                tell(observer)
-            except Exception as error:
-                # only the kind: a foreign error's text may hold a picture or a key
-                _LOG.warning(
-                    "%s raised %s and is told nothing more; the run goes on",
-                    type(observer).__name__,
-                    type(error).__name__,
-                )
-                self._listening = tuple(each for each in self._listening if each is not observer)
+        self._listening.tell(lambda each: each.scored(batch))

@@ -71,15 +71,17 @@ class PaperPolicy:
             for member in members
             if member not in known and history.items[member].ref is not None and abilities.pictures
         )
+        wanted = len(asked)
         history, asked = self._each_once(history, asked, known)
         # what has left the history, and every update under way, is not needed any more
         needed = set(history.items).union(
             *(update.members for update in state.pending if isinstance(update, EnsUpdate))
         )
         captions = {key: caption for key, caption in state.captions.items() if key in needed}
-        state = replace(state, candidates=history, members=members, captions=captions)
-        state = replace(state, ens_updates=state.ens_updates + (1 if asked else 0))
-        return state, EnsUpdate(0, asked, members, history.features.tensor()[mined.indices])
+        updates = state.ens_updates + (1 if asked else 0)
+        state = replace(state, candidates=history, members=members, captions=captions, ens_updates=updates)
+        features = history.features.tensor()[mined.indices]
+        return state, EnsUpdate(0, asked, members, features, alike=wanted - len(asked))
 
     def _each_once(
         self, history: Candidates, asked: tuple[Candidate, ...], known: set[int]

@@ -164,10 +164,7 @@ class Pump:
         ]
         counted = remember(count_classes(state, look), look)
         state, updates = self._policy.observe(counted, look, candidates, self._abilities)
-        if self._settings.mining.same_picture is not None:
-            shown_before = {item.id for item in (*counted.candidates.items.values(), *candidates) if item and item.ref}
-            kept = state.candidates.items
-            self._report.near_duplicates += sum(key in shown_before and kept[key].ref is None for key in kept)
+        self._report.near_duplicates += sum(update.alike for update in updates if isinstance(update, EnsUpdate))
         due = state.batch + 1 + self._settings.stream.lag
         asked: list[Update] = [replace(update, due=due) for update in updates]
         return replace(state, pending=(*state.pending, *asked)), asked
@@ -182,14 +179,15 @@ class Pump:
         if item.ref is None:
             return ImageError(item.name, "cannot be shown: only its features were kept")
         class_name = self._state.detector.classes.names[item.predicted]
+        outcome: Outcome | ImageError
         try:
             outcome = await self._questions.describe(item.ref, class_name)
         except ImageError as error:
             # the file was there when CLIP read it; the picture keeps its place
-            self._observer.answered(AnsweredQuestion("ens", item.name, class_name, item.ref, error))
-            return error
+            outcome = error
         self._observer.answered(AnsweredQuestion("ens", item.name, class_name, item.ref, outcome))
-        self._answered("captions")
+        if isinstance(outcome, Outcome):
+            self._answered("captions")
         return outcome
 
     async def _look_alikes(self, index: int) -> Outcome | ImageError:

@@ -19,6 +19,8 @@ class EnsUpdate:
     """Ids of all negative images, whose sentences make the bank, lowest score first."""
     features: Tensor
     """(X, D) of the same pictures, for lambda."""
+    alike: int = 0
+    """Members that are never asked for, as of this update, because they look like one that is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ants_engine.baselines.baseline import FrozenBaseline
 from ants_engine.baselines.text_space import TextSpace
-from ants_engine.method.masses import Cut, IdMass, bank_masses
+from ants_engine.method.masses import Cut, IdMass, cut_scores
 
 
 class NegLabel(FrozenBaseline):
@@ -23,5 +23,4 @@ class NegLabel(FrozenBaseline):
 
     def id_score(self, features: Tensor, id_logits: Tensor) -> Tensor:
         """Return the grouped score (N,)."""
-        id_mass = IdMass.of(id_logits)
-        return id_mass.score(bank_masses(features / self._space.temperature, self._cut, id_mass.top)[0])
+        return cut_scores(features / self._space.temperature, self._cut, IdMass.of(id_logits))[0]

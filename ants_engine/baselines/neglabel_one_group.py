@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ants_engine.baselines.baseline import FrozenBaseline
-from ants_engine.method.masses import Cut, IdMass, bank_masses
+from ants_engine.method.masses import Cut, IdMass, cut_scores
 
 
 class NegLabelOneGroup(FrozenBaseline):
@@ -13,7 +13,6 @@ class NegLabelOneGroup(FrozenBaseline):
 
     def id_score(self, features: Tensor, id_logits: Tensor) -> Tensor:
         """Return the softmax mass of the ID classes (N,)."""
-        id_mass = IdMass.of(id_logits)
         count = len(self._space.negatives)
         whole = Cut(self._space.negatives, (count,) if count else ())
-        return id_mass.score(bank_masses(features / self._space.temperature, whole, id_mass.top)[0])
+        return cut_scores(features / self._space.temperature, whole, IdMass.of(id_logits))[0]

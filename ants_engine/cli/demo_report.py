@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ants_engine.ants import ANTS
+    from ants_engine.batch_record import BatchRecord
     from ants_engine.config import Settings
     from ants_engine.evaluation.image_lists import ListedImage
     from ants_engine.evaluation.world import MixedStream, World
-    from ants_engine.report.document import Batch
 
 BATCHES = 8
 MOST = 480
@@ -59,9 +59,8 @@ def _others(world: "World", stream: "MixedStream") -> "Sequence[ListedImage]":
     return [image for image in every.images if image.path not in seen][: min(MOST, len(stream.images))]
 
 
-async def _adapted(world: "World", others: "Sequence[ListedImage]", settings: "Settings") -> "tuple[Batch, ...]":
+async def _adapted(world: "World", others: "Sequence[ListedImage]", settings: "Settings") -> "tuple[BatchRecord, ...]":
     from ants_engine import ANTS
-    from ants_engine.report.batch_rows import batch_rows
 
     if not others:
         return ()
@@ -69,4 +68,4 @@ async def _adapted(world: "World", others: "Sequence[ListedImage]", settings: "S
     size = max(1, -(-len(others) // BATCHES))
     async for _ in cold.stream([image.path for image in others], batch_size=size):
         pass
-    return batch_rows(cold.report.batches)
+    return tuple(cold.report.batches)

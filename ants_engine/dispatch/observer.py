@@ -1,11 +1,12 @@
 """Who is told of what happens to requests: the run folder, telemetry, and whatever else listens."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.request import Request
+from ants_engine.listeners import Listeners
 from ants_engine.protocol import JSON, Answer
 
 _LOG = logging.getLogger("ants_engine.dispatch")
@@ -60,40 +61,31 @@ class Observers:
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         """Tell these, in this order."""
         self._all = list(observers)
-        self._listening = list(self._all)
+        self._listening = _listeners(self._all)
 
     def begin(self, facts: Mapping[str, JSON]) -> None:
         """Tell all that it starts."""
-        self._tell(lambda each: each.begin(facts))
+        self._listening.tell(lambda each: each.begin(facts))
 
     def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
         """Tell all how a call to the backend ended."""
-        self._tell(lambda each: each.attempted(request, attempt, seconds, ending))
+        self._listening.tell(lambda each: each.attempted(request, attempt, seconds, ending))
 
     def ended(self, outcome: Outcome) -> None:
         """Tell all how a request ended."""
-        self._tell(lambda each: each.ended(outcome))
+        self._listening.tell(lambda each: each.ended(outcome))
 
     def event(self, kind: str, **facts: JSON) -> None:
         """Tell all of an event."""
-        self._tell(lambda each: each.event(kind, **facts))
+        self._listening.tell(lambda each: each.event(kind, **facts))
 
     def close(self, ending: str) -> None:
         """Tell all that it is over, those that failed too: they may hold a thread or a file."""
         closing, self._all = self._all, []
-        self._listening = closing
-        self._tell(lambda each: each.close(ending))
-        self._listening = []
+        self._listening = _listeners(closing)
+        self._listening.tell(lambda each: each.close(ending))
+        self._listening = _listeners(())
 
-    def _tell(self, tell: Callable[[Observer], None]) -> None:
-        for observer in tuple(self._listening):
-            try:
-                tell(observer)
-            except Exception as error:
-                # Only the kind: a foreign error's text, and the frames of its traceback, may hold pictures or keys.
-                _LOG.warning(
-                    "%s raised %s and is told nothing more; no answer is lost by it",
-                    type(observer).__name__,
-                    type(error).__name__,
-                )
-                self._listening = [each for each in self._listening if each is not observer]
+
+def _listeners(observers: Iterable[Observer]) -> Listeners[Observer]:
+    return Listeners(observers, _LOG, "no answer is lost by it")

@@ -94,6 +94,12 @@ def bank_masses(scaled: Tensor, cut: Cut, top: Tensor) -> tuple[Tensor, Tensor]:
     return masses, second
 
 
+def cut_scores(scaled: Tensor, cut: Cut, id_mass: IdMass) -> tuple[Tensor, Tensor]:
+    """Return the scores ``(N,)`` against a bank in its groups, and in those of its second cut; see `bank_masses`."""
+    masses, second = bank_masses(scaled, cut, id_mass.top)
+    return id_mass.score(masses), id_mass.score(second)
+
+
 def group_sums(cells: Tensor, groups: int) -> Tensor:
     """Sum ``(N, G * L)`` over G runs of equal length L into ``(N, G)``."""
     return cells.reshape(len(cells), groups, cells.shape[1] // groups).sum(dim=2)

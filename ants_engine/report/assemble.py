@@ -12,7 +12,6 @@ from torch import Tensor
 from ants_engine.evaluation.benchmark import ID_SET
 from ants_engine.evaluation.metrics import FprConvention
 from ants_engine.report.attribution import Attribution, attribute
-from ants_engine.report.batch_rows import batch_rows
 from ants_engine.report.document import Column, Document, Pictures, Requests, SetAsideCount
 from ants_engine.report.headline import facts_of, headline_of
 from ants_engine.report.method_table import compare_methods
@@ -85,7 +84,7 @@ def assemble(
         texts=texts.texts,
         comparison=comparison,
         maps=_maps(ants, seen, texts),
-        batches=batch_rows(ants.report.batches),
+        batches=tuple(ants.report.batches),
         requests=requests,
         set_aside=_set_aside(ants),
         notes=tuple(plain(note) for note in ants.report.notes),

@@ -4,6 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ants_engine.batch_record import BatchRecord
+
 Column = tuple[float | None, ...]
 """(N,) one number a picture; None where the picture has none."""
 
@@ -136,33 +138,6 @@ class Map(_Part):
     """PCA: the share of the variance along each axis."""
 
 
-class Batch(_Part):
-    """One batch of a stream."""
-
-    batch: int
-    pictures: int
-    """Delivered with this batch, unreadable ones included."""
-    foreign: int
-    threshold: float
-    weight: float
-    gamma: float
-    ens_texts: int
-    vsnl_texts: int
-    captions_asked: int
-    look_alikes_asked: int
-    waited: float
-    """Seconds that scoring stood still for the MLLM."""
-    calls: int
-    """Calls to the MLLM that came back since the batch before."""
-    latency: float | None
-    """Median seconds of those calls."""
-    latency_most: float | None
-    concurrency: int
-    """The most calls that were with the MLLM at once."""
-    run: str | None = None
-    """The run folder that holds their record."""
-
-
 class Requests(_Part):
     """What a run folder says of the requests."""
 
@@ -205,7 +180,8 @@ class Document(_Part):
     """Sentences, look-alikes, and such words of the lexicon as weighed most for a picture."""
     comparison: Comparison | None = None
     maps: tuple[Map, ...] = ()
-    batches: tuple[Batch, ...] = ()
+    batches: tuple[BatchRecord, ...] = ()
+    """Of the streams, oldest first."""
     requests: Requests | None = None
     set_aside: tuple[SetAsideCount, ...] = ()
     notes: tuple[str, ...] = ()

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ants_engine.report.document import Batch, Comparison, Document, Map, Pictures, Requests, ScoreName
+from ants_engine.batch_record import BatchRecord
+from ants_engine.report.document import Comparison, Document, Map, Pictures, Requests, ScoreName
 from ants_engine.report.groups import Group, groups_of
 from ants_engine.report.svg import COLOURS, LAYER, Drawing, Figure, drawing
 
@@ -134,7 +135,7 @@ def _points(
     )
 
 
-def _stream(batches: Sequence[Batch]) -> dict[str, Figure]:
+def _stream(batches: Sequence[BatchRecord]) -> dict[str, Figure]:
     numbers = [one.batch for one in batches]
     lines: dict[str, Mapping[str, Sequence[float | None]]] = {
         "threshold": {"foreign": [one.threshold for one in batches]},
