@@ -24,6 +24,12 @@ class Scored:
     scores: Scores
     seconds: float
 
+    @property
+    def asked(self) -> bool:
+        """Whether it asked for captions."""
+        now = self.scores.adaptation
+        return now is not None and now.captions_asked is not None
+
 
 class GatedStream:
     """`ANTS.stream` at preset ``reference`` over given features, with pictures that only the MLLM sees."""

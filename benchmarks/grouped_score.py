@@ -37,7 +37,7 @@ def run() -> list[Row]:
     took = medians({"ours": ours, "literal": literal, "product": bare}, ROUNDS, warm=3)
     ours_s, literal_s, product_s = took["ours"], took["literal"], took["product"]
     what = f"grouped score, {PICTURES} × ({CLASSES:,} + {NEGATIVES:,}), D = {DIM}"
-    after = after_product(both, cut)
+    after = after_product(both)
     return [
         Row(
             what,
@@ -52,7 +52,7 @@ def run() -> list[Row]:
     ]
 
 
-def after_product(both: Tensor, cut: Cut) -> tuple[float, float]:
+def after_product(both: Tensor) -> tuple[float, float]:
     """Return the seconds that our part and the literal one take when the products are there already.
 
     Both are timed and not subtracted: a small difference of two large times says little. Ours is the same passes over

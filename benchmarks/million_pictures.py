@@ -67,8 +67,7 @@ async def _run() -> tuple[list[float], list[float], list[float], int]:
             seconds.append(scored.seconds)
             resident.append(resident_mb())
             fixed.append(_fixed_work(features[:BATCH], texts))
-            adaptation = scored.scores.adaptation
-            if adaptation is not None and adaptation.captions_asked is not None:
+            if scored.asked:
                 warm = len(seconds)
     return seconds, resident, fixed, warm
 

@@ -4,20 +4,17 @@ The same pictures, the same detector, in turn, on the same cores: the clients' w
 """
 
 import asyncio
-import os
 import re
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from ants_engine import ANTS
 from benchmarks.table import Row, machine, table
 from benchmarks.timing import medians
+from tests.support.served import form, head, serving
 
 WORLD = Path(__file__).parents[1] / "examples" / "emoji_world"
 CLASSES = ("lion", "elephant", "panda", "zebra", "banana", "strawberry", "guitar", "violin", "bus", "tractor")
@@ -27,7 +24,6 @@ PER_REQUEST = (1, 4)
 AT_LEAST = 0.85
 """Of what ``ants.score`` does in one process."""
 ROUNDS = 5
-BOUNDARY = b"----boundary"
 
 
 def run() -> list[Row]:
@@ -39,12 +35,12 @@ def run() -> list[Row]:
         ants = asyncio.run(ANTS.build(CLASSES, config=str(WORLD), progress={"bar": "off"}))
         ants.save(folder / "detector")
         latencies: dict[int, list[float]] = {count: [] for count in PER_REQUEST}
-        with _serving(folder) as port:
+        with serving(folder / "detector", folder / "log") as server:
             calls = {"score": lambda: asyncio.run(_score(ants, pictures))}
             for count in PER_REQUEST:
                 requests = _requests(pictures, count)
                 calls[f"serve {count}"] = lambda count=count, requests=requests: latencies[count].extend(  # type: ignore[misc]
-                    asyncio.run(_clients(port, requests))
+                    asyncio.run(_clients(server.port, requests))
                 )
             seconds = medians(calls, rounds=ROUNDS, warm=1)
     rows = []
@@ -74,18 +70,8 @@ async def _score(ants: ANTS, pictures: Sequence[bytes]) -> None:
 
 def _requests(pictures: Sequence[bytes], count: int) -> list[bytes]:
     """Write the requests beforehand: a client's own work should not count more than it must."""
-    requests = []
-    for start in range(0, len(pictures), count):
-        body = b"".join(
-            b'--%s\r\nContent-Disposition: form-data; name="pictures"; filename="x.jpg"\r\n\r\n%s\r\n' % (BOUNDARY, one)
-            for one in pictures[start : start + count]
-        )
-        body += b"--%s--\r\n" % BOUNDARY
-        requests.append(
-            b"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=%s\r\n"
-            b"Content-Length: %d\r\n\r\n%s" % (BOUNDARY, len(body), body)
-        )
-    return requests
+    bodies = (form(*pictures[start : start + count]) for start in range(0, len(pictures), count))
+    return [head(len(body)) + body for body in bodies]
 
 
 async def _clients(port: int, requests: Sequence[bytes]) -> list[float]:
@@ -98,10 +84,10 @@ async def _clients(port: int, requests: Sequence[bytes]) -> list[float]:
         for request in waiting:
             started = time.perf_counter()
             writer.write(request)
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = re.search(rb"content-length: (\d+)", head)
-            if not head.startswith(b"HTTP/1.1 200") or length is None:
-                raise RuntimeError(head.decode())
+            said = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", said)
+            if not said.startswith(b"HTTP/1.1 200") or length is None:
+                raise RuntimeError(said.decode())
             body = await reader.readexactly(int(length[1]))
             taken.append(time.perf_counter() - started)
             if b'"score":null' in body:
@@ -113,23 +99,6 @@ async def _clients(port: int, requests: Sequence[bytes]) -> list[float]:
         for _ in range(CLIENTS):
             group.create_task(client())
     return taken
-
-
-@contextmanager
-def _serving(folder: Path) -> Iterator[int]:
-    log = folder / "log"
-    command = [str(Path(sys.executable).parent / "ants"), "serve", str(folder / "detector"), "--port", "0"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, env=os.environ, stdout=output, stderr=subprocess.STDOUT)
-    try:
-        while not (found := re.search(r"listening on http://\S+:(\d+)", log.read_text())):
-            if process.poll() is not None:
-                raise RuntimeError(log.read_text())
-            time.sleep(0.05)
-        yield int(found[1])
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
 
 
 if __name__ == "__main__":

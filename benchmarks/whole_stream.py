@@ -100,8 +100,7 @@ async def _run() -> Times:
             began = time.perf_counter()
             torch.matmul(rows, texts.T, out=logits[: len(rows)])
             times.product.append(time.perf_counter() - began)
-            adaptation = scored.scores.adaptation
-            if adaptation is not None and adaptation.captions_asked is not None:
+            if scored.asked:
                 times.warm = len(times.ours)
     literal.join()
     return times

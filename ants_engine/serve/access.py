@@ -59,7 +59,7 @@ class Access:
             raise Refusal(
                 421, "wrong_host", "this server does not answer to that Host; ants serve --allow-host NAME adds one"
             )
-        if origin is not None and _place(origin) != (host or "").lower().removesuffix(":80").removesuffix(":443"):
+        if origin is not None and _bare(origin.partition("://")[2]) != _bare(host or ""):
             raise Refusal(403, "other_origin", "pages of other sites may not use this server")
 
     def check_token(self, authorization: str | None) -> None:
@@ -111,5 +111,5 @@ def read_token(file: Path | None, environment: Mapping[str, str] | None = None) 
     return token
 
 
-def _place(origin: str) -> str:
-    return origin.partition("://")[2].lower().removesuffix(":80").removesuffix(":443")
+def _bare(place: str) -> str:
+    return place.lower().removesuffix(":80").removesuffix(":443")

@@ -43,7 +43,7 @@ class NamedStreams:
         """Return the open ones, by name."""
         return [self._open[name] for name in sorted(self._open)]
 
-    async def find(self, name: str) -> NamedStream:
+    def find(self, name: str) -> NamedStream:
         """Return an open stream.
 
         Raises:
@@ -70,16 +70,15 @@ class NamedStreams:
                     409, "too_many_streams", f"{len(self._open)} streams are open and no more may be; delete one"
                 )
             folder = self._folder(name)
-            ants = self._ants.fork()
-            if folder is not None and folder.exists():
-                try:
-                    ants = await asyncio.to_thread(self._ants.fork, folder)
-                except DetectorFolderError as error:
-                    # the message names the folder, which is nobody's business but the operator's
-                    _LOG.error("stream %s: %s", name, error)  # it says all there is
-                    raise Refusal(
-                        503, "damaged_stream", "what was saved of this stream cannot be used; the server's log says why"
-                    ) from None
+            saved = folder if folder is not None and folder.exists() else None
+            try:
+                ants = await asyncio.to_thread(self._ants.fork, saved)
+            except DetectorFolderError as error:
+                # the message names the folder, which is nobody's business but the operator's
+                _LOG.error("stream %s: %s", name, error)  # it says all there is
+                raise Refusal(
+                    503, "damaged_stream", "what was saved of this stream cannot be used; the server's log says why"
+                ) from None
             stream = NamedStream(name, ants, self._backend, folder)
             self._open[name] = stream
             return stream
@@ -90,7 +89,7 @@ class NamedStreams:
         Raises:
             Refusal: 404, there is none of that name.
         """
-        stream = await self.find(name)
+        stream = self.find(name)
         del self._open[name]
         await stream.aclose()
 

@@ -106,7 +106,7 @@ def _add_streams(routes: FastAPI, service: Service) -> None:
     @routes.get("/v1/streams", tags=["streams"], responses=_errors())
     async def streams() -> StreamsAnswer:
         """List the open streams."""
-        return StreamsAnswer(streams=await service.list_streams(), most=service.options.streams)
+        return StreamsAnswer(streams=service.list_streams(), most=service.options.streams)
 
     @routes.post("/v1/streams/{name}/score", tags=["streams"], responses=_errors(409, *_BODY), openapi_extra=_bodies())
     async def score_stream(request: Request, name: name_of) -> StreamScoreAnswer:
@@ -119,7 +119,7 @@ def _add_streams(routes: FastAPI, service: Service) -> None:
     @routes.get("/v1/streams/{name}", tags=["streams"], responses=_errors(404, 422))
     async def stream(name: name_of) -> StreamAnswer:
         """Describe an open stream."""
-        return await service.find_stream(name)
+        return service.find_stream(name)
 
     @routes.post("/v1/streams/{name}/save", tags=["streams"], responses=_errors(404, 409, 422, 503))
     async def save_stream(name: name_of) -> StreamAnswer:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -134,7 +134,7 @@ class Service:
                 work = self._streamed(await streams.open(name), items)
                 return await self._within(request, work, self.options.stream_timeout)
 
-    async def stream_answer(self, stream: NamedStream) -> StreamAnswer:
+    def stream_answer(self, stream: NamedStream) -> StreamAnswer:
         """Describe a stream."""
         state = stream.ants.state
         return StreamAnswer(
@@ -159,7 +159,7 @@ class Service:
         Raises:
             Refusal: there is no such stream, or no folder to save it in.
         """
-        stream = await self._streams().find(name)
+        stream = self._streams().find(name)
         if self.options.streams_folder is None:
             raise Refusal(409, "no_folder", "this server keeps no streams; ants serve --streams-folder DIR does")
         try:
@@ -167,19 +167,19 @@ class Service:
         except ANTSError as error:
             _LOG.error("stream %s: %s", name, error)  # it says all there is
             raise Refusal(503, "not_saved", "the stream could not be saved; the server's log says why") from None
-        return await self.stream_answer(stream)
+        return self.stream_answer(stream)
 
     async def delete_stream(self, name: str) -> None:
         """Answer ``DELETE /v1/streams/{name}``; raises `Refusal` where there is no such stream."""
         await self._streams().close(name)
 
-    async def find_stream(self, name: str) -> StreamAnswer:
+    def find_stream(self, name: str) -> StreamAnswer:
         """Answer ``GET /v1/streams/{name}``; raises `Refusal` where there is no such stream."""
-        return await self.stream_answer(await self._streams().find(name))
+        return self.stream_answer(self._streams().find(name))
 
-    async def list_streams(self) -> list[StreamAnswer]:
+    def list_streams(self) -> list[StreamAnswer]:
         """Answer ``GET /v1/streams``; raises `Refusal` where there are none at all."""
-        return [await self.stream_answer(stream) for stream in self._streams().all()]
+        return [self.stream_answer(stream) for stream in self._streams().all()]
 
     def describe(self) -> DetectorAnswer:
         """Answer ``GET /v1/detector``."""
@@ -249,16 +249,10 @@ class Service:
             raise Refusal(
                 503, "mllm_unavailable", "the stream cannot go on; the server's log says why", retry_after=30
             ) from None
-        results = []
-        for row, item in enumerate(items):
-            one = found[row]
-            if isinstance(one, Scored):
-                score = scores[row]
-                self.metrics.items("unknown" if score.is_outlier else "known")
-                results.append(ItemResult.model_construct(name=item.name, score=ItemScore.of(score), error=None))
-            else:
-                self.metrics.items("error")
-                results.append(ItemResult(name=item.name, error=_problem(item, one)))
+        results = [
+            self._result(item, replace(one, score=scores[row]) if isinstance(one, Scored) else one)
+            for row, (item, one) in enumerate(zip(items, found, strict=True))
+        ]
         now = scores.adaptation
         assert now is not None  # noqa: S101  # a stream's scores have it
         return StreamScoreAnswer(

@@ -1,6 +1,5 @@
-"""A browser for tests of pages: Debian's Chromium through Playwright, with no way to the network."""
+"""Reports, and a browser to open them in."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,32 +7,11 @@ from typing import Any
 import pytest
 
 from tests.browser.reports import bare_report, hostile_report, large_report, small_report, taught_report
+from tests.support.browser import browser
 
 __all__ = ["bare_report", "browser", "hostile_report", "large_report", "open_page", "small_report", "taught_report"]
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = (
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--no-first-run",
-)  # fmt: skip
-
 Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Chromium; tests that need it are skipped where it is not installed.
-
-    For a module, not the session: while Playwright runs, its loop runs in this thread, and no other can.
-    """
-    playwright = pytest.importorskip("playwright.sync_api", reason='Playwright is missing: pip install "playwright"')
-    found = next((path for name in NAMES if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.skip("Chromium is missing: 'make browser' installs it where apt can (Debian: apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=found, args=list(ARGUMENTS))
-        yield started
-        started.close()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.browser.test_looks import serious
+from tests.support.browser import serious
 from tests.support.relay import Relay
 
 ROOT = Path(__file__).parents[2]

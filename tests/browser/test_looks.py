@@ -1,21 +1,9 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.browser.conftest import Open
-
-
-def serious(page: Any) -> list[str]:
-    """Return what axe-core finds serious or critical, with the first place of each."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page).response["violations"]
-    return [
-        f"{one['id']}: {one['nodes'][0]['html'][:160]} {one['nodes'][0].get('failureSummary', '')[:200]}"
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    ]
+from tests.support.browser import serious
 
 
 @pytest.mark.parametrize(

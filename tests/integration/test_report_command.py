@@ -20,6 +20,7 @@ from ants_engine.cli.main import commands
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.errors import UsageError
 from ants_engine.report.document import Document
+from tests.docs.blocks import blocks_of
 from tests.integration.conftest import CLASSES, ROOT, WORLD, describe
 from tests.support.report_world import PLAIN, features, picture_files, taught
 
@@ -203,9 +204,10 @@ def test_another_benchmarks_labels_are_refused(tmp_path: Path, place: Place) -> 
 
 def test_the_code_of_its_page_runs(tmp_path: Path) -> None:
     """docs/report.md: in processes of their own, because a fork of a warm Python hangs in its numerical libraries."""
-    page = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    blocks = re.findall(r"command\.py runs this block as it stands -->\n```(sh|python)\n(.*?)```", page, re.DOTALL)
+    here = "tests/integration/test_report_command.py"
+    page = blocks_of(ROOT / "docs" / "report.md")
+    blocks = [(one.language, one.code) for one in page if one.run_by == here]
     assert [language for language, _ in blocks] == ["sh", "python"]
     main = (
         "import asyncio\n\n\nasync def main():\n" + textwrap.indent(blocks[1][1], "    ") + "\n\nasyncio.run(main())\n"

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +25,30 @@ class Server:
     """The name under which it knows its model."""
 
 
+ANTS = str(Path(sys.executable).parent / "ants")
+
+
 @contextmanager
 def running(command: Sequence[str], *, cwd: Path, log: Path, announces: str, timeout: float = 120.0) -> Iterator[str]:
     """Run a command; give what the first group of ``announces`` matches in its output; terminate it at the end."""
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    with started(command, cwd=cwd, log=log, announces=announces, timeout=timeout) as (_, said):
+        yield said
+
+
+@contextmanager
+def started(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    log: Path,
+    announces: str,
+    timeout: float = 120.0,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
+    """As `running`; give the process too."""
+    whole = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"} | dict(environment or {})
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=cwd, env=whole, stdout=output, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + timeout
         while True:
@@ -40,7 +58,7 @@ def running(command: Sequence[str], *, cwd: Path, log: Path, announces: str, tim
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{command[0]} did not start (exit {process.poll()}):\n{said[-3000:]}")
             time.sleep(0.05)
-        yield found[1]
+        yield process, found[1]
     finally:
         process.terminate()
         try:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from ants_engine import ANTS
@@ -94,8 +93,3 @@ async def taught(
     async for _ in ants.stream(pictures(count), features=rows, batch_size=20):
         pass
     return ants
-
-
-def to_tensor(rows: np.ndarray[Any, Any]) -> torch.Tensor:
-    """Return features as a tensor."""
-    return torch.from_numpy(rows)

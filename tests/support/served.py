@@ -1,13 +1,10 @@
 """``ants serve`` as a process of its own, and a client on bare sockets for what no HTTP library would send."""
 
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+
+from tests.support.process import ANTS, started
 
 BOUNDARY = "-----a-boundary"
 
@@ -60,22 +59,10 @@ class Served:
 @contextmanager
 def serving(detector: Path, log: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
     """Run ``ants serve`` on a free port until the end of the block."""
-    command = [str(Path(sys.executable).parent / "ants"), "serve", str(detector), "--port", "0", *options]
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, cwd=log.parent, env=os.environ | (environment or {}), stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while not (found := re.search(r"listening on http://\S+:(\d+)", log.read_text(errors="replace"))):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"ants serve did not start (exit {process.poll()}):\n{log.read_text()}")
-            time.sleep(0.02)
-        yield Served(process, int(found[1]), log)
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    command = [ANTS, "serve", str(detector), "--port", "0", *options]
+    announces = r"listening on http://\S+:(\d+)"
+    with started(command, cwd=log.parent, log=log, announces=announces, environment=environment) as (process, port):
+        yield Served(process, int(port), log)
 
 
 def form(*pictures: bytes, end: bool = True) -> bytes:

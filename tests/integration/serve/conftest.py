@@ -8,7 +8,10 @@ import pytest
 
 from ants_engine import ANTS
 from tests.integration.conftest import WORLD
+from tests.support.browser import browser
 from tests.support.served import Served, serving
+
+__all__ = ["browser", "detector", "jpegs", "server", "strict"]
 
 CLASSES = {name: f"The nice {name}." for name in ("lion", "panda", "banana", "guitar", "bus")}
 MARKUP = "</script><img src=x onerror=alert(1)>"

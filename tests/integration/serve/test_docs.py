@@ -1,7 +1,6 @@
 """The blocks of docs/serving.md that need a running server."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -9,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.blocks import blocks_of
 from tests.integration.conftest import ROOT
 from tests.integration.serve.conftest import PICTURES
 from tests.support.served import Served
 
-BLOCK = re.compile(r"test_docs\.py runs this block[^>]*-->\n```(sh|python)\n(.*?)```", re.DOTALL)
-
 
 def blocks() -> list[tuple[str, str]]:
-    return BLOCK.findall((ROOT / "docs" / "serving.md").read_text("utf-8"))
+    here = "tests/integration/serve/test_docs.py"
+    return [(one.language, one.code) for one in blocks_of(ROOT / "docs" / "serving.md") if one.run_by == here]
 
 
 @pytest.fixture
