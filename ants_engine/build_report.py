@@ -1,5 +1,6 @@
 """What happened while a detector was built: counts, what was set aside and why, and what it was built with."""
 
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -73,6 +74,10 @@ class BuildReport:
         """Note something that was not used."""
         self.set_aside.append(item)
 
+    def reasons(self) -> Counter[tuple[str, str]]:
+        """Count what was set aside by what it is and why."""
+        return Counter((item.what, item.reason) for item in self.set_aside)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain, JSON-able values."""
         return asdict(self)
@@ -86,10 +91,7 @@ class BuildReport:
         ]
         if self.near_duplicates:
             lines.insert(1, f"{self.near_duplicates} of these look like another of them and were not described again")
-        reasons: dict[tuple[str, str], int] = {}
-        for item in self.set_aside:
-            reasons[item.what, item.reason] = reasons.get((item.what, item.reason), 0) + 1
-        for (what, reason), count in sorted(reasons.items(), key=lambda pair: -pair[1])[:8]:
+        for (what, reason), count in self.reasons().most_common(8):
             lines.append(f"set aside: {count} {what}{'s' if count > 1 else ''}: {reason}")
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)

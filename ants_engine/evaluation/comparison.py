@@ -64,7 +64,7 @@ def compare(
         "ANTS S_ens": scores.ens_score,
         "ANTS S_vsnl": scores.vsnl_score,
         "ANTS S_ada": scores.id_score,
-        "ANTS S_union": _union(detector, scores),
+        "ANTS S_union": union_scores(detector, scores),
     }
     own = np.asarray(sets)
     is_id = own == ID_SET
@@ -82,6 +82,7 @@ def compare(
     )
 
 
-def _union(detector: Detector, scores: Scores) -> NDArray[np.float32]:
+def union_scores(detector: Detector, scores: Scores) -> NDArray[np.float32]:
+    """Return the scores (N,) against both banks in one softmax, higher = more ID."""
     both = replace(detector, union=True).fuse(torch.from_numpy(scores.ens_score), torch.from_numpy(scores.vsnl_score))
     return np.asarray(both.numpy(), dtype=np.float32)

@@ -107,14 +107,24 @@ def fpr95(id_scores: ArrayLike, ood_scores: ArrayLike, *, convention: FprConvent
     return float(fpr[int(np.argmax(tpr >= _TPR))])
 
 
+def roc(
+    id_scores: ArrayLike, ood_scores: ArrayLike, *, convention: FprConvention
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the corners of the ROC curve, FPR and TPR, each (K,).
+
+    Args and errors as for `fpr95`.
+    """
+    positive, score = _targets(id_scores, ood_scores, ood_positive=convention == "openood")
+    fpr, tpr, _ = _metrics().roc_curve(positive, score)
+    return fpr, tpr
+
+
 def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
     """Area under the ROC curve: the chance that an ID picture scores higher than an OOD one, ties counting half.
 
     Args and errors as for `measure`; a share in [0, 1], higher is better.
     """
-    positive, score = _targets(id_scores, ood_scores, ood_positive=True)
-    fpr, tpr, _ = _metrics().roc_curve(positive, score)
-    return float(_metrics().auc(fpr, tpr))
+    return float(_metrics().auc(*roc(id_scores, ood_scores, convention="openood")))
 
 
 def aupr_in(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:

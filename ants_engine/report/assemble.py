@@ -12,7 +12,7 @@ from torch import Tensor
 from ants_engine.evaluation.benchmark import ID_SET
 from ants_engine.evaluation.metrics import FprConvention
 from ants_engine.report.attribution import Attribution, attribute
-from ants_engine.report.document import Column, Document, Pictures, Requests, SetAsideCount
+from ants_engine.report.document import SCORE_NAMES, Column, Document, Pictures, Requests, SetAsideCount
 from ants_engine.report.headline import facts_of, headline_of
 from ants_engine.report.method_table import compare_methods
 from ants_engine.report.missing import missing_of
@@ -65,11 +65,11 @@ def assemble(
     rows = [] if seen is None else seen.readable()
     found: Attribution | None = None
     if seen is not None and scores is not None and foreign is not None and rows:
-        found = attribute(detector, _checked(ants, seen)[rows], torch.from_numpy(scores.id_score)[rows], foreign[rows])
-    texts = text_rows(detector, found, rows, () if seen is None else seen.names, _to_catch(ants, seen, foreign))
+        found = attribute(detector, seen.features[rows], torch.from_numpy(scores.id_score)[rows], foreign[rows])
+    texts = text_rows(detector, found, rows, () if seen is None else seen.names, _to_catch(ants, seen, rows, foreign))
     comparison = None
     if seen is not None and scores is not None and truth is not None:
-        comparison = compare_methods(detector, _checked(ants, seen), scores, truth, options.convention)
+        comparison = compare_methods(detector, seen.features, scores, truth, options.convention)
     pictures = None
     if seen is not None and scores is not None:
         pictures = _pictures(ants, seen, scores, truth, rows, texts, options)
@@ -93,13 +93,6 @@ def assemble(
     )
 
 
-def _checked(ants: "ANTS", seen: Seen) -> Tensor:
-    features = seen.features.clone()
-    # a row without features means nothing; it must only not be refused
-    features[list(seen.failures)] = ants.detector.class_features[0]
-    return features
-
-
 def _foreign(seen: Seen, scores: Scores, truth: Truth | None) -> Tensor:
     """Say which pictures are foreign: by their label where there is one, else by the verdict."""
     foreign = torch.from_numpy(scores.is_outlier).clone()
@@ -109,10 +102,9 @@ def _foreign(seen: Seen, scores: Scores, truth: Truth | None) -> Tensor:
     return foreign
 
 
-def _to_catch(ants: "ANTS", seen: Seen | None, foreign: Tensor | None) -> Tensor:
+def _to_catch(ants: "ANTS", seen: Seen | None, rows: list[int], foreign: Tensor | None) -> Tensor:
     """Return the pictures that the sentences should catch, about the mean of all pictures."""
     if seen is not None and foreign is not None:
-        rows = seen.readable()
         return centred(seen.features[rows])[foreign[rows]]
     state = ants.state
     if not len(state.negatives) or not state.looked:
@@ -144,7 +136,7 @@ def _pictures(
     for row, found in zip(rows, texts.weighed, strict=False):
         weighed[row] = found
     refs = [None if row in seen.failures else ref for row, ref in enumerate(seen.refs)]
-    columns = {name: _column(getattr(scores, name).tolist()) for name in _SCORES}
+    columns = {name: _column(getattr(scores, name).tolist()) for name in SCORE_NAMES}
     labels = None if truth is None else truth.labels
     return Pictures(
         names=tuple(plain(name) for name in seen.names),
@@ -160,20 +152,16 @@ def _pictures(
     )
 
 
-_SCORES = ("id_score", "ens_score", "vsnl_score", "neglabel_score")
-
-
 def _column(values: Sequence[float]) -> Column:
     # nine digits are every bit of a float32: a score at the threshold stays there
     return tuple(None if math.isnan(value) else float(f"{value:.9g}") for value in values)
 
 
 def _set_aside(ants: "ANTS") -> tuple[SetAsideCount, ...]:
-    found: dict[tuple[str, str], SetAsideCount] = {}
+    examples: dict[tuple[str, str], str] = {}
     for item in ants.report.set_aside:
-        key = (item.what, item.reason)
-        old = found.get(key)
-        if old is None:
-            old = SetAsideCount(what=item.what, reason=plain(item.reason), count=0, example=plain(item.name))
-        found[key] = old.model_copy(update={"count": old.count + 1})
-    return tuple(sorted(found.values(), key=lambda one: -one.count)[:REASONS])
+        examples.setdefault((item.what, item.reason), item.name)
+    return tuple(
+        SetAsideCount(what=what, reason=plain(reason), count=count, example=plain(examples[what, reason]))
+        for (what, reason), count in ants.report.reasons().most_common(REASONS)
+    )

@@ -132,9 +132,9 @@ class LiveState(RunObserver):
         self._threshold, self._weight = scores.threshold, scores.weight
         self._batches.add(batch.record)
         foreign = scores.is_outlier & ~np.isnan(scores.id_score)
+        nearest = scores.predicted_class
         for row in np.flatnonzero(foreign).tolist()[-SHOWN:]:
-            nearest = scores.predicted_class[row] or ""
-            self._gallery.put(scores.names[row], batch.refs[row], float(scores.id_score[row]), nearest)
+            self._gallery.put(scores.names[row], batch.refs[row], float(scores.id_score[row]), nearest[row] or "")
         self._late.add("pictures")
         self._touch("now", "scores", "batches")
 

@@ -1,18 +1,15 @@
 """Methods side by side on the same pictures: baselines on the detector's own texts, and each part of ANTS."""
 
-from dataclasses import replace
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ants_engine.baselines import registry
 from ants_engine.baselines.text_space import TextSpace
 from ants_engine.detector import Detector
-from ants_engine.errors import MissingDependencyError
 from ants_engine.evaluation.benchmark import ID_SET
-from ants_engine.evaluation.metrics import FprConvention, accuracy, auroc, fpr95
+from ants_engine.evaluation.comparison import union_scores
+from ants_engine.evaluation.metrics import FprConvention, accuracy, auroc, fpr95, roc
 from ants_engine.report.document import Comparison, Method, SetMetrics
 from ants_engine.report.truth import Truth
 from ants_engine.scores import Scores
@@ -93,8 +90,7 @@ def _parts(scores: Scores, rows: list[int]) -> dict[tuple[str, str], NDArray[np.
 def _union(detector: Detector, scores: Scores, rows: list[int]) -> dict[tuple[str, str], NDArray[np.float32]]:
     if detector.union or not len(detector.ens) or not len(detector.vsnl):
         return {}
-    parts = (torch.from_numpy(part[rows]) for part in (scores.ens_score, scores.vsnl_score))
-    return {("ANTS union", "both banks in one softmax"): replace(detector, union=True).fuse(*parts).numpy()}
+    return {("ANTS union", "both banks in one softmax"): union_scores(detector, scores)[rows]}
 
 
 def _metrics(name: str, ids: NDArray[np.float32], oods: NDArray[np.float32]) -> SetMetrics:
@@ -109,13 +105,6 @@ def _metrics(name: str, ids: NDArray[np.float32], oods: NDArray[np.float32]) -> 
 def _curve(
     ids: NDArray[np.float32], oods: NDArray[np.float32], convention: FprConvention
 ) -> tuple[tuple[float, float], ...]:
-    try:
-        from sklearn.metrics import roc_curve
-    except ImportError:
-        raise MissingDependencyError('metrics need scikit-learn: pip install "ants-engine[report]"') from None
-    values = np.concatenate([ids, oods]).astype(np.float64)
-    is_id = np.concatenate([np.ones(len(ids), bool), np.zeros(len(oods), bool)])
-    positive, score = (~is_id, -values) if convention == "openood" else (is_id, values)
-    fpr, tpr, _ = roc_curve(positive, score)
+    fpr, tpr = roc(ids, oods, convention=convention)
     kept = np.unique(np.linspace(0, len(fpr) - 1, min(POINTS, len(fpr))).round().astype(int))
     return tuple((round(float(fpr[i]), 4), round(float(tpr[i]), 4)) for i in kept)

@@ -37,17 +37,19 @@ def render_page(document: Document, *, more: str = "", connect: str = "'none'") 
     figures = figures_of(document)
     script, style = _asset("report.js") + more, _asset("report.css")
     pictures = document.pictures
+    methods = 0 if document.comparison is None else len(document.comparison.methods)
+    starts, groups = starts_of(document), () if pictures is None else groups_of(pictures)
     return environment.get_template(TEMPLATE).render(
         doc=document,
         figures={name: _markup(figure.svg) for name, figure in figures.items()},
-        starts=starts_of(document),
-        groups=() if pictures is None else groups_of(pictures),
+        starts=starts,
+        groups=groups,
         cards=cards_of(document),
         strip=strip_of(document),
         end_of=end_of,
         sentences=sentences_of(document),
         classes=classes_of(document),
-        curves=[curve_look(number) for number in range(0 if document.comparison is None else 20)],
+        curves=[curve_look(number) for number in range(methods)],
         kinds=KINDS,
         page_rows=ROWS,
         shown_batches=SHOWN_BATCHES,
@@ -59,8 +61,8 @@ def render_page(document: Document, *, more: str = "", connect: str = "'none'") 
             "page": CARDS,
             "rows": ROWS,
             "figures": {name: {"box": one.box, "x": one.x, "y": one.y} for name, one in figures.items()},
-            "groups": [] if pictures is None else [[one.name, one.shown, one.colour] for one in groups_of(pictures)],
-            "starts": {one.name: one.threshold for one in starts_of(document)},
+            "groups": [[one.name, one.shown, one.colour] for one in groups],
+            "starts": {one.name: one.threshold for one in starts},
             "kinds": KINDS,
         },
     )

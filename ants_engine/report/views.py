@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ants_engine.evaluation.benchmark import ID_SET
-from ants_engine.report.document import SCORE_NAMES, Document, Pictures, ScoreName, Text
+from ants_engine.report.document import SCORE_NAMES, Column, Document, Pictures, ScoreName, Text
 from ants_engine.report.groups import Group, groups_of
 
 STRIP = 20
@@ -84,6 +84,11 @@ def same_float(value: float) -> np.float32:
     return np.float32(value)
 
 
+def below(values: Sequence[float], threshold: float) -> int:
+    """Count the scores below a threshold, compared as `same_float` says."""
+    return int(np.count_nonzero(np.array(values, np.float32) < same_float(threshold)))
+
+
 def starts_of(document: Document) -> tuple[Start, ...]:
     """Return where each score's threshold starts.
 
@@ -94,23 +99,24 @@ def starts_of(document: Document) -> tuple[Start, ...]:
     if pictures is None or document.threshold is None:
         return ()
     own = [value for value in pictures.id_score if value is not None]
-    foreign = sum(same_float(value) < same_float(document.threshold) for value in own)
+    groups = groups_of(pictures)
+    foreign = below(own, document.threshold)
     found = []
     for name in SCORE_NAMES:
         threshold = document.threshold
         if name != "id_score":
             ordered = sorted(value for value in pictures.column(name) if value is not None)
-            threshold = ordered[min(int(foreign), len(ordered) - 1)] if ordered else threshold
-        counts = _counts(pictures, name, threshold)
+            threshold = ordered[min(foreign, len(ordered) - 1)] if ordered else threshold
+        counts = _counts(groups, pictures.column(name), threshold)
         found.append(Start(name, threshold, counts, _rates(counts)))
     return tuple(found)
 
 
-def _counts(pictures: Pictures, name: ScoreName, threshold: float) -> tuple[CountRow, ...]:
+def _counts(groups: Sequence[Group], column: Column, threshold: float) -> tuple[CountRow, ...]:
     rows = []
-    for group in groups_of(pictures):
-        values = [value for row in group.rows if (value := pictures.column(name)[row]) is not None]
-        foreign = int(sum(same_float(value) < same_float(threshold) for value in values))
+    for group in groups:
+        values = [value for row in group.rows if (value := column[row]) is not None]
+        foreign = below(values, threshold)
         rows.append(CountRow(group, len(values) - foreign, foreign))
     return tuple(rows)
 

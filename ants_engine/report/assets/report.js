@@ -560,7 +560,6 @@ const antsReport = (() => {
     for (const figure of all("[data-map]")) map(figure);
     downloads();
     restore();
-    for (const field of all("#filters, #suspects")) field.dispatchEvent(new Event("input"));
   };
   // What a page that grows calls with its next state, a whole page again: lines that were moved and filters stay.
   const show = (html) => {
@@ -574,6 +573,7 @@ const antsReport = (() => {
         const field = $(selector);
         if (field) Object.assign(field, { value, checked });
       }
+      for (const field of all("#filters, #suspects")) field.dispatchEvent(new Event("input"));
     });
   };
   begin();
