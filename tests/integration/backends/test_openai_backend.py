@@ -19,7 +19,7 @@ KEY = "a-very-private-key"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with faulty_server(tmp_path_factory.mktemp("server") / "server.log") as server:
+    with faulty_server(tmp_path_factory.mktemp("server") / "server.log", "--slow", "1") as server:
         yield server
 
 
