@@ -21,21 +21,18 @@ TEMPLATE = "report.html.jinja"
 SHOWN_BATCHES = 50
 
 
-def render_page(document: Document, *, more: str = "", connect: str = "'none'") -> str:
+def render_page(document: Document) -> str:
     """Return the page.
 
     Args:
         document: what it shows.
-        more: script of a page that is served and grows; it comes after the report's own, and may call
-            ``antsReport.show(page)`` with the whole page as it now is.
-        connect: where such a script may connect to, as Content-Security-Policy writes it.
 
     Raises:
         MissingDependencyError: jinja2 or matplotlib is not installed.
     """
     environment = _environment()
     figures = figures_of(document)
-    script, style = _asset("report.js") + more, _asset("report.css")
+    script, style = _asset("report.js"), _asset("report.css")
     pictures = document.pictures
     methods = 0 if document.comparison is None else len(document.comparison.methods)
     starts, groups = starts_of(document), () if pictures is None else groups_of(pictures)
@@ -55,7 +52,7 @@ def render_page(document: Document, *, more: str = "", connect: str = "'none'") 
         shown_batches=SHOWN_BATCHES,
         style=_markup(style),
         script=_markup(script),
-        policy=_policy(script, style, connect),
+        policy=_policy(script, style),
         data=data_of(document),
         frame={
             "page": CARDS,
@@ -74,11 +71,11 @@ def data_of(document: Document) -> dict[str, Any]:
     return plain
 
 
-def _policy(script: str, style: str, connect: str) -> str:
+def _policy(script: str, style: str) -> str:
     """Forbid everything but this very script, this very style, and pictures that lie in the page."""
     return (
         f"default-src 'none'; script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
-        f"img-src data:; connect-src {connect}; base-uri 'none'; form-action 'none'"
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 

@@ -5,11 +5,10 @@ const antsReport = (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const read = (id) => JSON.parse($(`#${id}`).textContent);
   const SCORES = ["id_score", "ens_score", "vsnl_score", "neglabel_score"];
-  let frame = {};
-  let data = {};
-  let pictures = null;
-  let thresholds = {};
-  let listeners = [];
+  const frame = read("report-frame");
+  const data = read("report-data");
+  const thresholds = { ...frame.starts };
+  const listeners = [];
 
   const make = (tag, text, className) => {
     const element = document.createElement(tag);
@@ -23,23 +22,16 @@ const antsReport = (() => {
   const plural = (count, one) => `${count.toLocaleString("en")} ${one}${count === 1 ? "" : "s"}`;
 
   // Columns as float32, as the engine has them: a score at the threshold must not change sides by rounding.
-  const take = () => {
-    const moved = Object.entries(thresholds).filter(([score, value]) => value !== frame.starts[score]);
-    frame = read("report-frame");
-    data = read("report-data");
-    thresholds = { ...frame.starts, ...Object.fromEntries(moved) };
-    listeners = [];
-    pictures = null;
-    if (!data.pictures) return;
-    const own = data.pictures;
-    pictures = { count: own.names.length };
-    for (const name of SCORES) pictures[name] = Float32Array.from(own[name], (v) => (v === null ? NaN : v));
-    pictures.set = own.sets || null;
-    pictures.words = own.names.map((name, row) => {
+  const columns = (own) => {
+    const taken = { count: own.names.length, set: own.sets || null };
+    for (const name of SCORES) taken[name] = Float32Array.from(own[name], (v) => (v === null ? NaN : v));
+    taken.words = own.names.map((name, row) => {
       const texts = own.weighed[row].map((one) => data.texts[one.text].text);
       return [name, data.classes[own.predicted[row]] || "", ...texts].join("\n").toLowerCase();
     });
+    return taken;
   };
+  const pictures = data.pictures ? columns(data.pictures) : null;
 
   const foreign = (row, score = "id_score") => pictures[score][row] < Math.fround(thresholds[score]);
   const readable = (row) => !Number.isNaN(pictures.id_score[row]);
@@ -550,32 +542,12 @@ const antsReport = (() => {
     }
   };
 
-  const begin = (restore = () => {}) => {
-    document.documentElement.classList.add("scripted");
-    take();
-    for (const figure of all(".dist")) distribution(figure);
-    const open = $("#cards") ? gallery() : null;
-    if ($("#sentences")) sentences(open);
-    if ($("#classes")) lookAlikes();
-    for (const figure of all("[data-map]")) map(figure);
-    downloads();
-    restore();
-  };
-  // What a page that grows calls with its next state, a whole page again: lines that were moved and filters stay.
-  const show = (html) => {
-    const next = new DOMParser().parseFromString(html, "text/html");
-    const fields = all("main [name], main [id^='search-'], main [id^='sort-'], #suspects");
-    const kept = fields.map((field) => [field.name ? `[name="${field.name}"]` : `#${field.id}`, field.value, field.checked]);
-    $("#main").replaceWith(document.adoptNode($("#main", next)));
-    for (const id of ["report-data", "report-frame"]) $(`#${id}`).textContent = $(`#${id}`, next).textContent;
-    begin(() => {
-      for (const [selector, value, checked] of kept) {
-        const field = $(selector);
-        if (field) Object.assign(field, { value, checked });
-      }
-      for (const field of all("#filters, #suspects")) field.dispatchEvent(new Event("input"));
-    });
-  };
-  begin();
-  return { data: () => data, thresholds: () => ({ ...thresholds }), show };
+  document.documentElement.classList.add("scripted");
+  for (const figure of all(".dist")) distribution(figure);
+  const open = $("#cards") ? gallery() : null;
+  if ($("#sentences")) sentences(open);
+  if ($("#classes")) lookAlikes();
+  for (const figure of all("[data-map]")) map(figure);
+  downloads();
+  return { data: () => data, thresholds: () => ({ ...thresholds }) };
 })();
