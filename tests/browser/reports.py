@@ -28,9 +28,9 @@ async def _small(folder: Path) -> Path:
 
 async def _hostile(folder: Path) -> Path:
     ants = await taught(HOSTILE, HOSTILE)
-    rows, labels = features(60, HOSTILE)
+    rows, labels = features(120, HOSTILE)
     return await ants.write_report(
-        folder / "hostile.html", pictures(60), features=rows, labels=labels, title=HOSTILE[0]
+        folder / "hostile.html", pictures(120), features=rows, labels=labels, title=HOSTILE[0]
     )
 
 
