@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from ants_engine.clip.image_tower import ClassTokenTower
 from ants_engine.clip.input_batches import InputBatches
 from ants_engine.clip.model import ClipModel, Tokenizer
 from ants_engine.clip.preprocess import Preprocess
@@ -39,7 +40,6 @@ class ClipEncoder:
         import torch
 
         self._model = found.load(device, precision)
-        self._encode_image = torch.compile(self._model.encode_image) if settings.compile else self._model.encode_image
         self._tokenizer = found.load_tokenizer()
         # a fast tokenizer keeps its padding between calls, and `fits` may be called from another thread
         self._tokenizer_lock = threading.Lock()
@@ -53,6 +53,9 @@ class ClipEncoder:
         """Tokens that a text may have, the marks of its beginning and end included."""
         self.logit_scale: float = float(self._model.logit_scale.detach().float().exp().max())
         """What the model multiplies cosines with before a softmax: 1 / temperature."""
+        self._class_token_tower = self._checked_image(ClassTokenTower.of(self._model))
+        encode_image = self._class_token_tower or self._model.encode_image
+        self._encode_image = torch.compile(encode_image) if settings.compile else encode_image
         self._short_tower = self._checked(CausalTextTower.of(self._model))
         self.dim: int = int(self._encode_tokens(self._tokens(["a"])).shape[-1])
         """D, the features' length."""
@@ -86,6 +89,7 @@ class ClipEncoder:
             self.identity_sha256,
             self.identity["device"],
             self.identity["versions"],
+            self.identity["towers"],
             self._settings.text_batch_size,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -219,8 +223,12 @@ class ClipEncoder:
             "context_length": self.context_length,
             "preprocess": found.preprocess | {"size": list(_pair(self._model.visual.preprocess_cfg["size"]))},
             "precision": precision,
-            # another kernel gives other last bits
+            # another kernel, or another way to the same numbers, gives other last bits
             "compiled": self._settings.compile,
+            "towers": {
+                "image": "whole" if self._class_token_tower is None else "last block at the class token",
+                "text": "whole" if self._short_tower is None else "without padding, last block at the end",
+            },
             "device": self._device.partition(":")[0],
             "dim": self.dim,
             "versions": {name: metadata.version(name) for name in packages},
@@ -240,8 +248,24 @@ class ClipEncoder:
         self._short_tower = None
         whole = self._encode_tokens(tokens)
         self._short_tower = tower
-        tolerance = 1e-5 if self._dtype == torch.float32 else 2e-2
-        return tower if torch.allclose(whole, self._encode_tokens(tokens), atol=tolerance, rtol=0.0) else None
+        return tower if torch.allclose(whole, self._encode_tokens(tokens), atol=self._tolerance, rtol=0.0) else None
+
+    def _checked_image(self, tower: ClassTokenTower | None) -> ClassTokenTower | None:
+        """Use the short way only if it gives what the model's own way gives, for a picture of noise."""
+        import torch
+
+        if tower is None:
+            return None
+        height, width = _pair(self._model.visual.preprocess_cfg["size"])
+        noise = self._inputs.move([torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))])
+        whole, short = (_normalised(self._run(way, noise), "pictures") for way in (self._model.encode_image, tower))
+        return tower if torch.allclose(whole, short, atol=self._tolerance, rtol=0.0) else None
+
+    @property
+    def _tolerance(self) -> float:
+        import torch
+
+        return 1e-5 if self._dtype == torch.float32 else 2e-2
 
 
 _DETERMINING = (

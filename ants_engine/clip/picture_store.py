@@ -16,7 +16,7 @@ from ants_engine.protocol import JSON
 if TYPE_CHECKING:
     import torch
 
-_BITS_DECIDED_BY = ("sha256", "compiled", "device", "versions", "dim")
+_BITS_DECIDED_BY = ("sha256", "compiled", "towers", "device", "versions", "dim")
 
 
 def content_key(data: bytes) -> bytes:

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any, cast
 
+from ants_engine.clip.last_block import is_plain, read_at
+
 if TYPE_CHECKING:
     import torch
 
@@ -10,7 +12,7 @@ class CausalTextTower:
     """open_clip's own text transformer under a causal mask, run only as far as the position that is read.
 
     Such a tower reads one position per text, and nothing behind a position can change it, so that everything behind the
-    last position read in a batch may be cut off.
+    last position read in a batch may be cut off. Of the last block, only that position is computed.
     """
 
     def __init__(self, tower: object, pool: str, end_id: int | None) -> None:
@@ -37,6 +39,8 @@ class CausalTextTower:
             return None
         if tower.attn_mask is None or pool not in ("argmax", "eos"):
             return None
+        if not tower.transformer.batch_first or not is_plain(tower.transformer.resblocks[-1]):
+            return None
         return cls(tower, pool, end_id)
 
     def positions(self, tokens: "torch.Tensor") -> "torch.Tensor":
@@ -54,8 +58,11 @@ class CausalTextTower:
         length = int(read.max()) + 1
         dtype = tower.transformer.get_cast_dtype()
         x = tower.token_embedding(tokens[:, :length]).to(dtype) + tower.positional_embedding[:length].to(dtype)
-        x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:length, :length]))
-        pooled: torch.Tensor = x[torch.arange(len(tokens), device=x.device), read]
+        mask = tower.attn_mask[:length, :length]
+        *blocks, last = tower.transformer.resblocks
+        for block in blocks:
+            x = block(x, attn_mask=mask)
+        pooled: torch.Tensor = tower.ln_final(read_at(last, x, read, mask))
         projection = tower.text_projection
         if projection is None:
             return pooled

@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.image_tower import ClassTokenTower
 from ants_engine.clip.text_tower import CausalTextTower
 from ants_engine.config import ClipSettings
-from tests.unit.clip.tiny_clip import WORDS, write_model
+from tests.unit.clip.tiny_clip import MODEL_CFG, WORDS, write_model
 
 TEXTS = [" ".join(WORDS[i : i + 1 + i % 11]) for i in range(20)]
 WORLD = Path(__file__).parents[3] / "examples" / "emoji_world" / "clip"
@@ -32,6 +33,17 @@ def whole(encoder: ClipEncoder, texts: list[str]) -> torch.Tensor:
     with torch.inference_mode():
         features = encoder._model.encode_text(encoder._tokens(texts)).float()
     return torch.nn.functional.normalize(features, dim=-1)
+
+
+def whole_pictures(encoder: ClipEncoder) -> torch.Tensor:
+    """The model's own way, with all of its last block."""
+    with torch.inference_mode():
+        features = encoder._model.encode_image(torch.stack([encoder.preprocess(image) for image in pictures()]))
+    return torch.nn.functional.normalize(features, dim=-1)
+
+
+def vision(**changes: Any) -> dict[str, Any]:
+    return {"vision_cfg": MODEL_CFG["vision_cfg"] | changes}
 
 
 def test_shapes_lengths_and_order(encoder: ClipEncoder) -> None:
@@ -119,6 +131,36 @@ def test_padding_stays_where_it_matters(changes: dict[str, Any], tmp_path: Path)
 def test_a_short_way_that_went_wrong_is_not_taken(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CausalTextTower, "positions", lambda self, tokens: torch.zeros(len(tokens), dtype=torch.int64))
     assert load(model_folder)._short_tower is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"custom_text": True}, {"quick_gelu": True}, vision(ls_init_value=0.1), vision(final_ln_after_pool=True),
+     vision(no_ln_pre=True), vision(layers=1)],
+)  # fmt: skip
+def test_a_last_block_at_the_class_token_alone_changes_nothing(changes: dict[str, Any], tmp_path: Path) -> None:
+    encoder = load(write_model(tmp_path / "m", **changes))
+    assert encoder._class_token_tower is not None
+    before = encoder._model.state_dict().keys()
+    features = encoder.encode_images(pictures())
+    torch.testing.assert_close(features, whole_pictures(encoder), atol=1e-6, rtol=0)
+    assert encoder._model.state_dict().keys() == before, "the model itself stays as it is"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [vision(pool_type="avg"), vision(attentional_pool=True), vision(block_type="custom"), vision(layers=[1, 1, 1, 1])],
+)
+def test_other_vision_towers_are_run_whole(changes: dict[str, Any], tmp_path: Path) -> None:
+    encoder = load(write_model(tmp_path / "m", **changes))
+    assert encoder._class_token_tower is None
+    torch.testing.assert_close(encoder.encode_images(pictures()), whole_pictures(encoder), atol=1e-6, rtol=0)
+
+
+def test_a_short_vision_tower_that_went_wrong_is_not_taken(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ClassTokenTower.__call__
+    monkeypatch.setattr(ClassTokenTower, "__call__", lambda self, images: real(self, images).roll(1, dims=-1))
+    assert load(model_folder)._class_token_tower is None
 
 
 def test_what_fits_the_context(encoder: ClipEncoder) -> None:
