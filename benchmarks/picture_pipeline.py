@@ -73,6 +73,7 @@ def run(
 
 def _rows(bench: Bench, workers: int | None, rounds: int) -> list[Row]:
     rates: dict[str, list[float]] = {}
+    cpu: dict[str, list[float]] = {}
     described, encoded = [], []
     for number in range(rounds):
         calls: Mapping[str, Callable[[], Any]] = {
@@ -89,9 +90,10 @@ def _rows(bench: Bench, workers: int | None, rounds: int) -> list[Row]:
                 continue
             count = min(BLOCKING_PICTURES, len(bench.files)) if name == "blocking" else len(bench.files)
             with _Counting(bench.encoder) as counting:
-                started = time.perf_counter()
+                started, used = time.perf_counter(), time.process_time()
                 asked = call()
                 rates.setdefault(name, []).append(count / (time.perf_counter() - started))
+                cpu.setdefault(name, []).append(1000 * (time.process_time() - used) / count)
             if name == "cold":
                 described.append(asked)
             if name == "warm":
@@ -102,6 +104,8 @@ def _rows(bench: Bench, workers: int | None, rounds: int) -> list[Row]:
     return [
         Row(f"pictures, stream, lag {LAG}, {share}, {files}; limit: decode and encode alone",
             "pictures/s", rate["cold"], limit=rate["pipeline"], more_is_better=True, at_most=round(1 / 0.93, 3)),
+        Row("… processor time of this process, all threads; limit: decode and encode alone",
+            "ms a picture", median(cpu["cold"]), limit=median(cpu["pipeline"])),
         *([] if workers is None else [
             Row(f"pictures, decode and encode; baseline: DataLoader, {workers} workers",
                 "pictures/s", rate["pipeline"], rate["loader"], more_is_better=True, at_least=1.0),
