@@ -227,7 +227,7 @@ class ClipEncoder:
             "compiled": self._settings.compile,
             "towers": {
                 "image": "whole" if self._class_token_tower is None else "last block at the class token",
-                "text": "whole" if self._short_tower is None else "without padding, last block at the end",
+                "text": _way_of(self._short_tower),
             },
             "device": self._device.partition(":")[0],
             "dim": self.dim,
@@ -271,6 +271,12 @@ class ClipEncoder:
 _DETERMINING = (
     "config", "quick_gelu", "weights_sha256", "tokenizer_sha256", "context_length", "preprocess", "precision",
 )  # fmt: skip
+
+
+def _way_of(tower: CausalTextTower | None) -> str:
+    if tower is None:
+        return "whole"
+    return "without padding" + (", last block at the end" if tower.last_block_at_the_end else "")
 
 
 def _pooled(features: "torch.Tensor | tuple[torch.Tensor, ...]") -> "torch.Tensor":

@@ -12,14 +12,17 @@ class CausalTextTower:
     """open_clip's own text transformer under a causal mask, run only as far as the position that is read.
 
     Such a tower reads one position per text, and nothing behind a position can change it, so that everything behind the
-    last position read in a batch may be cut off. Of the last block, only that position is computed.
+    last position read in a batch may be cut off. Of a plain last block, only that position is computed.
     """
 
-    def __init__(self, tower: object, pool: str, end_id: int | None) -> None:
-        # torch's modules are not typed by their attributes
-        self._tower: Any = tower
+    # torch's modules are not typed by their attributes
+    def __init__(self, tower: Any, pool: str, end_id: int | None) -> None:
+        self._tower = tower
         self._pool = pool
         self._end_id = end_id
+        transformer = tower.transformer
+        self.last_block_at_the_end: bool = transformer.batch_first and is_plain(transformer.resblocks[-1])
+        """Whether the last block is computed only where it is read; one of another kind is computed whole."""
 
     @classmethod
     def of(cls, model: object) -> "CausalTextTower | None":
@@ -39,8 +42,6 @@ class CausalTextTower:
             return None
         if tower.attn_mask is None or pool not in ("argmax", "eos"):
             return None
-        if not tower.transformer.batch_first or not is_plain(tower.transformer.resblocks[-1]):
-            return None
         return cls(tower, pool, end_id)
 
     def positions(self, tokens: "torch.Tensor") -> "torch.Tensor":
@@ -59,12 +60,22 @@ class CausalTextTower:
         dtype = tower.transformer.get_cast_dtype()
         x = tower.token_embedding(tokens[:, :length]).to(dtype) + tower.positional_embedding[:length].to(dtype)
         mask = tower.attn_mask[:length, :length]
-        *blocks, last = tower.transformer.resblocks
-        for block in blocks:
-            x = block(x, attn_mask=mask)
-        pooled: torch.Tensor = tower.ln_final(read_at(last, x, read, mask))
+        pooled: torch.Tensor = tower.ln_final(self._through(x, mask, read))
         projection = tower.text_projection
         if projection is None:
             return pooled
         features: torch.Tensor = projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
         return features
+
+    def _through(self, x: "torch.Tensor", mask: "torch.Tensor", read: "torch.Tensor") -> "torch.Tensor":
+        """Run (K, L, W) through all blocks; return (K, W), the positions that are read."""
+        import torch
+
+        transformer = self._tower.transformer
+        if not self.last_block_at_the_end:
+            whole: torch.Tensor = transformer(x, attn_mask=mask)
+            return whole[torch.arange(len(x), device=x.device), read]
+        *blocks, last = transformer.resblocks
+        for block in blocks:
+            x = block(x, attn_mask=mask)
+        return read_at(last, x, read, mask)

@@ -113,6 +113,14 @@ def test_cut_padding_changes_nothing(changes: dict[str, Any], tmp_path: Path) ->
     assert torch.allclose(encoder.encode_texts(TEXTS), whole(encoder, TEXTS), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("custom", [False, True])
+def test_a_last_block_of_another_kind_is_computed_whole(custom: bool, tmp_path: Path) -> None:
+    encoder = load(write_model(tmp_path / "m", text_cfg={"block_type": "custom" if custom else "default"}))
+    assert encoder._short_tower is not None
+    assert encoder._short_tower.last_block_at_the_end is not custom
+    torch.testing.assert_close(encoder.encode_texts(TEXTS), whole(encoder, TEXTS), atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
