@@ -454,7 +454,7 @@ class ANTS:
             The path.
 
         Raises:
-            NoImagesError: there is no picture.
+            NoImagesError: there is no picture, or none that can be read.
             FeatureError: the features do not fit.
             UsageError: the labels do not fit the pictures, or the file cannot be written.
             MissingDependencyError: the extra ``report`` is not installed.

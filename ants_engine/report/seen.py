@@ -42,7 +42,7 @@ async def look_at(ants: "ANTS", pictures: Any, features: Any = None) -> Seen:
         features: (N, D) CLIP features of the same pictures.
 
     Raises:
-        NoImagesError: there is no picture.
+        NoImagesError: there is no picture, or none that can be read.
         FeatureError: the features do not fit the CLIP, or the pictures.
     """
     stream = await asyncio.to_thread(open_images, pictures) if pictures is not None else None
@@ -73,6 +73,8 @@ def _items(pictures: Any, stream: ImageStream, refs: Sequence[ImageRef | None]) 
 
 async def _encoded(ants: "ANTS", items: Any, refs: list[ImageRef | None]) -> Seen:
     scored, names, failures = await ants.look_at(items)
+    if len(failures) == len(names):
+        raise NoImagesError(f"none of the {len(names)} pictures can be read, first: {next(iter(failures.values()))}")
     places: list[ImageRef | None] = refs or [None] * len(names)
     return Seen(tuple(names), scored, tuple(places), failures)
 

@@ -172,6 +172,7 @@ def test_a_run_alone_and_with_its_detector(tmp_path: Path, place: Place) -> None
         (["{run}", "--run", "x"], "no detector folder"),
         (["{d}", "--detector", "{d}"], "a detector itself"),
         (["{d}", "--labels", "{d}/detector.json"], "none of its"),
+        (["{d}", "{d}/detector.json"], "none of the 1 pictures can be read, first: .*detector.json"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, place: Place, arguments: list[str], said: str) -> None:
