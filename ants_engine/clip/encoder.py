@@ -276,7 +276,7 @@ _DETERMINING = (
 def _way_of(tower: CausalTextTower | None) -> str:
     if tower is None:
         return "whole"
-    return "without padding" + (", last block at the end" if tower.last_block_at_the_end else "")
+    return "without padding" + (" and last block at the end" if tower.last_block_at_the_end else "")
 
 
 def _pooled(features: "torch.Tensor | tuple[torch.Tensor, ...]") -> "torch.Tensor":
