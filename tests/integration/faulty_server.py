@@ -71,7 +71,7 @@ class FaultyServer:
         picture = None if shown is None else base64.b64decode(shown.partition(",")[2])
         question = question_of(incoming.prompt, picture)
         self._counts.last = {"headers": incoming.headers, "body": json.loads(incoming.body)}
-        attempt = self._counts.arrive(question)
+        arrival = self._counts.arrive(question)
         ending, success = "abandoned", False
         try:
             turned_away = self._turned_away()
@@ -82,7 +82,7 @@ class FaultyServer:
                 return
             self._answering += 1
             try:
-                kind = self._kind(incoming.prompt, question, attempt)
+                kind = self._kind(incoming.prompt, question, arrival.attempt)
                 await self._pause(kind)
                 asked = Asked(incoming, right_answer(question), self._options.retry_after or 1.0)
                 # a fault has happened as soon as it begins; a right answer counts once it is out
@@ -92,7 +92,7 @@ class FaultyServer:
             finally:
                 self._answering -= 1
         finally:
-            self._counts.leave(question, ending, success=success)
+            self._counts.leave(arrival, ending, success=success)
 
     def _turned_away(self) -> tuple[str, bytes] | None:
         wish = self._options.retry_after

@@ -11,6 +11,7 @@ import pytest
 from tests.integration.faulty_server import FAULTS, KINDS, fate, kinds_named, plan, question_of, right_answer
 from tests.support.faulty.plan import DOOMS
 from tests.support.faulty.rate import TokenBucket
+from tests.support.faulty.counts import Counts
 from tests.support.process import faulty_server
 
 QUESTIONS = [f"question {number}" for number in range(200)]
@@ -90,6 +91,16 @@ async def test_by_a_seed_it_does_as_planned(tmp_path):
         assert sum(second["arrived"] for second in counts["seconds"]) == 100
         server.reset()
         assert server.counts()["total"] == 0
+
+
+def test_how_a_question_from_before_a_reset_ends_is_not_counted():
+    counts = Counts()
+    before = counts.arrive("before")
+    counts.reset()
+    counts.leave(counts.arrive("after"), "right", success=True)
+    counts.leave(before, "drip", success=False)
+    found = counts.as_json()
+    assert (found["by_ending"], found["total"], found["in_flight"]) == ({"right": 1}, 1, 0)
 
 
 async def test_above_its_rate_it_says_429(tmp_path):

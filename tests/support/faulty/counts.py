@@ -2,20 +2,33 @@
 
 import time
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A question that has come in."""
+
+    question: str
+    attempt: int
+    """How often it has come in by then."""
+    era: int
+    """How often the counts had been set back by then."""
 
 
 class Counts:
     """Counts attempts by question, by ending and by second."""
 
     def __init__(self) -> None:
+        self.era = self.in_flight = 0
         self.reset()
 
     def reset(self) -> None:
-        """Forget all but what is in flight."""
+        """Forget all but what is in flight; how that ends is not counted either."""
+        self.era += 1
         self.total = 0
-        self.max_in_flight = getattr(self, "in_flight", 0)
-        self.in_flight = self.max_in_flight
+        self.max_in_flight = self.in_flight
         self.endings: Counter[str] = Counter()
         self.attempts: Counter[str] = Counter()
         self.successes: Counter[str] = Counter()
@@ -23,12 +36,8 @@ class Counts:
         self.began: float | None = None
         self.last: dict[str, Any] | None = None
 
-    def arrive(self, question: str) -> int:
-        """Count a question in.
-
-        Returns:
-            How often it has come in by now.
-        """
+    def arrive(self, question: str) -> Arrival:
+        """Count a question in."""
         if self.began is None:
             self.began = time.monotonic()
         self.total += 1
@@ -36,13 +45,15 @@ class Counts:
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         self.attempts[question] += 1
         self.seconds[self._second()]["arrived"] += 1
-        return self.attempts[question]
+        return Arrival(question, self.attempts[question], self.era)
 
-    def leave(self, question: str, ending: str, *, success: bool) -> None:
+    def leave(self, arrival: Arrival, ending: str, *, success: bool) -> None:
         """Count how an attempt ended."""
         self.in_flight -= 1
+        if arrival.era != self.era:
+            return
         self.endings[ending] += 1
-        self.successes[question] += success
+        self.successes[arrival.question] += success
         self.seconds[self._second()][ending] += 1
 
     def as_json(self) -> dict[str, Any]:
@@ -60,5 +71,4 @@ class Counts:
         }
 
     def _second(self) -> int:
-        # a question that came in before a reset may end after it
         return 0 if self.began is None else int(time.monotonic() - self.began)
