@@ -75,7 +75,7 @@ def _policy(script: str, style: str) -> str:
     """Forbid everything but this very script, this very style, and pictures that lie in the page."""
     return (
         f"default-src 'none'; script-src 'sha256-{_digest(script)}'; style-src 'sha256-{_digest(style)}'; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
+        "img-src data:; connect-src 'none'; base-uri 'none'; form-action 'none'"
     )
 
 

@@ -69,6 +69,7 @@ def test_the_policy_allows_this_very_script_and_nothing_else() -> None:
     assert found is not None
     policy = found[1].replace("&#39;", "'")
     assert "default-src 'none'" in policy
+    assert "connect-src 'none'" in policy
     assert "unsafe" not in policy
     assert len(re.findall(r"'sha256-[\w+/]+='", policy)) == 2
     assert "http" not in policy
