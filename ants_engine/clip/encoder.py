@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
@@ -21,6 +21,8 @@ from ants_engine.protocol import JSON
 
 if TYPE_CHECKING:
     import torch
+
+Short = TypeVar("Short", ClassTokenTower, CausalTextTower)
 
 _EXTREME_RATIO = 16
 
@@ -53,10 +55,13 @@ class ClipEncoder:
         """Tokens that a text may have, the marks of its beginning and end included."""
         self.logit_scale: float = float(self._model.logit_scale.detach().float().exp().max())
         """What the model multiplies cosines with before a softmax: 1 / temperature."""
-        self._class_token_tower = self._checked_image(ClassTokenTower.of(self._model))
+        self._class_token_tower = self._if_equal(
+            ClassTokenTower.of(self._model), self._model.encode_image, self._noise(), "pictures"
+        )
         encode_image = self._class_token_tower or self._model.encode_image
         self._encode_image = torch.compile(encode_image) if settings.compile else encode_image
-        self._short_tower = self._checked(CausalTextTower.of(self._model))
+        tokens = self._tokens(["a", "a photo of a dog and a cat"]).to(device)
+        self._short_tower = self._if_equal(CausalTextTower.of(self._model), self._model.encode_text, tokens, "texts")
         self.dim: int = int(self._encode_tokens(self._tokens(["a"])).shape[-1])
         """D, the features' length."""
         self.identity: dict[str, JSON] = self._identify(found, precision)
@@ -226,7 +231,7 @@ class ClipEncoder:
             # another kernel, or another way to the same numbers, gives other last bits
             "compiled": self._settings.compile,
             "towers": {
-                "image": "whole" if self._class_token_tower is None else "last block at the class token",
+                "image": _way_of(self._class_token_tower),
                 "text": _way_of(self._short_tower),
             },
             "device": self._device.partition(":")[0],
@@ -238,34 +243,22 @@ class ClipEncoder:
         plain: dict[str, JSON] = json.loads(json.dumps(identity))
         return plain
 
-    def _checked(self, tower: CausalTextTower | None) -> CausalTextTower | None:
-        """Use the short way only if it gives what the model's own way gives."""
+    def _noise(self) -> "torch.Tensor":
+        """Give a batch of one picture of noise, the same each time."""
         import torch
 
-        if tower is None:
-            return None
-        tokens = self._tokens(["a", "a photo of a dog and a cat"])
-        self._short_tower = None
-        whole = self._encode_tokens(tokens)
-        self._short_tower = tower
-        return tower if torch.allclose(whole, self._encode_tokens(tokens), atol=self._tolerance, rtol=0.0) else None
-
-    def _checked_image(self, tower: ClassTokenTower | None) -> ClassTokenTower | None:
-        """Use the short way only if it gives what the model's own way gives, for a picture of noise."""
-        import torch
-
-        if tower is None:
-            return None
         height, width = _pair(self._model.visual.preprocess_cfg["size"])
-        noise = self._inputs.move([torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))])
-        whole, short = (_normalised(self._run(way, noise), "pictures") for way in (self._model.encode_image, tower))
-        return tower if torch.allclose(whole, short, atol=self._tolerance, rtol=0.0) else None
+        return self._inputs.move([torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))])
 
-    @property
-    def _tolerance(self) -> float:
+    def _if_equal(self, short: Short | None, own: Callable[..., Any], batch: "torch.Tensor", what: str) -> Short | None:
+        """Use a short way only if it gives what the model's own way gives."""
         import torch
 
-        return 1e-5 if self._dtype == torch.float32 else 2e-2
+        if short is None:
+            return None
+        theirs, ours = (_normalised(self._run(way, batch), what) for way in (own, short))
+        tolerance = 1e-5 if self._dtype == torch.float32 else 2e-2
+        return short if torch.allclose(theirs, ours, atol=tolerance, rtol=0.0) else None
 
 
 _DETERMINING = (
@@ -273,10 +266,8 @@ _DETERMINING = (
 )  # fmt: skip
 
 
-def _way_of(tower: CausalTextTower | None) -> str:
-    if tower is None:
-        return "whole"
-    return "without padding" + (" and last block at the end" if tower.last_block_at_the_end else "")
+def _way_of(tower: ClassTokenTower | CausalTextTower | None) -> str:
+    return "whole" if tower is None else tower.way
 
 
 def _pooled(features: "torch.Tensor | tuple[torch.Tensor, ...]") -> "torch.Tensor":

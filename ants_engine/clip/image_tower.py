@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 class ClassTokenTower:
     """open_clip's own vision transformer, read at its class token; the last block is computed there only."""
 
-    def __init__(self, tower: object) -> None:
+    way = "last block at the class token"
+    """How it differs from the model's own way."""
+
+    # torch's modules are not typed by their attributes
+    def __init__(self, tower: Any) -> None:
         import torch
         from torch import nn
 
-        whole = cast(Any, tower)
-        *blocks, last = whole.transformer.resblocks
+        *blocks, last = tower.transformer.resblocks
 
         class AtClassToken(nn.Module):
             def forward(self, x: "torch.Tensor", attn_mask: "torch.Tensor | None" = None) -> "torch.Tensor":
@@ -25,7 +28,7 @@ class ClassTokenTower:
 
         # a twin that shares every other part: the model itself stays as it is
         short = nn.ModuleList([*blocks, AtClassToken()])
-        self._twin = _with(whole, transformer=_with(whole.transformer, resblocks=short))
+        self._twin = _with(tower, transformer=_with(tower.transformer, resblocks=short))
 
     @classmethod
     def of(cls, model: object) -> "ClassTokenTower | None":
@@ -39,9 +42,7 @@ class ClassTokenTower:
         if visual.attn_pool is not None or visual.pool_type != "tok" or visual.output_tokens:
             return None
         transformer = visual.transformer
-        if type(transformer) is not Transformer or not transformer.batch_first:
-            return None
-        return cls(visual) if is_plain(transformer.resblocks[-1]) else None
+        return cls(visual) if type(transformer) is Transformer and is_plain(transformer.resblocks[-1]) else None
 
     def __call__(self, images: "torch.Tensor") -> "torch.Tensor":
         """Encode (n, 3, H, W) to features (n, D), not normalised, in the model's own precision."""

@@ -14,7 +14,7 @@ def is_plain(block: Any) -> bool:
     """Tell whether `read_at` computes what this block computes: open_clip's own block of self-attention."""
     from open_clip.transformer import ResidualAttentionBlock
 
-    return type(block) is ResidualAttentionBlock and not hasattr(block, "ln_1_kv")
+    return type(block) is ResidualAttentionBlock and block.attn.batch_first and not hasattr(block, "ln_1_kv")
 
 
 def read_at(

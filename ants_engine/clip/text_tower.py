@@ -20,9 +20,10 @@ class CausalTextTower:
         self._tower = tower
         self._pool = pool
         self._end_id = end_id
-        transformer = tower.transformer
-        self.last_block_at_the_end: bool = transformer.batch_first and is_plain(transformer.resblocks[-1])
+        self.last_block_at_the_end = is_plain(tower.transformer.resblocks[-1])
         """Whether the last block is computed only where it is read; one of another kind is computed whole."""
+        self.way = "without padding" + (" and last block at the end" if self.last_block_at_the_end else "")
+        """How it differs from the model's own way."""
 
     @classmethod
     def of(cls, model: object) -> "CausalTextTower | None":
