@@ -28,6 +28,7 @@ from ants_engine.clip.worker import ClipWorker
 from ants_engine.config import ImageSettings
 from benchmarks.random_clip import MODEL, random_clip
 from benchmarks.table import Row, machine, table
+from benchmarks.timing import medians
 from tests.support.process import faulty_server
 
 PICTURES, SIZE, QUALITY = 2_000, (500, 375), 90
@@ -237,15 +238,12 @@ class _Counting:
 def _tower_row(bench: Bench) -> Row:
     """Encode one batch with all of the last block, as open_clip does, and at its class token only."""
     batch = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    encoder = bench.encoder
-    ways = {"ours": encoder._encode_image, "whole": encoder._model.encode_image}
-    taken: dict[str, list[float]] = {"ours": [], "whole": []}
-    for _ in range(7):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            encoder._run(way, batch)
-            taken[name].append(1000 * (time.perf_counter() - started) / BATCH)
-    ours, whole = median(taken["ours"]), median(taken["whole"])
+    run, model = bench.encoder._run, bench.encoder._model
+    taken = medians({
+        "ours": lambda: run(bench.encoder._encode_image, batch),
+        "whole": lambda: run(model.encode_image, batch),
+    })  # fmt: skip
+    ours, whole = (1000 * taken[name] / BATCH for name in ("ours", "whole"))
     return Row(f"{MODEL}'s vision tower; baseline: with all of its last block", "ms a picture", ours, whole)
 
 
@@ -255,18 +253,14 @@ def _png_rows(bench: Bench) -> list[Row]:
     for path in bench.files[:8]:
         with Image.open(path) as image:
             shown.append(image.convert("RGB").resize((448, 336)))
-    taken: dict[str, list[float]] = {"ours": [], "default": [], "quickest": []}
-    sizes: dict[str, int] = {}
-    ways: dict[str, Callable[[Image.Image], bytes]] = {
-        "ours": png_bytes, "default": lambda image: _pillow(image, 6), "quickest": lambda image: _pillow(image, 1),
-    }  # fmt: skip
-    for _ in range(7):
-        for name, pack in ways.items():
-            started = time.perf_counter()
-            sizes[name] = sum(len(pack(image)) for image in shown)
-            taken[name].append(1000 * (time.perf_counter() - started) / len(shown))
-    ours, default, quickest = (median(taken[name]) for name in ("ours", "default", "quickest"))
-    larger = f"{sizes['ours'] / sizes['default']:.2f} × as large"
+    ways: dict[str, Callable[[], int]] = {
+        "ours": lambda: sum(len(png_bytes(image)) for image in shown),
+        "default": lambda: sum(len(_pillow(image, 6)) for image in shown),
+        "quickest": lambda: sum(len(_pillow(image, 1)) for image in shown),
+    }
+    taken = medians(ways)
+    ours, default, quickest = (1000 * taken[name] / len(shown) for name in ways)
+    larger = f"{ways['ours']() / ways['default']():.2f} × as large"
     return [
         Row(f"PNG for the MLLM; baseline: Pillow's default ({larger})", "ms a picture", ours, default),
         Row("PNG for the MLLM; baseline: Pillow at level 1", "ms a picture", ours, quickest),
