@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from tests.integration.faulty_server import FAULTS, KINDS, fate, kinds_named, plan, question_of, right_answer
+from tests.support.faulty.counts import Counts
 from tests.support.faulty.plan import DOOMS
 from tests.support.faulty.rate import TokenBucket
-from tests.support.faulty.counts import Counts
 from tests.support.process import faulty_server
 
 QUESTIONS = [f"question {number}" for number in range(200)]
