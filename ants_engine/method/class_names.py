@@ -1,64 +1,287 @@
-"""Does a text name an ID class: whole words, any case, singular or plural."""
+"""Does a text name an ID class, by any name that the class has: whole words, any case, singular or plural.
+
+A class's name as lists write it holds several:
+
+- *Aliases* are names of their own: the whole name; its parts between commas, semicolons, bars, slashes or "or"
+  ("lion, king of beasts, Panthera leo"); what stands before and in parentheses ("car (automobile)"); the name without
+  a year in front or behind. A text that has one of them anywhere names the class.
+- *Short forms* are what one says for it: its end ("bald eagle": eagle; "great white shark": white shark, shark), or its
+  beginning where the end only says what kind of animal it is ("crane bird": crane). A label *is* the class only where
+  it equals one ("golden eagle" is another bird), and a sentence only where it is about one ("An eagle on a branch", not
+  "A golden eagle on a branch" or "A feather of an eagle").
+
+Underscores and hyphens count as spaces; accents, width and invisible characters make no difference.
+"""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_SYNONYM = re.compile(r"\s*[,;|]\s+|\s*[;|]\s*|(?<=[^\W\d_]),(?=[^\W\d_])")
+_SEPARATOR = re.compile(r"\s*[,;|/]\s*|\s+(?:or|aka|a\.k\.a\.)\s+", re.IGNORECASE)
+_PARENTHESES = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
+_YEAR = re.compile(r"(?:19|20)\d\d")
+_SPACES = str.maketrans({character: " " for character in "\u00a0\u2007\u202f\u3000"})
+# these join or part letters and signs; without them some words of Persian and of Indian languages are other words
+_JOINERS = "\u200c\u200d"
 _IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth",
     "geese": "goose", "mice": "mouse", "oxen": "ox",
 }  # fmt: skip
 
+_PREPOSITIONS = frozenset(
+    "of in on at by with for from to into onto over under near behind beside between through without as than like "
+    "against along among around across above below before after during inside outside up down out off".split()
+)
+_FUNCTION = _PREPOSITIONS | frozenset(
+    "a an the this that these those some any no not and or but nor so if is are was were be been being has have had do "
+    "does did i you he she it we they me him her us them my your his its our their who which what there here".split()
+)
+_ATTRIBUTES = frozenset(
+    "big large small little tiny huge giant tall short long young old baby adult new wet dry dark bright colorful "
+    "colourful black white red green blue yellow orange purple brown pink gray grey silver beautiful cute lone single "
+    "close up closeup photo photograph picture image view shot portrait drawing illustration detailed blurry group "
+    "pair couple herd flock pack two three four five six seven eight nine ten several many few one another".split()
+)
+_SIGNS = frozenset({"letter", "sign", "number", "character", "symbol"})
+_KINDS = frozenset({"bird", "fish", "dog", "horse"})
+# what these are called by their last word they are not
+_NOT_THEIR_END = frozenset(
+    {
+        ("hot", "dog"), ("prairie", "dog"), ("sea", "lion"), ("ant", "lion"), ("sea", "horse"), ("guinea", "pig"),
+        ("flying", "fox"), ("sea", "cucumber"), ("horse", "chestnut"), ("custard", "apple"), ("thorn", "apple"),
+        ("rocking", "horse"), ("pommel", "horse"), ("sea", "elephant"), ("weather", "vane"), ("coat", "hanger"),
+    }
+)  # fmt: skip
+
+
+def tidy_name(text: str) -> str:
+    """Return a name as it is kept: in NFC, no invisible characters, plain spaces, letters of ordinary width."""
+    if text.isascii():
+        return " ".join(text.split())
+    shown = (character for character in text if unicodedata.category(character) != "Cf" or character in _JOINERS)
+    usual = (unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in shown)
+    return " ".join(unicodedata.normalize("NFC", "".join(usual)).translate(_SPACES).split())
+
+
+def same_name(text: str) -> str:
+    """Return what two names that only differ in case, spaces, width, form or invisible characters have in common."""
+    folded = unicodedata.normalize("NFKC", tidy_name(text)).casefold()
+    return unicodedata.normalize("NFKC", "".join(c for c in folded if c not in _JOINERS))
+
+
+def synonyms(name: str) -> tuple[str, ...]:
+    """Return the parts of a name that is a list of synonyms, as WordNet and ImageNet write it; else the name alone.
+
+    Commas, semicolons and bars part synonyms. "747, freighter" and "kite (bird, of prey)" are "747" and "freighter",
+    and one name.
+    """
+    masked = _PARENTHESES.sub(lambda match: "\0" * len(match[0]), name)
+    parts, start = [], 0
+    for separator in _SYNONYM.finditer(masked):
+        parts.append(name[start : separator.start()].strip())
+        start = separator.end()
+    parts.append(name[start:].strip())
+    return tuple(part for part in parts if part) or (name,)
+
 
 class ClassNames:
-    """The ID class names, prepared once so that a text is checked in time proportional to its own length.
-
-    A name "car (automobile)" is also known as "car". Underscores and hyphens count as spaces.
-    """
+    """The ID class names, prepared once so that a text is checked in time proportional to its own length."""
 
     def __init__(self, names: Sequence[str]) -> None:
         """Prepare the names.
 
         Args:
-            names: C class names; one without a letter or digit is never found.
+            names: C class names; one without a letter or digit is never found. A single letter, or a word such as
+                "the", is found only where it is written as the name is and not as an article or pronoun.
         """
         self._index: dict[tuple[str, ...], int] = {}
-        aliases = [(name, row) for row, name in enumerate(names)]
-        aliases += [(name.partition("(")[0], row) for row, name in enumerate(names) if "(" in name]
-        for name, row in aliases:
-            for form in _forms(_words(name), keep_short=True):
-                self._index.setdefault(form, row)
+        self._short: dict[tuple[str, ...], int] = {}
+        self._letters: dict[str, int] = {}
+        for row, name in enumerate(names):
+            own = _words(name)
+            if _says_nothing(own):
+                self._letters.setdefault(own[0], row)
+                continue
+            for words in _aliases(name):
+                for form in _forms(words, keep_short=True):
+                    self._index.setdefault(form, row)
+        for row, name in enumerate(names):
+            for words in _short_forms(name):
+                for form in _forms(words, keep_short=True):
+                    if form not in self._index:
+                        self._short.setdefault(form, row)
         self._longest = max((len(form) for form in self._index), default=0)
+        self._longest_short = max((len(form) for form in self._short), default=0)
 
     def find(self, text: str) -> int | None:
-        """Return the index of the first class that the text names, of several there the longest name; or ``None``."""
+        """Return the index of a class that a sentence names, or ``None``.
+
+        That is the first alias in it, of several there the longest; or the short form that it is about.
+        """
+        found = self.find_alias(text)
+        return self._about(_words(text)) if found is None else found
+
+    def find_alias(self, text: str) -> int | None:
+        """Return the index of the first class of which an alias stands in the text, or ``None``."""
         words = _words(text)
         for start in range(len(words)):
             for length in range(min(self._longest, len(words) - start), 0, -1):
                 for form in _forms(words[start : start + length]):
                     if form in self._index:
                         return self._index[form]
-        return None
+        return self._letter(text) if self._letters else None
 
     def equals(self, text: str) -> bool:
-        """Tell whether the whole text is a class's name."""
-        return any(form in self._index for form in _forms(_words(text)))
+        """Tell whether the whole text is a class's name, an alias or a short form of it."""
+        words = _words(text)
+        if len(words) == 1 and words[0] in self._letters:
+            return True
+        return any(form in self._index or form in self._short for form in _forms(words))
+
+    def _about(self, words: tuple[str, ...]) -> int | None:
+        """Return the class whose short form is what a sentence is about: its first noun."""
+        start = 0
+        while start < len(words) and (words[start] in _ATTRIBUTES or words[start] in _FUNCTION):
+            start += 1
+        # an attribute may be a part of the short form: "white shark"
+        for begin in range(start, -1, -1):
+            for length in range(min(self._longest_short, len(words) - begin), start - begin, -1):
+                if not _ends_phrase(words, begin + length):
+                    continue
+                for form in _forms(words[begin : begin + length]):
+                    if form in self._short:
+                        return self._short[form]
+        return None
+
+    def _letter(self, text: str) -> int | None:
+        """Find a name of one letter, or one that is a word such as "the", where it is meant as a name."""
+        tokens = list(_WORD.finditer(text))
+        for place, token in enumerate(tokens):
+            row = self._letters.get(token[0].casefold())
+            if row is None or token[0].islower():
+                continue
+            before = tokens[place - 1][0].casefold() if place else ""
+            # "A dog" and "I see" begin with an article and a pronoun; "the letter A made of wood" has a name in it
+            in_prose = re.match(r"\s+[a-z]", text[token.end() : token.end() + 9]) is not None
+            if before in _SIGNS or not (in_prose and (len(token[0]) > 1 or token[0] in "AIO")):
+                return row
+        return None
 
 
 def names_class(text: str, class_names: ClassNames | Sequence[str]) -> bool:
-    """Tell whether a text names one of the classes: whole words, any case, singular or plural.
+    """Tell whether a text names one of the classes.
 
     Args:
-        text: a sentence or a label.
+        text: a sentence.
         class_names: the names; pass a `ClassNames` to prepare many names only once.
     """
     names = class_names if isinstance(class_names, ClassNames) else ClassNames(class_names)
     return names.find(text) is not None
 
 
+def says_nothing(name: str) -> bool:
+    """Tell whether a name is a single letter or a word such as "the", which sentences hold anyway."""
+    return _says_nothing(_words(name))
+
+
+def _says_nothing(words: tuple[str, ...]) -> bool:
+    return len(words) == 1 and (words[0] in _FUNCTION or re.fullmatch("[a-z]", words[0]) is not None)
+
+
+def _aliases(name: str) -> list[tuple[str, ...]]:
+    """Return a name's aliases as words, the whole name first."""
+    inner = [part for pair in _PARENTHESES.findall(name) for part in pair if part]
+    outer = _PARENTHESES.sub(" ", name)
+    # "petting animal (not cat)" and "passing (in game)" have no alias in parentheses
+    inner = [part for part in inner if _words(part) and _words(part)[0] not in _FUNCTION]
+    found = [_words(name)]
+    for text in (outer, *inner):
+        found.append(_words(text))
+        parts = [_words(part) for part in _SEPARATOR.split(text)]
+        if len(parts) > 1:
+            found += [part for place, part in enumerate(parts) if _is_alias(part, parts[place + 1 :])]
+            found += _completed(parts)
+    found += [words for words in map(_without_year, found) if words]
+    return [words for words in dict.fromkeys(found) if words]
+
+
+def _is_alias(part: tuple[str, ...], later: list[tuple[str, ...]]) -> bool:
+    """Tell whether a part is a name by itself: "brown" of "dog, brown" and "traffic" of "traffic or street sign" is not."""
+    if not any(len(word) > 1 and not word.isdigit() for word in part):
+        return False
+    return not all(word in _ATTRIBUTES or word in _FUNCTION for word in part)
+
+
+def _completed(parts: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return what "traffic or street sign" leaves out: traffic sign."""
+    last = parts[-1]
+    if len(last) < 2:
+        return []
+    return [(*part, last[-1]) for part in parts[:-1] if len(part) == 1]
+
+
+def _without_year(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a name of several words without a year in front or behind; nothing where there is none."""
+    if len(words) > 2 and _YEAR.fullmatch(words[0]):
+        return words[1:]
+    return words[:-1] if len(words) > 2 and _YEAR.fullmatch(words[-1]) else ()
+
+
+def _short_forms(name: str) -> list[tuple[str, ...]]:
+    """Return what one says for a name that is longer, as words."""
+    outer = _PARENTHESES.sub(" ", name)
+    found: list[tuple[str, ...]] = []
+    for part in _SEPARATOR.split(outer):
+        words = _words(part)
+        words = _without_year(words) or words
+        # what is an X of something is another thing than X, and than something
+        if len(words) < 2 or any(word in _PREPOSITIONS for word in words):
+            continue
+        found += [words[start:] for start in range(1, len(words)) if _is_short_form(words, start)]
+        if words[-1] in _KINDS and _says_enough(words[-2]):
+            found.append(words[:-1])
+    return found
+
+
+def _is_short_form(words: tuple[str, ...], start: int) -> bool:
+    if words[start] in _FUNCTION or not _says_enough(words[-1]):
+        return False
+    return start < len(words) - 1 or words[-2:] not in _NOT_THEIR_END
+
+
+def _says_enough(word: str) -> bool:
+    return len(word) > 2 and word.isalpha() and word not in _FUNCTION and word not in _ATTRIBUTES
+
+
+def _ends_phrase(words: tuple[str, ...], end: int) -> bool:
+    """Tell whether what stands before word ``end`` is a whole phrase: what follows is no noun, as far as one can see."""
+    if end == len(words):
+        return True
+    after = words[end]
+    return after in _FUNCTION or after.endswith(("ing", "ed", "s"))
+
+
 def _words(text: str) -> tuple[str, ...]:
-    found = _WORD.findall(text.casefold().replace("’", "'"))
+    found = _WORD.findall(_plain(text))
     return tuple(word.removesuffix("'s") for word in found)
+
+
+def _plain(text: str) -> str:
+    """Fold case, width, accents of Latin letters, and what cannot be seen."""
+    if text.isascii():
+        return text.casefold()
+    kept: list[str] = []
+    base = ""
+    for character in unicodedata.normalize("NFKD", same_name(text).replace("’", "'")):
+        if not unicodedata.combining(character):
+            base = character
+        elif base < "\u0250":
+            # in other scripts a mark makes another letter
+            continue
+        kept.append(character)
+    return unicodedata.normalize("NFC", "".join(kept))
 
 
 def _forms(words: tuple[str, ...], *, keep_short: bool = False) -> Iterable[tuple[str, ...]]:

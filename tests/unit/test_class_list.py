@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from ants_engine.class_list import ClassList
 from ants_engine.errors import ClassListError
+from ants_engine.method.class_names import same_name, tidy_name
 
 
 def test_names_get_the_template_and_mappings_keep_their_prompts() -> None:
@@ -47,11 +48,11 @@ def test_too_long_texts_are_named() -> None:
 
 @given(
     st.lists(
-        st.text(st.characters(codec="utf-8"), min_size=1).filter(str.strip),
-        unique_by=lambda s: " ".join(s.split()).casefold(),
+        st.text(st.characters(codec="utf-8", exclude_characters=",;|_")).map(lambda text: f"q{text}q"),
+        unique_by=same_name,
         min_size=1,
     )
 )
 def test_a_class_name_is_data(names: list[str]) -> None:
-    classes = ClassList.of(names, "The nice {}.")
-    assert [texts[0] for texts in classes.prompts] == [f"The nice {' '.join(name.split())}." for name in names]
+    classes = ClassList.of([*names, "zebra {}"], "The nice {}.")
+    assert [texts[0] for texts in classes.prompts] == [f"The nice {tidy_name(name)}." for name in [*names, "zebra {}"]]

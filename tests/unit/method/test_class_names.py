@@ -39,7 +39,7 @@ NAMES = [
         ("lions at sea", None),
         ("a wolfhound", None),
         ("a new cart", None),
-        ("white shark", None),
+        ("white shark", "great white shark"),
         ("busy street", None),
         ("", None),
     ],

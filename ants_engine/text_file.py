@@ -1,0 +1,41 @@
+"""Text that a user wrote, whatever program saved it: byte order marks, UTF-16 and line ends are read here and nowhere else."""
+
+import codecs
+from pathlib import Path
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    # before UTF-16: its little-endian mark begins with UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def decode_text(data: bytes) -> str:
+    r"""Return a text with ``\n`` at the end of every line and without a byte order mark.
+
+    UTF-8 unless the file begins with the mark of UTF-16 or UTF-32, as Windows and Excel write it ("Unicode text").
+
+    Raises:
+        UnicodeDecodeError: it is in another encoding, or holds zero bytes as only binary files and UTF-16 without a
+            mark do.
+    """
+    encoding, start = next(((name, len(mark)) for mark, name in _MARKS if data.startswith(mark)), ("utf-8", 0))
+    text = data[start:].decode(encoding)
+    zero = text.find("\0")
+    if zero >= 0:
+        raise UnicodeDecodeError("utf-8", data, zero, zero + 1, "a zero byte; a binary file, or UTF-16 without a mark")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: Path) -> str:
+    """Read a file as `decode_text` does.
+
+    Raises:
+        OSError: it cannot be read.
+        UnicodeDecodeError: as for `decode_text`.
+    """
+    return decode_text(path.read_bytes())
+
