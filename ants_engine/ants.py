@@ -99,7 +99,7 @@ class ANTS:
     @classmethod
     async def build(
         cls,
-        id_classes: Iterable[str] | Mapping[str, str | Iterable[str]],
+        id_classes: Iterable[str] | Mapping[str, str | Iterable[str]] | ClassList,
         images: Any = None,
         *,
         features: Any = None,
@@ -113,7 +113,8 @@ class ANTS:
         """Learn a negative space from unlabelled pictures (paper section 3); without pictures, make a cold start.
 
         Args:
-            id_classes: the names that the classifier knows, or a mapping name → prompt text(s).
+            id_classes: the names that the classifier knows, or a mapping name → prompt text(s); or the classes of
+                another detector.
             images: unlabelled pictures as they come, known and unknown mixed: paths, a folder, a glob, PIL images,
                 HWC uint8 arrays, bytes, or any (async) iterable of them. Need not fit in memory. With neither images
                 nor features the detector knows stage 1 alone (`neglabel_score`) until `stream` teaches it.
@@ -178,7 +179,9 @@ class ANTS:
         backend: Backend | None,
         progress: ProgressCallback,
     ) -> "ANTS":
-        report = BuildReport(templates=load_templates(settings).sha256s, versions=_versions())
+        report = BuildReport(
+            templates=load_templates(settings).sha256s, versions=_versions(), notes=list(classes.notes)
+        )
         encoder = encoder or await _load_clip(settings, progress)
         async with ClipWorker(encoder, settings.text.feature_cache) as worker:
             initial = InitialDetector(classes, settings, worker, report, progress)
@@ -198,13 +201,14 @@ class ANTS:
             check_share(task, asked, errors, (), self._settings.dispatch.min_success)
         found.templates, found.lexicon_sha256 = self._report.templates, self._report.lexicon_sha256
         found.versions = self._report.versions
+        found.notes = [*self._report.notes, *found.notes]
         self._report = found
         return self
 
     @classmethod
     def from_features(
         cls,
-        id_classes: Iterable[str] | Mapping[str, str | Iterable[str]],
+        id_classes: Iterable[str] | Mapping[str, str | Iterable[str]] | ClassList,
         class_features: Any,
         *,
         negative_features: Any,
@@ -262,7 +266,9 @@ class ANTS:
             encoder.logit_scale,
             encoder.identity,
         )
-        report = BuildReport(templates=load_templates(merged).sha256s, versions=_versions())
+        report = BuildReport(
+            templates=load_templates(merged).sha256s, versions=_versions(), notes=list(classes.notes)
+        )
         return cls(AdaptationState.cold(detector, merged), merged, report, encoder, backend)
 
     def stream(

@@ -64,7 +64,7 @@ class Build:
             spool: keeps pictures that cannot be read again; a stream that goes on from here needs them too.
             observer: told of pictures and answers; it raises nothing.
         """
-        self.report = BuildReport(templates=questions.templates)
+        self.report = BuildReport(templates=questions.templates, notes=list(classes.notes))
         self._classes = classes
         self._settings = settings
         self._worker = worker
@@ -76,6 +76,7 @@ class Build:
         self._captions: dict[int, asyncio.Task[Outcome | ImageError]] = {}
         self._same: set[int] = set()
         self._similar: dict[int, asyncio.Task[Outcome | ImageError]] = {}
+        self._ranked: tuple[int, ...] = ()
         self._done = {"captions": 0, "look-alikes": 0}
 
     async def run(self, pictures: Pictures) -> AdaptationState:
@@ -251,6 +252,7 @@ class Build:
         mean = self._history.features().mean(dim=0)
         ranked = similar_classes(detector.class_features, mean, vsnl.delta, vsnl.min_classes).tolist()
         self.report.similar_classes = tuple(self._classes.names[index] for index in ranked)
+        self._ranked = tuple(ranked)
         self._ask_similar(ranked, group)
 
     async def _negative_space(self, detector: Detector, mined: NegativeImages) -> Detector:
@@ -259,10 +261,11 @@ class Build:
         captions, lost = self._answers(
             [(self._history.names[row], self._captions.get(row)) for row in mined.indices.tolist()]
         )
-        index = {name: row for row, name in enumerate(self._classes.names)}
-        labels, none = self._answers([(name, self._similar.get(index[name])) for name in self.report.similar_classes])
+        # by index: two classes may have one name
+        labels, none = self._answers([(self._classes.names[row], self._similar.get(row)) for row in self._ranked])
         ens = await asyncio.to_thread(sentences, captions, self._classes, self._settings.ens, fits)
         vsnl = await asyncio.to_thread(look_alikes, labels, self._classes, self._settings.vsnl)
+        self.report.notes += ens.notes(len(captions))
         for task, texts, answered, failed in (("ens", ens, captions, lost), ("vsnl", vsnl, labels, none)):
             self.report.set_aside += texts.set_aside
             least = self._settings.dispatch.min_success

@@ -64,10 +64,12 @@ class ClassList:
         beasts, Panthera leo"), the first one, unless another class begins with the same. Prompts of a mapping are taken
         as they are.
 
+        A name twice is a mistake, unless a published list has it so: see `IMAGENET_TWICE` and `VERY_LONG`.
+
         Raises:
-            ClassListError: none at all; a blank, duplicate or non-text entry; or one that seems to be something else
-                than a name (a number, a heading, a path, several names in one). All of them are named, and what to
-                write instead.
+            ClassListError: none at all; a blank, duplicate or non-text entry; or, without prompts, one that seems to be
+                something else than a name (a number, a heading, a path, several names in one). All of them are named,
+                and what to write instead.
         """
         if isinstance(id_classes, ClassList):
             return id_classes
@@ -85,7 +87,8 @@ class ClassList:
             if not clean:
                 problems.append((place, "is blank"))
                 continue
-            doubt = _doubt(clean, with_prompts=with_prompts, heads_a_list=place == 0 and len(given) > 1)
+            # a mapping's prompts say what a class is, whatever it is called
+            doubt = None if with_prompts else _doubt(clean, heads_a_list=place == 0 and len(given) > 1)
             if doubt is not None:
                 problems.append((place, f"{clean!r} {doubt}"))
             own = _prompt_texts(texts) if with_prompts else ()
@@ -105,6 +108,26 @@ class ClassList:
         shared = template if not with_prompts else _common_template([*zip(names, spoken, strict=True)], texts_of)
         notes = _notes(names, spoken, with_prompts=with_prompts)
         return cls(tuple(names), tuple(texts_of), shared or template, shared is not None, notes)
+
+    @classmethod
+    def saved(cls, prompts: Mapping[str, Sequence[str]], order: Sequence[str] | None, template: str) -> "ClassList":
+        """Put a list together that `order` and a mapping of its names to their prompts were kept of.
+
+        Raises:
+            ClassListError: they are not of one list.
+        """
+        if order is None:
+            return cls.of(prompts, template)
+        names = tuple(tidy_name(name) for name in order)
+        if not all(names) or set(order) != set(prompts) or not all(map(_prompt_texts, prompts.values())):
+            raise ClassListError("the order of the classes names others than there are, or one is blank")
+        texts = [tuple(prompts[name]) for name in order]
+        shared = _common_template([*zip(names, _spoken([*names]), strict=True)], texts)
+        return cls(names, tuple(texts), shared or template, shared is not None)
+
+    def order(self) -> tuple[str, ...] | None:
+        """Return the names where two are the same, so that no mapping keeps them; else None."""
+        return self.names if len({same_name(name) for name in self.names}) < len(self) else None
 
     def check_length(self, fits: Callable[[str], bool]) -> None:
         """Refuse prompts that CLIP's text context would cut.
@@ -171,15 +194,10 @@ def _entries(id_classes: Any) -> list[tuple[Any, Any]]:
     return given
 
 
-def _doubt(name: str, *, with_prompts: bool, heads_a_list: bool) -> str | None:
-    """Say what a name seems to be instead of one, and what to write; None where it is a name.
-
-    A mapping's prompts say what a class is, so there a name may be an id or a path.
-    """
+def _doubt(name: str, *, heads_a_list: bool) -> str | None:
+    """Say what a name seems to be instead of one, and what to write; None where it is a name."""
     if name[-1] in ",;:" and name.strip(",;: "):
         return f"ends in {name[-1]!r}; write {name.rstrip(',;: ')!r}"
-    if with_prompts:
-        return None
     if quoted := _QUOTED.fullmatch(name):
         return f"stands in quotes; write {quoted[2]}"
     if bullet := _BULLET.match(name):

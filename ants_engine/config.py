@@ -94,6 +94,9 @@ class LexiconSettings(Stage):
 
     source: str = "wordnet"
     """``wordnet`` (ships with the package) or a file as a path: ``word<TAB>noun|adjective`` a line, ``.gz`` allowed."""
+    id_names: Literal["aliases", "exact"] = "aliases"
+    """Which words are left out as names of ID classes. ``aliases``: every name that a class has, singular or plural
+    (``lion, king of beasts``: both; ``bald eagle``: also ``eagle``). ``exact``: whole names only, as the public code."""
 
 
 class NegLabelSettings(Stage):
@@ -378,6 +381,7 @@ class Settings(Stage):
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "reference": {
+        "lexicon": {"id_names": "exact"},
         "neglabel": {"grouping": "reference"},
         "mining": {"gamma": 0.8, "rule": "histogram"},
         "ens": {"queue_overflow": "drop_newest", "max_updates": 20, "reader": "reference"},

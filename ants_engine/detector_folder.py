@@ -60,6 +60,8 @@ class _Manifest(BaseModel):
 
     format: int
     classes: dict[str, list[str]] = Field(min_length=1)
+    order: list[str] | None = None
+    """The classes in their order, where two have one name; else that of ``classes``."""
     template: str | None = None
     """How a further name is written; None in format 1."""
     own_template: bool = True
@@ -107,6 +109,7 @@ def save_detector(folder: Path, saved: SavedDetector) -> None:
         classes={
             name: list(texts) for name, texts in zip(detector.classes.names, detector.classes.prompts, strict=True)
         },
+        order=detector.classes.order(),
         template=detector.classes.template,
         own_template=detector.classes.own_template,
         banks={name: _Bank(texts=list(bank.texts), sources=list(bank.sources)) for name, bank in banks.items()},
@@ -125,7 +128,9 @@ def save_detector(folder: Path, saved: SavedDetector) -> None:
         report=saved.report.to_dict(),
         tensors_sha256=hashlib.sha256(packed).hexdigest(),
     )
-    text = json.dumps(manifest.model_dump(mode="json"), ensure_ascii=False, indent=1) + "\n"
+    # earlier versions refuse a key that they do not know, so it is there where it is needed
+    left_out = {"order"} if manifest.order is None else None
+    text = json.dumps(manifest.model_dump(mode="json", exclude=left_out), ensure_ascii=False, indent=1) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tensors_file = _tensors_file(folder, manifest)
@@ -181,7 +186,7 @@ def load_detector(folder: Path) -> SavedDetector:
 def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor], folder: Path) -> SavedDetector:
     class_features = tensors["class_features"]
     settings = load_settings(manifest.settings, environment={})
-    classes = ClassList.of(manifest.classes, settings.text.class_template)
+    classes = ClassList.saved(manifest.classes, manifest.order, settings.text.class_template)
     if manifest.template is not None:
         classes = replace(classes, template=manifest.template, own_template=manifest.own_template)
     dim = class_features.shape[-1]

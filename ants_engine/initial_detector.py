@@ -62,7 +62,8 @@ class InitialDetector:
         """
         source = self._settings.lexicon.source
         whole = await asyncio.to_thread(load_lexicon, source)
-        lexicon = whole.without(self._classes.names)
+        aliases = self._settings.lexicon.id_names == "aliases"
+        lexicon = await asyncio.to_thread(whole.without, self._classes.names, aliases=aliases)
         self._report.lexicon_sha256 = lexicon.sha256
         initial = await self._initial_bank(whole, lexicon, class_features)
         encoder = self._worker.encoder

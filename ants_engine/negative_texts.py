@@ -1,5 +1,6 @@
 """From the MLLM's answers to negative texts: clean them, set aside what must not become a label, keep the order."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from ants_engine.method.sentence import clean_sentence
 SHOWN = 60
 # an MLLM asked for few words may run over; beyond this the rest says more about style than about the picture
 WORDS_OVER = 3
+# fewer answers say nothing of a name
+MANY = 10
 # these say that the MLLM failed its task; the others are good answers that are not needed
 UNUSABLE = frozenset({Rejection.EMPTY, Rejection.REFUSAL, Rejection.NOT_LATIN, Rejection.RAMBLING})
 
@@ -27,12 +30,25 @@ class NegativeTexts:
     set_aside: list[SetAside] = field(default_factory=list)
     unusable_reasons: list[Rejection] = field(default_factory=list)
     """Why answers were of no use at all: one entry per answer that the MLLM failed to give."""
+    named: Counter[str] = field(default_factory=Counter)
+    """ID classes that sentences named, which were set aside for it, and how many sentences."""
     _seen: set[str] = field(default_factory=set)
 
     @property
     def unusable(self) -> int:
         """Return how many answers were of no use at all."""
         return len(self.unusable_reasons)
+
+    def notes(self, answers: int) -> list[str]:
+        """Say where one class's name is so common a word that it costs half of the answers or more."""
+        found = self.named.most_common(1)
+        if answers < MANY or not found or 2 * found[0][1] < answers:
+            return []
+        name, count = found[0]
+        return [
+            f"{count} of {answers} sentences were set aside because they name the class {name!r}; where that is too "
+            "common a word, or the pictures are not of that class, give it a name that says more"
+        ]
 
     def keep(self, text: str, source: str, room: int | None = None) -> None:
         """Add a text unless it is there, ignoring case, or there is no room."""
@@ -71,6 +87,8 @@ def sentences(
         if isinstance(sentence, Rejection):
             result.unusable_reasons += [sentence] if sentence in UNUSABLE else []
             result.drop(raw, sentence)
+            if sentence is Rejection.NAMES_ID_CLASS and (row := names.find(raw)) is not None:
+                result.named[classes.names[row]] += 1
         else:
             result.keep(sentence, source, settings.bank_size)
     return result

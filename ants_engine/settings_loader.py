@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from ants_engine.config import PRESETS, Settings
 from ants_engine.errors import SettingError
+from ants_engine.text_file import read_text
 
 ENVIRONMENT_PREFIX = "ANTS_"
 # ANTs, the medical image registration toolkit, owns this variable and shares our prefix.
@@ -96,7 +97,7 @@ def _plain(value: Any) -> Any:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(path))
     except FileNotFoundError:
         raise SettingError(f"{path}: no such settings file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -24,6 +24,7 @@ from pydantic import (
 from ants_engine import errors
 from ants_engine.errors import BackendError, BadRequestError, RateLimitError, SettingError, UsageError
 from ants_engine.protocol import JSON, Answer, Call, Capabilities
+from ants_engine.text_file import read_text
 
 AnswerFunction: TypeAlias = Callable[[Call], str | Answer | Awaitable[str | Answer]]
 """What `ScriptedBackend.from_callable` takes; it may raise any `BackendError`."""
@@ -253,7 +254,7 @@ def _compile(key: str) -> re.Pattern[str]:
 def _read(path: Path) -> _Table:
     path = path.expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
         return _Table.model_validate(content)
     except OSError as error:

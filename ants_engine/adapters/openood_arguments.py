@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ants_engine.class_file import read_class_file
 from ants_engine.errors import ClassListError, SettingError
 
 Mode = Literal["frozen", "stream", "validation"]
@@ -73,7 +74,6 @@ def _names(given: Any) -> tuple[str, ...]:
     if not isinstance(given, str):
         return tuple(given)
     try:
-        lines = Path(given).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise ClassListError(f"postprocessor_args.id_classes: {given} cannot be read ({error})") from error
-    return tuple(line.strip() for line in lines if line.strip())
+        return tuple(read_class_file(Path(given)))
+    except ClassListError as error:
+        raise ClassListError(f"postprocessor_args.id_classes: {error}") from error

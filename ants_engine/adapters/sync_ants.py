@@ -124,9 +124,8 @@ class SyncANTS:
             ANTSError: what `ANTS.build` raises.
         """
         old = self.ants
-        classes = dict(zip(old.classes, old.detector.classes.prompts, strict=True))
         backend = self.backend or old.backend
-        made = ANTS.build(classes, images, config=old.settings, encoder=old.encoder, backend=backend)
+        made = ANTS.build(old.detector.classes, images, config=old.settings, encoder=old.encoder, backend=backend)
         self.ants = self._loop.run(made)
         self._start = self.ants.state
 

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ants_engine.cli.live import watched, with_live
-from ants_engine.cli.options import read_classes, settings_from, with_json, with_settings
+from ants_engine.cli.options import read_classes, settings_from, with_column, with_json, with_settings
 from ants_engine.cli.say import print_json, say
 
 if TYPE_CHECKING:
     from ants_engine import ANTS
     from ants_engine.config import Settings
 
-CLASSES = click.option("--classes", required=True, help="A file with one class name a line, or names with commas.")
+CLASSES = click.option("--classes", required=True, help="A file with one class name a line, a table (see --column), or names with commas.")
 OUT = click.option("-o", "--out", type=click.Path(path_type=Path), help="Save the detector to this folder.")
 PICTURES = click.argument("images", nargs=-1)
 
 
 @click.command()
 @CLASSES
+@with_column
 @OUT
 @with_live
 @with_settings
@@ -28,6 +29,7 @@ PICTURES = click.argument("images", nargs=-1)
 @PICTURES
 def build(
     classes: str,
+    column: str | None,
     out: Path | None,
     live: int | None,
     config: Path | None,
@@ -39,17 +41,19 @@ def build(
 
     With --live a page shows how it goes, and with -o the report is written into that folder when it is done.
     """
-    return _run(classes, images, settings_from(config, assignments), out, as_json, live)
+    return _run(read_classes(classes, column), images, settings_from(config, assignments), out, as_json, live)
 
 
 @click.command()
 @CLASSES
+@with_column
 @OUT
 @with_settings
 @with_json
 @PICTURES
 def replay(
     classes: str,
+    column: str | None,
     out: Path | None,
     config: Path | None,
     assignments: tuple[str, ...],
@@ -58,21 +62,24 @@ def replay(
 ) -> int:
     """Build again from recorded answers only: no MLLM, no network, the same bits."""
     settings = settings_from(config, assignments, dispatch={"mode": "replay"})
-    return _run(classes, images, settings, out, as_json)
+    return _run(read_classes(classes, column), images, settings, out, as_json)
 
 
 def _run(
-    classes: str,
+    classes: list[str],
     images: tuple[str, ...],
     settings: "Settings",
     out: Path | None,
     as_json: bool,
     live: int | None = None,
 ) -> int:
-    from ants_engine.terminal_text import plain_parts
+    from ants_engine.class_list import ClassList
+    from ants_engine.terminal_text import plain, plain_parts
 
     given: Any = images[0] if len(images) == 1 else list(images) or None
-    ants = asyncio.run(_built(read_classes(classes), given, settings, out, live))
+    # before anything costs time: a list that was misread shows here
+    say(plain(str(ClassList.of(classes, settings.text.class_template))), err=as_json)
+    ants = asyncio.run(_built(classes, given, settings, out, live))
     if as_json:
         report = ants.report.to_dict()
         print_json(

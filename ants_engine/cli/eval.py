@@ -12,6 +12,7 @@ from ants_engine.cli.options import (
     read_classes,
     settings_from,
     split_names,
+    with_column,
     with_json,
     with_settings,
 )
@@ -50,6 +51,7 @@ SHOWN = 10
     help="Which FPR95: OOD is positive (openood), or ID is (id_positive).",
 )
 @click.option("--classes", help="The ID classes in the order of the labels: a file with one a line, or with commas.")
+@with_column
 @click.option("--id", "id_name", help="Which benchmark_imglist/<id>, where there are several.")
 @click.option("--root", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Where listed paths begin.")
 @click.option("--ood", help="OOD sets, names with commas; all by default.")
@@ -69,6 +71,7 @@ def evaluate_methods(
     batch_size: int | None,
     convention: str,
     classes: str | None,
+    column: str | None,
     id_name: str | None,
     root: Path | None,
     ood: str | None,
@@ -96,7 +99,7 @@ def evaluate_methods(
         source,
         id_name=id_name,
         root=root,
-        classes=None if classes is None else read_classes(classes),
+        classes=None if classes is None else read_classes(classes, column),
         chosen=None if ood is None else split_names(ood),
         near=split_names(near),
         far=split_names(far),

@@ -1,6 +1,7 @@
 """Options and output that several commands share."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "assigned", "parse_seeds", "print_json", "print_scores", "read_classes", "settings_from", "split_names",
-    "with_assignments", "with_json", "with_settings",
+    "with_assignments", "with_column", "with_json", "with_settings",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -71,23 +72,40 @@ def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: An
     return load_settings(config, **keywords)
 
 
-def read_classes(classes: str) -> list[str]:
-    """Read class names from a file, one a line, or from a comma-separated list."""
+def with_column(function: F) -> F:
+    """Add ``--column``, which belongs to ``--classes``."""
+    return click.option(
+        "--column", metavar="NAME", help="With --classes FILE, a table: the column of the class names, or its number."
+    )(function)
+
+
+def read_classes(classes: str, column: str | None = None) -> list[str]:
+    """Read class names from a file, or from a list with commas or in lines.
+
+    Raises:
+        click.UsageError: there is no such file, or it is a folder.
+        ClassListError: the file cannot be read, or could be meant in several ways.
+    """
+    from ants_engine.class_file import parse_class_text, read_class_file
+
     path = Path(classes)
     try:
-        found = path.is_file()
-    except OSError:
+        found, is_folder = path.is_file(), path.is_dir()
+    except (OSError, ValueError):
         # longer than any file's name: a class name, of which the engine says whether it fits
-        found = False
+        found = is_folder = False
     if found:
-        try:
-            lines = path.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise click.UsageError(f"--classes {classes}: not UTF-8; save the file as UTF-8") from None
-        return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if path.suffix and "," not in classes:
+        return read_class_file(path, column)
+    if is_folder and ("/" in classes or any(path.iterdir())):
+        raise click.UsageError(f"--classes {classes}: a folder; give a file with one class name a line")
+    if re.search(r"\.\w{1,8}$", classes) and not re.search(r"[,\n]", classes):
         raise click.UsageError(f"--classes {classes}: no such file")
-    return [name.strip() for name in classes.split(",")]
+    if column is not None:
+        raise click.UsageError(f"--column {column}: --classes is no file")
+    if "\n" in classes.strip() or classes.lstrip().startswith("["):
+        return parse_class_text(classes, "--classes")
+    names = [name.strip() for name in classes.split(",")]
+    return names[:-1] if len(names) > 1 and not names[-1] else names
 
 
 def print_scores(scores: "Scores") -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ants_engine.dispatch.canonical import readable
 from ants_engine.errors import TemplateError
+from ants_engine.text_file import decode_text
 
 MAX_BYTES = 65_536
 """A template file larger than this is refused."""
@@ -48,7 +49,7 @@ class PromptTemplate:
     ref: str
     """``<task>/v<N>``."""
     sha256: str
-    """Hex digest of the file, line ends counted as LF, so that a checkout on Windows has the same."""
+    """Hex digest of the file's text in UTF-8 with LF, so that a checkout on Windows has the same."""
     origin: str
     """The file, for messages."""
     file: TemplateFile
@@ -69,11 +70,10 @@ class PromptTemplate:
         """
         if len(data) > MAX_BYTES:
             raise TemplateError(f"{origin}: more than {MAX_BYTES:,} bytes; a prompt template is a short text")
-        data = data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
         try:
-            text = data.decode("utf-8")
+            text = decode_text(data)
         except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
+            line = error.object.count(b"\n", 0, error.start) + 1
             raise TemplateError(f"{origin}, line {line}: not UTF-8; save the file as UTF-8") from error
         if _DEEP_KEY.search(text):
             raise TemplateError(f"{origin}: a key of dozens of dotted parts; a template has plain keys")
@@ -90,7 +90,7 @@ class PromptTemplate:
                 f"{origin}: says task {readable(file.task)}, version {file.version}, but its name says {ref}"
             )
         _check_variables(file, origin)
-        return cls(ref=ref, sha256=hashlib.sha256(data).hexdigest(), origin=origin, file=file)
+        return cls(ref=ref, sha256=hashlib.sha256(text.encode()).hexdigest(), origin=origin, file=file)
 
     def render(self, **variables: str | int) -> str:
         """Fill the template. A text is inserted as a quoted JSON string, so it stays data; a number as it is.

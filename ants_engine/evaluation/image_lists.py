@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ants_engine.errors import ImageNotFoundError, UsageError
+from ants_engine.text_file import read_text
 
 OOD_LABEL = -1
 """What a list writes for a picture of no ID class."""
@@ -30,7 +31,7 @@ def read_image_list(list_file: Path | str, root: Path | str, *, check_files: boo
     skipped.
 
     Args:
-        list_file: the list, in UTF-8.
+        list_file: the list, in UTF-8, or UTF-16 with its mark.
         root: folder that the paths are relative to.
         check_files: look whether every picture is there.
 
@@ -41,7 +42,7 @@ def read_image_list(list_file: Path | str, root: Path | str, *, check_files: boo
     """
     list_file, root = Path(list_file), Path(root)
     try:
-        text = list_file.read_text(encoding="utf-8-sig")
+        text = read_text(list_file)
     except FileNotFoundError:
         raise UsageError(f"there is no image list {list_file}") from None
     except UnicodeDecodeError:

@@ -6,6 +6,7 @@ Source: OpenOOD v1.5, arXiv 2306.09301.
 from dataclasses import dataclass
 from pathlib import Path
 
+from ants_engine.class_file import read_class_file
 from ants_engine.errors import UsageError
 
 LISTS = "benchmark_imglist"
@@ -42,24 +43,17 @@ class ListFolder:
         return path if path.is_file() else None
 
     def classes(self) -> tuple[str, ...]:
-        """Read ``classes.txt``: one ID class a line, in the order of the labels; blank and ``#`` lines are skipped.
+        """Read ``classes.txt``: the ID classes in the order of the labels, see `read_class_file`.
 
         Raises:
-            UsageError: it is not there, not UTF-8, or empty.
+            UsageError: it is not there, cannot be read, or is empty.
         """
         path = self.folder / CLASSES
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except FileNotFoundError:
+        if not path.exists():
             raise UsageError(
                 f"there is no {path}; name the ID classes in the order of the labels, one a line, or with --classes"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} cannot be read as UTF-8: {error}") from None
-        names = tuple(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
-        if not names:
-            raise UsageError(f"{path} names no class")
-        return names
+            )
+        return tuple(read_class_file(path))
 
 
 def find_list_folder(source: Path, id_name: str | None = None) -> ListFolder | None:

@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import unicodedata
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from ants_engine.errors import LexiconError
+from ants_engine.method.class_names import ClassNames
+from ants_engine.text_file import decode_text
 
 Kind: TypeAlias = Literal["noun", "adjective"]
 
@@ -45,21 +48,24 @@ class Lexicon:
         """Return how many words there are."""
         return len(self.words)
 
-    def without(self, names: Iterable[str]) -> "Lexicon":
-        """Leave out every word that equals one of the names, ignoring case, underscores and extra spaces.
+    def without(self, names: Iterable[str], *, aliases: bool = False) -> "Lexicon":
+        """Leave out every word that names an ID class: as a negative label it would make its own class look foreign.
 
         Args:
-            names: ID class names; as a negative label such a word would make its own class look foreign.
+            names: ID class names; a word names one where it equals it, ignoring case, underscores and extra spaces.
+            aliases: also every other name that a class has, singular or plural, see `ClassNames`.
         """
-        left_out = {_key(name) for name in names}
-        kept = [pair for pair in zip(self.words, self.kinds, strict=True) if _key(pair[0]) not in left_out]
+        names = list(names)
+        whole, known = {_key(name) for name in names}, ClassNames(names if aliases else [])
+        pairs = zip(self.words, self.kinds, strict=True)
+        kept = [pair for pair in pairs if _key(pair[0]) not in whole and not known.equals(pair[0])]
         return Lexicon(tuple(word for word, _ in kept), tuple(kind for _, kind in kept))
 
 
 def load_lexicon(source: str) -> Lexicon:
     """Read a lexicon.
 
-    A file has one ``word<TAB>noun`` or ``word<TAB>adjective`` a line, in UTF-8, gzip-compressed or not; blank lines and
+    A file has one ``word<TAB>noun`` or ``word<TAB>adjective`` a line, in UTF-8 (or UTF-16 with its mark), gzip-compressed or not; blank lines and
     lines that begin with ``#`` are skipped. Of words that are equal but for case, the first is kept.
 
     Args:
@@ -71,7 +77,12 @@ def load_lexicon(source: str) -> Lexicon:
     """
     name = source if source != SHIPPED else "the lexicon of the package"
     seen: dict[str, tuple[str, Kind]] = {}
-    for number, line in enumerate(_unpack(_read(source), name).split(b"\n"), start=1):
+    try:
+        text = decode_text(_unpack(_read(source), name))
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise LexiconError(f"{name}, line {line} is not UTF-8; save the file as UTF-8") from None
+    for number, line in enumerate(text.split("\n"), start=1):
         entry = _entry(line, f"{name}, line {number}")
         if entry is not None:
             seen.setdefault(_key(entry[0]), entry)
@@ -103,7 +114,7 @@ def _unpack(data: bytes, name: str) -> bytes:
         except (EOFError, OSError, zlib.error) as error:
             raise LexiconError(f"{name} is a damaged gzip file: {error}; copy or compress it again") from error
         _check_size(data, name)
-    return data.removeprefix(b"\xef\xbb\xbf")
+    return data
 
 
 def _check_size(data: bytes, name: str) -> None:
@@ -113,11 +124,7 @@ def _check_size(data: bytes, name: str) -> None:
         )
 
 
-def _entry(line: bytes, where: str) -> tuple[str, Kind] | None:
-    try:
-        text = line.decode("utf-8")
-    except UnicodeDecodeError:
-        raise LexiconError(f"{where} is not UTF-8; save the file as UTF-8") from None
+def _entry(text: str, where: str) -> tuple[str, Kind] | None:
     if not text.strip() or text.startswith("#"):
         return None
     word, tab, kind = text.rpartition("\t")
@@ -133,4 +140,4 @@ def _entry(line: bytes, where: str) -> tuple[str, Kind] | None:
 
 
 def _key(word: str) -> str:
-    return " ".join(word.replace("_", " ").split()).casefold()
+    return unicodedata.normalize("NFC", " ".join(word.replace("_", " ").split()).casefold())

@@ -63,8 +63,9 @@ def parse_labels(
     Args:
         text: the answer as it came; 50 kB cost no more than 4.
         limit: most labels returned, at least 1.
-        asked: the class whose look-alikes these are: a label that contains this name is a kind of it, and set aside.
-        class_names: ID classes: a label that *is* one of them is set aside ("sea lion" is not "lion").
+        asked: the class whose look-alikes these are: a label that contains one of its names is a kind of it, and set aside.
+        class_names: ID classes: a label that *is* one of them, by any of its names, is set aside ("sea lion" is not
+            "lion", and "golden eagle" not "bald eagle", but "eagle" is).
         max_words: a longer label is rambling.
 
     Raises:
@@ -85,7 +86,8 @@ def parse_labels(
         label = _label(item)
         reason = _label_fault(label, max_words)
         if reason is None and (
-            (own is not None and own.find(label) is not None) or (class_names is not None and class_names.equals(label))
+            (own is not None and own.find_alias(label) is not None)
+            or (class_names is not None and class_names.equals(label))
         ):
             reason = Rejection.NAMES_ID_CLASS
         if reason is None and label.casefold() in seen:

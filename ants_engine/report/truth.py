@@ -11,6 +11,8 @@ from ants_engine.errors import UsageError
 from ants_engine.evaluation.benchmark import ID_SET, UNLABELLED, Benchmark
 from ants_engine.evaluation.image_lists import OOD_LABEL
 from ants_engine.evaluation.source import read_benchmark
+from ants_engine.method.class_names import same_name
+from ants_engine.text_file import read_text
 
 HEADINGS = frozenset({"picture", "image", "path", "file", "filename", "name"})
 """A CSV whose first cell is one of these has a line of headings."""
@@ -123,14 +125,13 @@ def _read_csv(source: Path, classes: Sequence[str]) -> dict[str, Label]:
     index = _index(classes)
     labels: dict[str, Label] = {}
     try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            for number, row in enumerate(csv.reader(file), 1):
-                if not any(cell.strip() for cell in row) or (number == 1 and row[0].strip().lower() in HEADINGS):
-                    continue
-                name, word = row[0].strip(), row[1].strip() if len(row) > 1 else ""
-                label = _label(word or "ood", index, f"{source}, line {number}")
-                beside = str((source.parent / name).absolute())
-                labels[beside if Path(beside).exists() else name] = label
+        for number, row in enumerate(csv.reader(read_text(source).split("\n")), 1):
+            if not any(cell.strip() for cell in row) or (number == 1 and row[0].strip().lower() in HEADINGS):
+                continue
+            name, word = row[0].strip(), row[1].strip() if len(row) > 1 else ""
+            label = _label(word or "ood", index, f"{source}, line {number}")
+            beside = str((source.parent / name).absolute())
+            labels[beside if Path(beside).exists() else name] = label
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{source}: cannot be read as a CSV of picture,class in UTF-8: {reason}") from None
@@ -140,11 +141,15 @@ def _read_csv(source: Path, classes: Sequence[str]) -> dict[str, Label]:
 
 
 def _index(classes: Sequence[str]) -> dict[str, int]:
-    return {name.casefold(): row for row, name in enumerate(classes)}
+    index: dict[str, int] = {}
+    for row, name in enumerate(classes):
+        # of two classes of one name the first is the one that is predicted
+        index.setdefault(same_name(name), row)
+    return index
 
 
 def _label(word: str, index: Mapping[str, int], where: str) -> Label:
-    plain = " ".join(word.split()).casefold()
+    plain = same_name(word)
     # a class may be called "far"; the classes are the user's, so they come first
     for name in (plain, " ".join(plain.replace("_", " ").split())):
         if name in index:

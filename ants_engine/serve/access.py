@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from ants_engine.errors import UsageError
 from ants_engine.serve.options import ServeOptions
 from ants_engine.serve.refusal import Refusal
+from ants_engine.text_file import read_text
 
 TOKEN_VARIABLE = "ANTS_SERVE_TOKEN"  # noqa: S105  # the variable's name
 SHORTEST_TOKEN = 16
@@ -103,7 +104,7 @@ def read_token(file: Path | None, environment: Mapping[str, str] | None = None) 
     if file is None:
         return (os.environ if environment is None else environment).get(TOKEN_VARIABLE, "").strip() or None
     try:
-        token = file.read_text(encoding="utf-8").strip()
+        token = read_text(file).strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: the token cannot be read ({error})") from None
     if not token:
