@@ -266,9 +266,7 @@ class ANTS:
             encoder.logit_scale,
             encoder.identity,
         )
-        report = BuildReport(
-            templates=load_templates(merged).sha256s, versions=_versions(), notes=list(classes.notes)
-        )
+        report = BuildReport(templates=load_templates(merged).sha256s, versions=_versions(), notes=list(classes.notes))
         return cls(AdaptationState.cold(detector, merged), merged, report, encoder, backend)
 
     def stream(

@@ -1,8 +1,8 @@
 """Class names out of a file, as people and programs write such files: what has one meaning is read, the rest refused.
 
 Read are: one name a line, with or without bullets, quotes or a comma at the end; lines numbered from 0 or 1 on, before
-or behind the name; WordNet's ids before the name; JSON lists, index → name and name → index, and ``id2label`` of a model;
-one column of a CSV or TSV, named where there is a heading.
+or behind the name; WordNet's ids before the name; JSON lists, index → name and name → index, and ``id2label`` of a
+model; one column of a CSV or TSV, named where there is a heading.
 """
 
 import csv
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ants_engine.class_list import HEADINGS, without_numbers, without_wordnet_ids
+from ants_engine.class_list import HEADINGS, ID_HEADINGS, without_numbers, without_wordnet_ids
 from ants_engine.errors import ClassListError
 from ants_engine.method.class_names import same_name
 from ants_engine.text_file import read_text
 
-_NAME_HEADINGS = HEADINGS - {"id", "ids", "index", "idx", "no", "number", "wnid", "synset", "class id", "class index", "synset id"}
+_NAME_HEADINGS = HEADINGS - ID_HEADINGS
 _TABLES = {".csv": None, ".tsv": "\t", ".tab": "\t"}
 _DELIMITERS = "\t;,|"
 _NUMBER_BEHIND = re.compile(r"(.*\S)(?:\s+|\s*[,;:]\s*)(\d+)")
@@ -120,8 +120,8 @@ def _from_table(lines: list[str], delimiter: str, where: str, column: str | None
         shown = ", ".join(headings) if headings else f"{width} columns, first line {' | '.join(rows[0])[:60]!r}"
         guess = _guess(rows, headings)
         raise ClassListError(
-            f"{where} is a table ({shown}); say which column holds the class names: --column {guess}, or write one name "
-            "a line" + ("" if headings else " (commas between synonyms: save it as .txt)")
+            f"{where} is a table ({shown}); say which column holds the class names: --column {guess}, or write one "
+            "name a line" + ("" if headings else " (commas between synonyms: save it as .txt)")
         )
     names = [row[place] for row in rows[0 if headings is None else 1 :]]
     blank = next((number for number, name in enumerate(names, 1) if not name), None)

@@ -12,13 +12,16 @@ from ants_engine.method.answer import is_latin
 from ants_engine.method.class_names import same_name, says_nothing, synonyms, tidy_name
 
 IMAGENET_TWICE = frozenset({"missile", "sunglasses", "crane", "maillot", "cardigan"})
-"""What ImageNet calls two of its classes: OpenAI's names for CLIP the first two, WordNet's first synonyms the others."""
+"""What ImageNet calls two classes each: OpenAI's names for CLIP the first two, WordNet's first synonyms the others."""
 LONG, VERY_LONG = 100, 10_000
 """From so many names on, a name may occur twice if ImageNet has it twice, or if at most one name in ten does."""
-HEADINGS = frozenset(
-    "name names class classes classname classnames label labels category categories title id ids index idx no number "
-    "wnid synset species".split()
-) | frozenset({"class name", "class names", "class id", "class index", "label name", "category name", "synset id"})
+ID_HEADINGS = frozenset(
+    {"id", "ids", "index", "idx", "no", "number", "wnid", "synset", "class id", "class index", "synset id"}
+)
+HEADINGS = ID_HEADINGS | {
+    "name", "names", "class", "classes", "classname", "classnames", "class name", "class names", "label", "labels",
+    "label name", "category", "categories", "category name", "title", "species",
+}  # fmt: skip
 """What the first cell or line of a table says, and no class is called at the head of a list."""
 SHOWN = 8
 
@@ -196,22 +199,23 @@ def _entries(id_classes: Any) -> list[tuple[Any, Any]]:
 
 def _doubt(name: str, *, heads_a_list: bool) -> str | None:
     """Say what a name seems to be instead of one, and what to write; None where it is a name."""
-    if name[-1] in ",;:" and name.strip(",;: "):
-        return f"ends in {name[-1]!r}; write {name.rstrip(',;: ')!r}"
-    if quoted := _QUOTED.fullmatch(name):
-        return f"stands in quotes; write {quoted[2]}"
-    if bullet := _BULLET.match(name):
-        return f"begins with a bullet; write {name[bullet.end() :]!r}"
-    if number := _GLUED_NUMBER.match(name):
-        return f"begins with a number; write {name[number.end() :].strip()!r}"
-    if _PATH.fullmatch(name):
-        return "is a path; give the names, or, with ants …, a file of them as --classes FILE"
+    doubt: str | None = None
     cells = [same_name(cell.replace("_", " ").replace("-", " ")) for cell in re.split(r"[,;\t]", name)]
-    if heads_a_list and all(cell in HEADINGS for cell in cells):
-        return "is the heading of a table; leave it out (ants …: say which column holds the names, --column NAME)"
-    if found := _WORDNET_ID.fullmatch(name):
-        return f"begins with an id; write {found[2]!r}" if found[2] else "is an id that no caption holds; write its name"
-    return None
+    if name[-1] in ",;:" and name.strip(",;: "):
+        doubt = f"ends in {name[-1]!r}; write {name.rstrip(',;: ')!r}"
+    elif quoted := _QUOTED.fullmatch(name):
+        doubt = f"stands in quotes; write {quoted[2]}"
+    elif bullet := _BULLET.match(name):
+        doubt = f"begins with a bullet; write {name[bullet.end() :]!r}"
+    elif number := _GLUED_NUMBER.match(name):
+        doubt = f"begins with a number; write {name[number.end() :].strip()!r}"
+    elif _PATH.fullmatch(name):
+        doubt = "is a path; give the names, or, with ants …, a file of them as --classes FILE"
+    elif heads_a_list and all(cell in HEADINGS for cell in cells):
+        doubt = "is the heading of a table; leave it out (ants …: say which column holds the names, --column NAME)"
+    elif found := _WORDNET_ID.fullmatch(name):
+        doubt = f"begins with an id; write {found[2]!r}" if found[2] else "is an id, in no caption; write its name"
+    return doubt
 
 
 def _doubts_about_all(names: list[str]) -> list[tuple[int, str]]:
@@ -229,8 +233,8 @@ def _doubts_about_all(names: list[str]) -> list[tuple[int, str]]:
         return [
             (
                 0,
-                f"{name[:60]!r} is one class; for {len(several)} classes give each an entry of its own (ants …: a line, "
-                f"or with commas: {', '.join(several[:3])}), and for one class write {alone!r}",
+                f"{name[:60]!r} is one class; for {len(several)} classes give each an entry of its own (ants …: a "
+                f"line, or with commas: {', '.join(several[:3])}), and for one class write {alone!r}",
             )
         ]
     return []
@@ -289,8 +293,8 @@ def _notes(names: list[str], spoken: list[str], *, with_prompts: bool) -> tuple[
         listed = [f"{said} ({name})" for name, said in zip(names, spoken, strict=True) if said != _plain(name)]
         if listed:
             notes.append(
-                f"{len(listed)} names are lists of synonyms; CLIP is asked for the first, and an answer that has any of "
-                f"them names the class: {_some(listed)}"
+                f"{len(listed)} names are lists of synonyms; CLIP is asked for the first, and an answer that has any "
+                f"of them names the class: {_some(listed)}"
             )
     foreign = [name for name in names if not is_latin(name)]
     if foreign:

@@ -96,7 +96,7 @@ class LexiconSettings(Stage):
     """``wordnet`` (ships with the package) or a file as a path: ``word<TAB>noun|adjective`` a line, ``.gz`` allowed."""
     id_names: Literal["aliases", "exact"] = "aliases"
     """Which words are left out as names of ID classes. ``aliases``: every name that a class has, singular or plural
-    (``lion, king of beasts``: both; ``bald eagle``: also ``eagle``). ``exact``: whole names only, as the public code."""
+    (``lion, king of beasts``: both; ``bald eagle``: also ``eagle``). ``exact``: whole names only."""
 
 
 class NegLabelSettings(Stage):

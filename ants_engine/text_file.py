@@ -1,4 +1,4 @@
-"""Text that a user wrote, whatever program saved it: byte order marks, UTF-16 and line ends are read here and nowhere else."""
+"""Text that a user wrote, whatever program saved it: byte order marks, UTF-16 and line ends."""
 
 import codecs
 from pathlib import Path
@@ -38,4 +38,3 @@ def read_text(path: Path) -> str:
         UnicodeDecodeError: as for `decode_text`.
     """
     return decode_text(path.read_bytes())
-

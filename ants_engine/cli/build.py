@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from ants_engine import ANTS
     from ants_engine.config import Settings
 
-CLASSES = click.option("--classes", required=True, help="A file with one class name a line, a table (see --column), or names with commas.")
+CLASSES = click.option(
+    "--classes", required=True, help="A file with one class name a line, a table (see --column), or names with commas."
+)
 OUT = click.option("-o", "--out", type=click.Path(path_type=Path), help="Save the detector to this folder.")
 PICTURES = click.argument("images", nargs=-1)
 

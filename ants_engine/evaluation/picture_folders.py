@@ -17,6 +17,7 @@ from ants_engine.errors import UsageError
 from ants_engine.evaluation.benchmark import ID_SET, UNLABELLED, Benchmark, BenchmarkSet
 from ants_engine.evaluation.image_lists import OOD_LABEL
 from ants_engine.evaluation.ood_groups import Group
+from ants_engine.method.class_names import same_name
 
 
 def read_picture_folders(
@@ -65,14 +66,15 @@ def _class_folders(folder: Path) -> list[Path]:
 def _id_set(folder: Path, folders: list[Path], classes: tuple[str, ...]) -> BenchmarkSet:
     images: list[Path] = []
     labels: list[int] = []
-    index = {name.casefold(): label for label, name in enumerate(classes)}
-    unknown = [path.name for path in folders if _class_name(path).casefold() not in index]
+    # of two classes of one name the first is the one that is predicted
+    index = {same_name(name): label for label, name in reversed([*enumerate(classes)])}
+    unknown = [path.name for path in folders if same_name(_class_name(path)) not in index]
     if unknown:
         raise UsageError(f"{folder}: the folders {', '.join(unknown[:5])} are none of the {len(classes)} ID classes")
     for path in folders:
         found = pictures_below(path)
         images += found
-        labels += [index[_class_name(path).casefold()]] * len(found)
+        labels += [index[same_name(_class_name(path))]] * len(found)
     if not folders:
         images = pictures_below(folder)
         labels = [UNLABELLED] * len(images)

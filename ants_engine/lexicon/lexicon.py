@@ -65,8 +65,9 @@ class Lexicon:
 def load_lexicon(source: str) -> Lexicon:
     """Read a lexicon.
 
-    A file has one ``word<TAB>noun`` or ``word<TAB>adjective`` a line, in UTF-8 (or UTF-16 with its mark), gzip-compressed or not; blank lines and
-    lines that begin with ``#`` are skipped. Of words that are equal but for case, the first is kept.
+    A file has one ``word<TAB>noun`` or ``word<TAB>adjective`` a line, in UTF-8 (or UTF-16 with its mark),
+    gzip-compressed or not; blank lines and lines that begin with ``#`` are skipped. Of words that are equal but for
+    case, the first is kept.
 
     Args:
         source: ``wordnet`` for the one that ships with the package, or a file as a path.

@@ -19,30 +19,35 @@ from collections.abc import Iterable, Sequence
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _SYNONYM = re.compile(r"\s*[,;|]\s+|\s*[;|]\s*|(?<=[^\W\d_]),(?=[^\W\d_])")
-_SEPARATOR = re.compile(r"\s*[,;|/]\s*|\s+(?:or|aka|a\.k\.a\.)\s+", re.IGNORECASE)
+_LISTED = re.compile(r"\s*[,;|]\s*")
+_OR = re.compile(r"\s*/\s*|\s+(?:or|aka|a\.k\.a\.)\s+", re.IGNORECASE)
 _PARENTHESES = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
 _YEAR = re.compile(r"(?:19|20)\d\d")
-_SPACES = str.maketrans({character: " " for character in "\u00a0\u2007\u202f\u3000"})
-# these join or part letters and signs; without them some words of Persian and of Indian languages are other words
-_JOINERS = "\u200c\u200d"
+# a byte order mark, soft hyphens and the like; what joins or turns letters is a part of a name as it is written
+_NO_WIDTH = "\ufeff\u200b\u2060\u00ad"
 _IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth",
     "geese": "goose", "mice": "mouse", "oxen": "ox",
 }  # fmt: skip
 
-_PREPOSITIONS = frozenset(
+
+def _word_set(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_PREPOSITIONS = _word_set(
     "of in on at by with for from to into onto over under near behind beside between through without as than like "
-    "against along among around across above below before after during inside outside up down out off".split()
+    "against along among around across above below before after during inside outside up down out off"
 )
-_FUNCTION = _PREPOSITIONS | frozenset(
+_FUNCTION = _PREPOSITIONS | _word_set(
     "a an the this that these those some any no not and or but nor so if is are was were be been being has have had do "
-    "does did i you he she it we they me him her us them my your his its our their who which what there here".split()
+    "does did i you he she it we they me him her us them my your his its our their who which what there here"
 )
-_ATTRIBUTES = frozenset(
+_ATTRIBUTES = _word_set(
     "big large small little tiny huge giant tall short long young old baby adult new wet dry dark bright colorful "
     "colourful black white red green blue yellow orange purple brown pink gray grey silver beautiful cute lone single "
     "close up closeup photo photograph picture image view shot portrait drawing illustration detailed blurry group "
-    "pair couple herd flock pack two three four five six seven eight nine ten several many few one another".split()
+    "pair couple herd flock pack two three four five six seven eight nine ten several many few one another"
 )
 _SIGNS = frozenset({"letter", "sign", "number", "character", "symbol"})
 _KINDS = frozenset({"bird", "fish", "dog", "horse"})
@@ -57,18 +62,19 @@ _NOT_THEIR_END = frozenset(
 
 
 def tidy_name(text: str) -> str:
-    """Return a name as it is kept: in NFC, no invisible characters, plain spaces, letters of ordinary width."""
+    """Return a name as it is kept: in NFC, nothing of no width in it, plain spaces, letters of ordinary width."""
     if text.isascii():
         return " ".join(text.split())
-    shown = (character for character in text if unicodedata.category(character) != "Cf" or character in _JOINERS)
-    usual = (unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in shown)
-    return " ".join(unicodedata.normalize("NFC", "".join(usual)).translate(_SPACES).split())
+    usual = (unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in text if c not in _NO_WIDTH)
+    return " ".join(unicodedata.normalize("NFC", "".join(usual)).split())
 
 
 def same_name(text: str) -> str:
     """Return what two names that only differ in case, spaces, width, form or invisible characters have in common."""
+    if text.isascii():
+        return " ".join(text.split()).casefold()
     folded = unicodedata.normalize("NFKC", tidy_name(text)).casefold()
-    return unicodedata.normalize("NFKC", "".join(c for c in folded if c not in _JOINERS))
+    return unicodedata.normalize("NFKC", "".join(c for c in folded if unicodedata.category(c) != "Cf"))
 
 
 def synonyms(name: str) -> tuple[str, ...]:
@@ -199,27 +205,29 @@ def _aliases(name: str) -> list[tuple[str, ...]]:
     found = [_words(name)]
     for text in (outer, *inner):
         found.append(_words(text))
-        parts = [_words(part) for part in _SEPARATOR.split(text)]
-        if len(parts) > 1:
-            found += [part for place, part in enumerate(parts) if _is_alias(part, parts[place + 1 :])]
-            found += _completed(parts)
+        for part in _LISTED.split(text):
+            either = _alternatives(part)
+            found += [words for words in (_words(part), *either) if _is_alias(words) and not _lacks_end(words, either)]
+            found += [(*words, either[-1][-1]) for words in either if _lacks_end(words, either)]
     found += [words for words in map(_without_year, found) if words]
     return [words for words in dict.fromkeys(found) if words]
 
 
-def _is_alias(part: tuple[str, ...], later: list[tuple[str, ...]]) -> bool:
-    """Tell whether a part is a name by itself: "brown" of "dog, brown" and "traffic" of "traffic or street sign" is not."""
-    if not any(len(word) > 1 and not word.isdigit() for word in part):
+def _alternatives(part: str) -> list[tuple[str, ...]]:
+    """Return what stands between slashes and "or"."""
+    return [words for words in map(_words, _OR.split(part)) if words]
+
+
+def _is_alias(words: tuple[str, ...]) -> bool:
+    """Tell whether a part is a name by itself: "brown" of "dog, brown" is not."""
+    if not any(len(word) > 1 and not word.isdigit() for word in words):
         return False
-    return not all(word in _ATTRIBUTES or word in _FUNCTION for word in part)
+    return not all(word in _ATTRIBUTES or word in _FUNCTION for word in words)
 
 
-def _completed(parts: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return what "traffic or street sign" leaves out: traffic sign."""
-    last = parts[-1]
-    if len(last) < 2:
-        return []
-    return [(*part, last[-1]) for part in parts[:-1] if len(part) == 1]
+def _lacks_end(words: tuple[str, ...], either: list[tuple[str, ...]]) -> bool:
+    """Tell whether a word may be cut short by what follows, as "traffic" is in "traffic or street sign"."""
+    return len(words) == 1 and len(either) > 1 and len(either[-1]) > 1
 
 
 def _without_year(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -233,9 +241,11 @@ def _short_forms(name: str) -> list[tuple[str, ...]]:
     """Return what one says for a name that is longer, as words."""
     outer = _PARENTHESES.sub(" ", name)
     found: list[tuple[str, ...]] = []
-    for part in _SEPARATOR.split(outer):
-        words = _words(part)
-        words = _without_year(words) or words
+    every = [(words, either) for part in _LISTED.split(outer) if (either := _alternatives(part)) for words in either]
+    for said, either in every:
+        if _lacks_end(said, either) and _says_enough(said[0]):
+            found.append(said)
+        words = _without_year(said) or said
         # what is an X of something is another thing than X, and than something
         if len(words) < 2 or any(word in _PREPOSITIONS for word in words):
             continue
@@ -256,7 +266,7 @@ def _says_enough(word: str) -> bool:
 
 
 def _ends_phrase(words: tuple[str, ...], end: int) -> bool:
-    """Tell whether what stands before word ``end`` is a whole phrase: what follows is no noun, as far as one can see."""
+    """Tell whether a phrase is whole before word ``end``: what follows is no noun, as far as one can see."""
     if end == len(words):
         return True
     after = words[end]

@@ -63,7 +63,8 @@ def parse_labels(
     Args:
         text: the answer as it came; 50 kB cost no more than 4.
         limit: most labels returned, at least 1.
-        asked: the class whose look-alikes these are: a label that contains one of its names is a kind of it, and set aside.
+        asked: the class whose look-alikes these are: a label that contains one of its names is a kind of it, and is
+            set aside.
         class_names: ID classes: a label that *is* one of them, by any of its names, is set aside ("sea lion" is not
             "lion", and "golden eagle" not "bald eagle", but "eagle" is).
         max_words: a longer label is rambling.

@@ -81,7 +81,7 @@ def test_pictures_that_cannot_be_read_are_told_by_the_exit_code(folder: Path) ->
         (["build", "--classes", "a", "--set", "clip.modle=x", "x"], 2, "did you mean 'clip.model'"),
         (["build", "--classes", "a", "--set", "nonsense", "x"], 2, "write KEY=VALUE"),
         (["build", "--classes", "missing.txt", "x"], 2, "no such file"),
-        (["build", "--classes", "lion " * 100, "x"], 2, "NoImagesError"),
+        (["build", "--classes", "lion" * 100, "x"], 2, "NoImagesError"),
         (["prompts", "show", "ens/v999"], 2, "TemplateError"),
         (["cache", "stats", "--set", "dispatch.store=nowhere"], 1, "StoreUnavailableError"),
         (["demo", "."], 2, "ants.toml"),
