@@ -45,7 +45,7 @@ def read_class_file(path: Path, column: str | None = None) -> list[str]:
         raise ClassListError(f"{path}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
     except OSError as error:
         hint = "; give a file with one class name a line" if path.is_dir() else ""
-        raise ClassListError(f"{path}: cannot be read: {error.strerror or error}{hint}") from None
+        raise ClassListError(f"{path} cannot be read: {error.strerror or error}{hint}") from None
     if path.suffix.lower() in (".yaml", ".yml"):
         raise ClassListError(f"{path}: YAML is not read here; write one class name a line, or a JSON list")
     return parse_class_text(text, str(path), path.suffix.lower(), column)

@@ -30,6 +30,7 @@ _NUMBERED = re.compile(r"\(?(\d+)(?:\s*[:.,;)=]\s*|\s+-\s+|\s+)(\S.*)")
 _GLUED_NUMBER = re.compile(r"\d+[,;:](?=[^\W\d_])")
 _BULLET = re.compile(r"[-*•·]\s+(?=\S)")
 _QUOTED = re.compile(r"(['\"])(.+)\1")
+_WORDS = re.compile(r"[^\W\d_]+(?: [^\W\d_]+)+")
 _PATH = re.compile(r"(?:\.{0,2}/|~/|[A-Za-z]:\\).*|.*\.(?:txt|csv|tsv|json|ya?ml|lst|jpe?g|png|gif|webp|npz)", re.I)
 
 
@@ -227,7 +228,9 @@ def _doubts_about_all(names: list[str]) -> list[tuple[int, str]]:
     name = names[0]
     parts = [part.strip() for part in re.split(r"[,;]", name) if part.strip()]
     words = name.split()
-    if len(names) == 1 and (len(parts) > 1 or (len(words) > 2 and re.fullmatch(r"[^\W\d_]+(?: [^\W\d_]+)+", name))):
+    # a list names nothing twice
+    in_words = len(words) > 2 and len({*map(same_name, words)}) == len(words) and _WORDS.fullmatch(name) is not None
+    if len(names) == 1 and (len(parts) > 1 or in_words):
         several = parts if len(parts) > 1 else words
         alone = parts[0] if len(parts) > 1 else "_".join(words)
         return [

@@ -96,7 +96,8 @@ def read_classes(classes: str, column: str | None = None) -> list[str]:
         found = is_folder = False
     if found:
         return read_class_file(path, column)
-    if is_folder and ("/" in classes or any(path.iterdir())):
+    # a class may be called as a folder that lies here is
+    if is_folder and ("/" in classes or not re.search(r"\w", classes)):
         raise click.UsageError(f"--classes {classes}: a folder; give a file with one class name a line")
     if re.search(r"\.\w{1,8}$", classes) and not re.search(r"[,\n]", classes):
         raise click.UsageError(f"--classes {classes}: no such file")

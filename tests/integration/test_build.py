@@ -25,8 +25,9 @@ from ants_engine.errors import (
     SettingError,
 )
 from ants_engine.protocol import Call
+from ants_engine.report.truth import Label, Truth
 from ants_engine.scores import Scores
-from tests.integration.conftest import CLASSES, describe, shuffled_mllm
+from tests.integration.conftest import CLASSES, OBJECTS, describe, shuffled_mllm
 
 COLUMNS = ("id_score", "ens_score", "vsnl_score", "neglabel_score", "predicted")
 
@@ -403,3 +404,42 @@ async def test_classes_may_have_several_prompts_and_the_threshold_and_weight_may
     assert (ants.weight, ants.threshold, ants.detector.temperature) == (0.25, 0.4, 0.05)
     expected = encoder.encode_texts(["a guitar", "a photo of a guitar"]).mean(dim=0)
     np.testing.assert_allclose(ants.detector.class_features[3], expected / expected.norm(), atol=1e-6)
+
+
+async def test_a_list_with_a_published_double_works_from_the_build_to_the_loaded_stream(
+    encoder: ClipEncoder, images: list[Image.Image], settings: dict[str, Any], mllm: ScriptedBackend, tmp_path: Path
+) -> None:
+    names = [f"{thing} of {place}" for thing in ("cup", "lamp", "boat", "bell") for place in OBJECTS * 2][:98]
+    names = [f"{name} {number // 12}" for number, name in enumerate(names)]
+    names[10:10], names[60:60] = ["missile"], ["missile", "sunglasses", "sunglasses"]
+    settings = describe_all(settings, vsnl={"delta": 1.0})
+    ants = await ANTS.build(names, images, encoder=encoder, backend=mllm, **settings)
+    assert ants.classes == tuple(names)
+    assert sorted(ants.report.similar_classes) == sorted(names)
+    assert "missile (10, 60), sunglasses (61, 62)" in ants.report.notes[0]
+    # two classes of one name are one question
+    assert sum(call.picture is None for call in mllm.calls) == len(set(names))
+    scores = await ants.score(images)
+    assert not {60, 62} & set(scores.predicted.tolist())
+    assert {one.text for one in ants.explain(images[0], top=5).classes} <= set(names)
+    ants.save(tmp_path / "d")
+    loaded = ANTS.load(tmp_path / "d", encoder=encoder)
+    assert loaded.classes == ants.classes
+    assert same_bits(await loaded.score(images), scores)
+    async for batch in loaded.stream(images[:8], backend=mllm):
+        assert len(batch) == 8
+    assert Truth.of_sequence(["missile", "ood"], loaded.classes).labels[0] == Label("id", 10)
+
+
+async def test_the_lexicon_of_a_detector_holds_no_name_of_a_class(
+    encoder: ClipEncoder, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    words = ["lion", "lions", "king of beasts", "eagle", "golden eagle", "lamp"]
+    Path(settings["lexicon"]["source"]).write_text("".join(f"{word}\tnoun\n" for word in words))
+    names = ["lion, king of beasts", "bald eagle"]
+    ants = await ANTS.build(names, encoder=encoder, **settings)
+    assert sorted(ants.detector.initial.texts) == ["golden eagle", "lamp"]
+    exact = describe_all(settings, lexicon={"id_names": "exact"})
+    assert sorted((await ANTS.build(names, encoder=encoder, **exact)).detector.initial.texts) == sorted(words)
+    reference = await ANTS.build(names, encoder=encoder, **settings, preset="reference")
+    assert sorted(reference.detector.initial.texts) == sorted(words)

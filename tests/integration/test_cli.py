@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from ants_engine.cli.main import commands, main
+from ants_engine.errors import ClassListError
 from tests.integration.conftest import CLASSES, OBJECTS, WORLD
 
 
@@ -66,6 +67,19 @@ def test_build_score_explain_replay_and_cassette(folder: Path) -> None:
     assert tensors(folder / "third") == tensors(folder / "d")
 
 
+def test_build_says_which_classes_it_read_before_anything_else(folder: Path) -> None:
+    (folder / "classes.csv").write_bytes(b"\xef\xbb\xbfid,name\r\n0,lion\r\n1,panda\r\n")
+    common = ["--classes", folder / "classes.csv", "--config", folder]
+    with pytest.raises(ClassListError, match="--column name"):
+        run("build", *common)
+    assert run("build", *common, "--column", "name").startswith("2 classes: lion, panda\n")
+    result = CliRunner().invoke(
+        commands, [str(each) for each in ("build", *common, "--column", "2", "--json")], standalone_mode=False
+    )
+    assert result.stderr.startswith("2 classes: lion, panda\n")
+    assert json.loads(result.stdout)["pictures"] == 0
+
+
 def test_pictures_that_cannot_be_read_are_told_by_the_exit_code(folder: Path) -> None:
     (folder / "pictures" / "bad.png").write_bytes(b"no picture")
     common = ["--classes", ",".join(CLASSES), "--config", folder]
@@ -81,7 +95,10 @@ def test_pictures_that_cannot_be_read_are_told_by_the_exit_code(folder: Path) ->
         (["build", "--classes", "a", "--set", "clip.modle=x", "x"], 2, "did you mean 'clip.model'"),
         (["build", "--classes", "a", "--set", "nonsense", "x"], 2, "write KEY=VALUE"),
         (["build", "--classes", "missing.txt", "x"], 2, "no such file"),
-        (["build", "--classes", "lion" * 100, "x"], 2, "NoImagesError"),
+        (["build", "--classes", "lion elephant panda", "x"], 2, "for 3 classes"),
+        (["build", "--classes", ".", "x"], 2, "a folder"),
+        (["build", "--classes", "lion", "--column", "name", "x"], 2, "--classes is no file"),
+        (["build", "--classes", "lion " * 100, "x"], 2, "NoImagesError"),
         (["prompts", "show", "ens/v999"], 2, "TemplateError"),
         (["cache", "stats", "--set", "dispatch.store=nowhere"], 1, "StoreUnavailableError"),
         (["demo", "."], 2, "ants.toml"),

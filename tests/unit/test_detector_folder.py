@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ants_engine.build_report import BuildReport, SetAside
+from ants_engine.class_list import ClassList
 from ants_engine.config import Settings
 from ants_engine.detector_folder import MANIFEST, load_detector, save_detector
 from ants_engine.errors import DetectorFolderError
@@ -183,3 +184,28 @@ def test_how_the_banks_are_scored_is_kept(tmp_path: Path) -> None:
         True,
         9,
     )
+
+
+def test_classes_of_one_name_come_back_at_their_places(tmp_path: Path) -> None:
+    names = ("missile", "Cardigan", "missile", "cardigan")
+    classes = ClassList(names, (("a missile",), ("a dog",), ("a missile",), ("a cardigan", "a jumper")), "a {}")
+    detector = replace(small_detector(), classes=classes, class_features=unit_rows(4, 1))
+    save_detector(tmp_path, saved_detector(detector))
+    loaded = load_detector(tmp_path).state.detector
+    assert loaded.classes == classes
+    assert loaded.score(unit_rows(9, 3)).predicted_class == detector.score(unit_rows(9, 3)).predicted_class
+    data = json.loads((tmp_path / MANIFEST).read_text())
+    data["order"] = ["missile", "panda", "missile", "cardigan"]
+    (tmp_path / MANIFEST).write_text(json.dumps(data))
+    with pytest.raises(DetectorFolderError, match="names others than there are"):
+        load_detector(tmp_path)
+
+
+def test_a_folder_names_no_order_where_names_differ(folder: Path) -> None:
+    assert "order" not in json.loads((folder / MANIFEST).read_text())
+
+
+def test_a_detector_saved_with_a_name_that_is_refused_today_is_loaded(tmp_path: Path) -> None:
+    classes = ClassList(("id,name", "lion,", "n02129165"), (("a",), ("b",), ("c",)))
+    save_detector(tmp_path, saved_detector(replace(small_detector(), classes=classes)))
+    assert load_detector(tmp_path).state.detector.classes.names == classes.names

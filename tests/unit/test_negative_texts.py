@@ -79,3 +79,37 @@ def test_a_sentence_is_cut_at_clips_context_before_equal_ones_are_found() -> Non
     found = sentences(answers, CLASSES, EnsSettings(), fits)
     assert found.texts == ["one two three four five six seven eight"]
     assert [item.reason for item in found.set_aside] == ["duplicate"]
+
+
+IMAGENET = ClassList.of(["lion, king of beasts, Panthera leo", "bald eagle, American eagle", "elephant/mammoth"], "{}")
+
+
+def test_no_name_of_a_class_becomes_a_negative_and_other_kinds_do() -> None:
+    said = ["A lion in the grass", "The king of beasts", "An eagle on a branch", "A golden eagle", "A sea lion asleep"]
+    found = sentences([(str(i), text) for i, text in enumerate(said)], IMAGENET, EnsSettings(), fits)
+    # a text that holds a class's whole name is set aside wherever the name stands
+    assert found.texts == ["A golden eagle"]
+    listed = "1. Lion\n2. eagle\n3. golden eagle\n4. sea lion\n5. Panthera leo\n6. mammoth\n7. tiger"
+    labels = look_alikes([(IMAGENET.names[1], listed)], IMAGENET, VsnlSettings(labels_per_class=9))
+    assert labels.texts == ["golden eagle", "sea lion", "tiger"]
+
+
+def test_look_alikes_that_hold_an_alias_of_the_class_asked_for_are_kinds_of_it() -> None:
+    listed = "1. mountain lion\n2. brown eagle\n3. leopard"
+    lions = look_alikes([(IMAGENET.names[0], listed)], IMAGENET, VsnlSettings())
+    assert lions.texts == ["brown eagle", "leopard"]
+
+
+def test_a_sentence_that_begins_with_an_article_is_kept_beside_classes_of_one_letter() -> None:
+    signs = ClassList.of([*"ABCI"], "{}")
+    found = sentences([("a", "A dog on a sofa"), ("b", "The letter A")], signs, EnsSettings(), fits)
+    assert found.texts == ["A dog on a sofa"]
+
+
+def test_a_name_that_eats_the_answers_is_noted() -> None:
+    common = ClassList.of(["man", "tiger"], "{}")
+    answers = [(str(i), f"A man with a number {i} dog") for i in range(9)] + [("x", "A tiger"), ("y", "A lamp")]
+    (note,) = sentences(answers, common, EnsSettings(), fits).notes(len(answers))
+    assert note.startswith("9 of 11 sentences were set aside because they name the class 'man'")
+    assert sentences(answers[:3], common, EnsSettings(), fits).notes(3) == []
+    assert sentences(answers[7:], common, EnsSettings(), fits).notes(40) == []

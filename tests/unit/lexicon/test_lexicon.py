@@ -89,3 +89,10 @@ def test_size_is_bounded_before_and_after_unpacking(tmp_path, monkeypatch):
     for name, data in (("bomb.gz", bomb), ("large.txt", b"\0" * 2 * 1024 * 1024)):
         with pytest.raises(LexiconError, match="larger than 1 MiB"):
             load_lexicon(written(tmp_path, data, name))
+
+
+def test_without_aliases():
+    lexicon = Lexicon(("lions", "King of Beasts", "eagle", "golden eagle", "sea lion"), ("noun",) * 5)
+    names = ["lion, king of beasts", "bald eagle"]
+    assert lexicon.without(names, aliases=True).words == ("golden eagle", "sea lion")
+    assert lexicon.without(names) == lexicon

@@ -3,8 +3,9 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from open_clip import IMAGENET_CLASSNAMES
 
-from ants_engine.method.class_names import ClassNames, names_class
+from ants_engine.method.class_names import ClassNames, names_class, synonyms
 
 NAMES = [
     "wolf",
@@ -74,6 +75,126 @@ def test_a_name_is_found_in_any_sentence_around_it(names, data):
     if any(character.isalpha() for character in name):
         assert ClassNames(names).find(f"There is {name.upper()}, they say") is not None
         assert ClassNames(names).equals(name)
+
+
+LISTED = ["lion, king of beasts, Panthera leo", "swim trunks / shorts", "red wolf or maned wolf", "kite (bird of prey)"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A lion in the grass", "the king of beasts", "PANTHERA LEO", "two pairs of shorts", "swim trunks on a line",
+        "a maned wolf", "a red wolf", "a kite in the sky", "a bird of prey",
+    ],
+)  # fmt: skip
+def test_every_synonym_of_a_class_names_it(text):
+    assert ClassNames(LISTED).find(text) is not None
+    for part in ("lion", "King of Beasts", "panthera leo", "shorts", "maned wolves", "kite", "bird of prey"):
+        assert ClassNames(LISTED).equals(part)
+
+
+def test_parts_that_are_no_names_are_none():
+    names = ClassNames(["dog, brown", "traffic or street sign", "petting animal (not cat)", "AC/DC", "km/h", "24/7"])
+    for text in ("a brown table", "cars in traffic", "a cat on a sofa", "an hour", "a h", "seven", "not cat"):
+        assert names.find(text) is None, text
+    for text in ("a dog", "a traffic sign", "a street sign", "petting an animal", "petting animal"):
+        assert (names.find(text) is not None) == (text != "petting an animal"), text
+
+
+HEADS = ["bald eagle", "great white shark", "crane bird", "African elephant", "Audi TT RS Coupe 2012"]
+
+
+@pytest.mark.parametrize(
+    ("label", "is_class"),
+    [
+        ("eagle", True), ("Eagles", True), ("golden eagle", False), ("white shark", True), ("shark", True),
+        ("tiger shark", False), ("crane", True), ("bird", True), ("crane fly", False), ("elephants", True),
+        ("Asian elephant", False), ("coupe", True), ("Audi TT RS Coupe", True), ("Audi A4 sedan", False),
+        ("2012", False),
+    ],
+)  # fmt: skip
+def test_a_label_that_is_a_short_form_is_the_class_and_another_kind_is_not(label, is_class):
+    assert ClassNames(HEADS).equals(label) == is_class
+
+
+@pytest.mark.parametrize(
+    ("sentence", "is_about"),
+    [
+        ("An eagle on a branch", True),
+        ("A large brown eagle perched on a branch", True),
+        ("Two eagles", True),
+        ("A photo of a shark swimming", True),
+        ("An elephant walks by a river", True),
+        ("A golden eagle on a branch", False),
+        ("A hammerhead shark in the sea", False),
+        ("A feather of an eagle", False),
+        ("An eagle owl in a tree", False),
+        ("A man with a crane", False),
+    ],
+)
+def test_a_sentence_that_is_about_a_short_form_names_the_class(sentence, is_about):
+    assert (ClassNames(HEADS).find(sentence) is not None) == is_about
+    assert ClassNames(HEADS).find_alias(sentence) is None
+
+
+def test_a_name_that_only_ends_like_another_thing_has_no_short_form():
+    listed = ["hot dog", "sea lion", "California sea lion", "guinea pig", "hen of the woods", "bird of paradise"]
+    names = ClassNames(listed)
+    for label in ("dog", "lion", "pig", "woods", "paradise", "hen"):
+        assert not names.equals(label), label
+    assert names.equals("sea lions")
+
+
+def test_real_look_alikes_of_a_thousand_classes_stay():
+    names = ClassNames(IMAGENET_CLASSNAMES)
+    near = ["golden eagle", "blue shark", "forest elephant", "snow monkey", "whale shark", "bear cub", "raccoon"]
+    assert [label for label in near if names.equals(label)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("A dog runs on the beach", None),
+        ("I see a dog", None),
+        ("a man and a woman", None),
+        ("The hand shows the letter A made of wood", "A"),
+        ("A hand that forms a B", "B"),
+        ("A sign with C on it", "C"),
+        ("The letter I", "I"),
+    ],
+)
+def test_a_letter_is_a_class_only_where_it_is_written_as_one(text, found):
+    letters = [*"ABCI"]
+    index = ClassNames(letters).find(text)
+    assert (None if index is None else letters[index]) == found
+    assert ClassNames(letters).equals("b")
+    assert ClassNames(["the", "it"]).find("the dog and it") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("creme_brulee", "A Crème brûlée"),
+        ("café", "a cafe\u0301 in Paris"),
+        ("sea\u00a0lion", "sea lions"),
+        ("jalapeño", "Jalapeno"),
+        ("li\u200bon", "a lion"),
+        ("ｌｉｏｎ", "a lion"),
+        ("лев", "ЛЕВ"),
+    ],
+)
+def test_form_width_accents_and_what_cannot_be_seen_make_no_difference(name, text):
+    assert ClassNames([name]).find(text) == 0
+
+
+def test_in_other_scripts_a_mark_makes_another_word():
+    assert ClassNames(["май"]).find("маи") is None
+
+
+def test_synonyms_are_parted_at_commas_outside_parentheses():
+    assert synonyms("lion, king of beasts; Panthera leo") == ("lion", "king of beasts", "Panthera leo")
+    for name in ("kite (bird, of prey)", "1,000 dollar bill", "lion/lioness", ","):
+        assert len(synonyms(name)) == 1
 
 
 def test_a_thousand_names_are_prepared_once():
