@@ -81,8 +81,8 @@ def load_lexicon(source: str) -> Lexicon:
     try:
         text = decode_text(_unpack(_read(source), name))
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise LexiconError(f"{name}, line {line} is not UTF-8; save the file as UTF-8") from None
+        bad = error.object.count(b"\n", 0, error.start) + 1
+        raise LexiconError(f"{name}, line {bad} is not UTF-8; save the file as UTF-8") from None
     for number, line in enumerate(text.split("\n"), start=1):
         entry = _entry(line, f"{name}, line {number}")
         if entry is not None:
