@@ -9,7 +9,7 @@ from typing import Any
 
 from ants_engine.errors import ClassListError
 from ants_engine.method.answer import is_latin
-from ants_engine.method.class_names import same_name, says_nothing, synonyms, tidy_name
+from ants_engine.method.class_names import same_name, says_nothing, spoken_name, synonyms, tidy_name
 
 IMAGENET_TWICE = frozenset({"missile", "sunglasses", "crane", "maillot", "cardigan"})
 """What ImageNet calls two classes each: OpenAI's names for CLIP the first two, WordNet's first synonyms the others."""
@@ -88,7 +88,7 @@ class ClassList:
                 problems.append((place, f"is a {type(name).__name__}, not a text"))
                 continue
             clean = tidy_name(name)
-            if not clean:
+            if not same_name(clean):
                 problems.append((place, "is blank"))
                 continue
             # a mapping's prompts say what a class is, whatever it is called
@@ -123,7 +123,11 @@ class ClassList:
         if order is None:
             return cls.of(prompts, template)
         names = tuple(tidy_name(name) for name in order)
-        if not all(names) or set(order) != set(prompts) or not all(map(_prompt_texts, prompts.values())):
+        if (
+            not all(map(same_name, names))
+            or set(order) != set(prompts)
+            or not all(map(_prompt_texts, prompts.values()))
+        ):
             raise ClassListError("the order of the classes names others than there are, or one is blank")
         texts = [tuple(prompts[name]) for name in order]
         shared = _common_template([*zip(names, _spoken([*names]), strict=True)], texts)
@@ -267,17 +271,13 @@ def _refuse(problems: list[tuple[int, str]]) -> None:
 
 def _spoken(names: list[str]) -> list[str]:
     """Return what each class is called in a prompt."""
-    first = [_plain(synonyms(name)[0]) for name in names]
+    first = [spoken_name(synonyms(name)[0]) for name in names]
     # two classes that begin with the same synonym, and are not the same name, are told apart by all that is said
     sharing = Counter(same_name(said) for said in first)
     return [
-        said if sharing[same_name(said)] == 1 and any(map(str.isalpha, said)) else _plain(name)
+        said if sharing[same_name(said)] == 1 and any(map(str.isalpha, said)) else spoken_name(name)
         for name, said in zip(names, first, strict=True)
     ]
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.replace("_", " ").split()) or name
 
 
 def _notes(names: list[str], spoken: list[str], *, with_prompts: bool) -> tuple[str, ...]:
@@ -293,7 +293,7 @@ def _notes(names: list[str], spoken: list[str], *, with_prompts: bool) -> tuple[
             "apart and are predicted as the first; give them names of their own where that matters"
         )
     if not with_prompts:
-        listed = [f"{said} ({name})" for name, said in zip(names, spoken, strict=True) if said != _plain(name)]
+        listed = [f"{said} ({name})" for name, said in zip(names, spoken, strict=True) if said != spoken_name(name)]
         if listed:
             notes.append(
                 f"{len(listed)} names are lists of synonyms; CLIP is asked for the first, and an answer that has any "

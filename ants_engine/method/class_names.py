@@ -23,8 +23,9 @@ _LISTED = re.compile(r"\s*[,;|]\s*")
 _OR = re.compile(r"\s*/\s*|\s+(?:or|aka|a\.k\.a\.)\s+", re.IGNORECASE)
 _PARENTHESES = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
 _YEAR = re.compile(r"(?:19|20)\d\d")
-# a byte order mark, soft hyphens and the like; what joins or turns letters is a part of a name as it is written
-_NO_WIDTH = "\ufeff\u200b\u2060\u00ad"
+_MARK = "\ufeff"
+# without these some words of Persian and of Indian languages are other words
+_JOINERS = "\u200c\u200d"
 _IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth",
     "geese": "goose", "mice": "mouse", "oxen": "ox",
@@ -62,19 +63,24 @@ _NOT_THEIR_END = frozenset(
 
 
 def tidy_name(text: str) -> str:
-    """Return a name as it is kept: in NFC, nothing of no width in it, plain spaces, letters of ordinary width."""
-    if text.isascii():
-        return " ".join(text.split())
-    usual = (unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in text if c not in _NO_WIDTH)
-    return " ".join(unicodedata.normalize("NFC", "".join(usual)).split())
+    """Return a name as it is kept: in NFC, with plain spaces and without a byte order mark."""
+    return " ".join(unicodedata.normalize("NFC", text.replace(_MARK, "")).split())
+
+
+def spoken_name(text: str) -> str:
+    """Return a name as a prompt has it: spaces for underscores, letters of ordinary width, nothing that is not seen."""
+    shown = (c for c in text.replace("_", " ") if unicodedata.category(c) != "Cf" or c in _JOINERS)
+    usual = (unicodedata.normalize("NFKC", c) if "\uff01" <= c <= "\uff5e" else c for c in shown)
+    return tidy_name("".join(usual)) or text
 
 
 def same_name(text: str) -> str:
     """Return what two names that only differ in case, spaces, width, form or invisible characters have in common."""
     if text.isascii():
         return " ".join(text.split()).casefold()
-    folded = unicodedata.normalize("NFKC", tidy_name(text)).casefold()
-    return unicodedata.normalize("NFKC", "".join(c for c in folded if unicodedata.category(c) != "Cf"))
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    shown = "".join(c for c in folded if unicodedata.category(c) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", shown).split())
 
 
 def synonyms(name: str) -> tuple[str, ...]:
