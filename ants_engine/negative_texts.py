@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from ants_engine.build_report import SetAside
 from ants_engine.class_list import ClassList
 from ants_engine.config import EnsSettings, VsnlSettings
-from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces
+from ants_engine.errors import EmptyAnswerError, RefusedAnswerError, TruncatedAnswerError, UnusableAnswerError
+from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces, without_echo
 from ants_engine.method.class_names import ClassNames
-from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels
+from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels, whole_items
 from ants_engine.method.sentence import clean_sentence
 
 SHOWN = 60
@@ -116,11 +117,21 @@ def read_labels(raw: str, asked: str, names: ClassNames, settings: VsnlSettings)
     return parse_labels(raw, settings.labels_per_class, asked=asked, class_names=names)
 
 
-def caption_declines(raw: str) -> bool:
-    """Tell whether an ENS answer declines to describe the picture."""
-    return clean_sentence(raw, SHOWN) is Rejection.REFUSAL
+def judge_caption(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:
+    """Judge an ENS answer before it is kept (see `Judge`): one that was cut off is of no use."""
+    said = without_echo(text, prompt)
+    if not said:
+        return EmptyAnswerError
+    if clean_sentence(said, SHOWN) is Rejection.REFUSAL:
+        return RefusedAnswerError
+    return TruncatedAnswerError if cut else said
 
 
-def labels_decline(raw: str) -> bool:
-    """Tell whether a VSNL answer declines to name anything."""
-    return parse_labels(raw, 1).rejection is Rejection.REFUSAL
+def judge_labels(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:
+    """Judge a VSNL answer before it is kept (see `Judge`): of a list that was cut off, the whole items are kept."""
+    said = without_echo(text, prompt)
+    if not said:
+        return EmptyAnswerError
+    if parse_labels(said, 1).rejection is Rejection.REFUSAL:
+        return RefusedAnswerError
+    return (whole_items(said) or TruncatedAnswerError) if cut else said

@@ -4,6 +4,7 @@ import copy
 import gc
 import inspect
 import io
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from ._placement import Placement
 from ._shape import bounded_ratio
 from ._weights import INSTALL, WAYS_OUT, Weights
 
+_REASONING_MARK = re.compile(r"think|thought|reason|channel|message|response|solution|box", re.IGNORECASE)
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -51,6 +53,11 @@ class LocalModel:
             complete(model, processor)
         except ValueError as error:
             raise ModelNotFoundError(f"The model {name!r} cannot be used: {one_line(error)}. {WAYS_OUT}") from error
+        self._reasoning_marks = {
+            token: mark.content
+            for token, mark in tokenizer.added_tokens_decoder.items()
+            if mark.special and _REASONING_MARK.search(mark.content)
+        }
         self._chat = Chat(name, processor, tokenizer, prompt_format(model.config, tokenizer))
         self.needs_picture: bool = _needs_picture(model)
         """It cannot be asked without a picture."""
@@ -156,17 +163,28 @@ class LocalModel:
         elif output.shape[1] >= asked.shape[1] and torch.equal(output[:, : asked.shape[1]], asked):
             output = output[:, asked.shape[1] :]
         prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
-        return [self._read(row, decoding, count) for row, count in zip(output.tolist(), prompt_tokens, strict=True)]
+        return [self._read(row, count) for row, count in zip(output.tolist(), prompt_tokens, strict=True)]
 
-    def _read(self, tokens: list[int], decoding: Decoding, prompt_tokens: int) -> Answer:
+    def _read(self, tokens: list[int], prompt_tokens: int) -> Answer:
         end = next((place for place, token in enumerate(tokens) if token in self._eos), None)
         said = tokens if end is None else tokens[: end + 1]
         return Answer(
-            text=self._tokenizer.decode(said, skip_special_tokens=True),
-            finish_reason="length" if end is None and len(said) >= decoding.max_new_tokens else "stop",
+            text=self._spell(said),
+            # what ends without the model's own end was cut off, by whatever limit
+            finish_reason="length" if end is None else "stop",
             prompt_tokens=prompt_tokens,
             completion_tokens=len(said),
         )
+
+    def _spell(self, tokens: list[int]) -> str:
+        """Decode without control tokens, except for those that part a model's reasoning from its answer."""
+        text, start = "", 0
+        for place, token in enumerate(tokens):
+            if token in self._reasoning_marks:
+                text += self._tokenizer.decode(tokens[start:place], skip_special_tokens=True)
+                text += self._reasoning_marks[token]
+                start = place + 1
+        return text + str(self._tokenizer.decode(tokens[start:], skip_special_tokens=True))
 
     def _inputs(self, calls: Sequence[Call]) -> dict[str, Any]:
         import torch

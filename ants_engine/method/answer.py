@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterator
 from enum import StrEnum
 
+from ants_engine.method.final_part import final_part, one_turn
+
 MAX_CHARACTERS = 4096
 """How much of an answer is looked at; a longer one costs nothing more."""
 
@@ -29,12 +31,14 @@ class Rejection(StrEnum):
     """A good text, for which the bank has no place left."""
 
 
-_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z|][^<>\n]{0,80}>")
 _FENCE = re.compile(r"```[A-Za-z]*")
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
 _EMPHASIS = re.compile(r"\*\*|__|`|~~|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)")
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'})
+
+_WORD = re.compile(r"[^\W_]+")
+_SMALL = frozenset({"a", "an", "the"})
 
 _JSON_QUOTED = re.compile(r'"((?:[^"\\\n]|\\.){1,400})"')
 _JSON_ARRAY = re.compile(r'\[\s*["{]')
@@ -65,23 +69,42 @@ _REFUSAL = re.compile(
 def clean(text: str) -> str:
     """Bound an answer and strip what is markup and not language; line breaks stay.
 
-    Control and invisible characters, HTML-like and chat-template tags, a reasoning model's ``<think>`` part, code
-    fences, links and emphasis go; typographic quotes become plain ones.
+    A model's reasoning goes (see `final_part`), the turns that a leaked chat template adds, control and invisible
+    characters, HTML-like and chat-template tags, code fences, links and emphasis; typographic quotes become plain ones.
+    What ends within its reasoning has no text.
 
     Args:
-        text: as the MLLM gave it; only the first `MAX_CHARACTERS` are looked at (after a ``<think>`` part).
+        text: as the MLLM gave it; only the first `MAX_CHARACTERS` behind the reasoning are looked at.
     """
-    head = text[: 4 * MAX_CHARACTERS]
-    if "<think>" in head[:64].lower():
-        # What follows the reasoning is the answer, wherever it starts.
-        end = text.rfind("</think>")
-        head = text[end + len("</think>") :] if end >= 0 else ""
-    head = head.lstrip()[:MAX_CHARACTERS]
-    head = unicodedata.normalize("NFC", _THINKING.sub(" ", head)).translate(_QUOTES)
+    head = one_turn((final_part(text) or "")[: 4 * MAX_CHARACTERS]).lstrip()[:MAX_CHARACTERS]
+    head = unicodedata.normalize("NFC", head).translate(_QUOTES)
     head = head.replace("\r\n", "\n").replace("\r", "\n")
     head = "".join(_printable(character) for character in head)
     head = _LINK.sub(r"\1", _FENCE.sub("\n", _TAG.sub(" ", head)))
     return _EMPHASIS.sub("", head).strip()
+
+
+def without_echo(text: str, prompt: str) -> str:
+    """Return an answer without the question that it repeats in front; empty when it says nothing else.
+
+    An answer is an echo when its words, articles aside, are a run of at least three words of the prompt, or five words
+    and more that all stand in the prompt.
+
+    Args:
+        text: the answer as it came. It is returned as it is unless the question stands in front.
+        prompt: the question.
+    """
+    asked = _words(prompt)
+    said = one_turn(final_part(text) or "")[: 4 * MAX_CHARACTERS]
+    spoken = list(_WORD.finditer(said))
+    if asked and [word[0].casefold() for word in spoken[: len(asked)]] == asked:
+        rest = said[spoken[len(asked) - 1].end() :].lstrip(" \t.:!?\"'*`)]")
+        return rest if any(map(str.isalpha, rest)) else ""
+    words = [word for word in _words(said[:2000]) if word not in _SMALL and not word.isdecimal()]
+    known = [word for word in asked if word not in _SMALL]
+    runs = {tuple(known[at : at + len(words)]) for at in range(len(known) - len(words) + 1)}
+    echo = len(words) >= 3 and (tuple(words) in runs or (len(words) >= 5 and set(words) <= set(known)))
+    return "" if echo else text
 
 
 def json_array(text: str) -> list[str]:
@@ -130,6 +153,10 @@ def fault(text: str) -> Rejection | None:
     if is_refusal(text):
         return Rejection.REFUSAL
     return None if is_latin(text) else Rejection.NOT_LATIN
+
+
+def _words(text: str) -> list[str]:
+    return [word[0].casefold() for word in _WORD.finditer(text)]
 
 
 def _strings(values: object) -> Iterator[str]:

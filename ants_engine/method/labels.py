@@ -30,6 +30,7 @@ _COLOUR_PAIR = re.compile(
     r"\b(?:black|white|red|green|blue|yellow|orange|purple|brown|pink|gr[ae]y|gold|silver)\s+(?:and|or|&)\s",
     re.IGNORECASE,
 )
+_ITEM_ENDS = (re.compile(r"\n"), re.compile(r"[;,]"), re.compile(r"\s(?=\(?\d{1,2}[.):]\s)"))
 _MAX_LABEL_CHARACTERS = 60
 _MAX_ITEMS = 100
 
@@ -101,6 +102,19 @@ def parse_labels(
     if not labels:
         rejection = rejected[0][1] if rejected else Rejection.EMPTY
     return Labels(labels=tuple(labels), rejected=tuple(rejected), rejection=rejection)
+
+
+def whole_items(text: str) -> str:
+    """Return a list that was cut off without its last item, which may be half a word; empty when no item is left.
+
+    Args:
+        text: the answer as it came; it is cut at its last line end, or where that leaves no name, within its line.
+    """
+    for separator in _ITEM_ENDS:
+        ends = [match.start() for match in separator.finditer(text, max(0, len(text) - MAX_CHARACTERS))]
+        if ends and parse_labels(text[: ends[-1]], 1).labels:
+            return text[: ends[-1]]
+    return ""
 
 
 def parse_numbered_labels(text: str, limit: int = 5) -> list[str]:
