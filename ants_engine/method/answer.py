@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from ants_engine.method.final_part import final_part, one_turn
+from ants_engine.method.refusal import is_refusal
 
 MAX_CHARACTERS = 4096
 """How much of an answer is looked at; a longer one costs nothing more."""
@@ -43,27 +44,6 @@ _SMALL = frozenset({"a", "an", "the"})
 _JSON_QUOTED = re.compile(r'"((?:[^"\\\n]|\\.){1,400})"')
 _JSON_ARRAY = re.compile(r'\[\s*["{]')
 _JSON_OBJECT = re.compile(r'\{\s*"')
-
-_CANNOT = r"(?:can't|cannot|can not|couldn't|could not|won't|will not|don't|do not|am unable|'m unable|am not|'m not)"
-_REFUSAL = re.compile(
-    rf"""^(?:
-        (?:(?:i'm|i\ am|we're|we\ are)\ )?(?:\w+\ )?(?:sorry|afraid)\b(?=[,.;:!]|\ (?:but|that|i|we|for|about|to)\b|$)
-      | (?:i|we)\ apologi[sz]e\b | (?:my\ )?apologies\b
-      | as\ an?\ (?:ai|artificial|(?:\w+\ ){{0,3}}language\ model|\w+\ assistant)\b
-      | (?:unfortunately|regrettably),?\ (?:i|we|it|there|the\ (?:image|picture|photo))\b
-      | (?:i|we)(?:\ {_CANNOT}|'m\ (?:unable|not))\b
-      | (?:there\ is|i\ see)\ no\ (?:image|picture|photo)\b
-      | no\ (?:image|picture|photo)\ (?:was|is|has|provided|attached|available|uploaded)\b
-      | (?:could\ you\ )?please\ (?:provide|upload|share|attach|send)\b
-      | (?:it\ is|it's)\ (?:not\ possible|impossible)\b
-      | (?:unable|not\ able)\ to\b
-      | (?:n/?a|none|null|nothing|unknown|undefined|nil|no\ (?:answer|labels?|classes)|not\ (?:applicable|sure))[.!]?$
-    )
-    | \bas\ an\ ai\ (?:language\ )?(?:model|assistant)\b
-    | \bi(?:'m|\ am)\ (?:unable|not\ able)\ to\b
-    | \bagainst\ my\ (?:guidelines|policy|policies|programming)\b""",
-    re.IGNORECASE | re.VERBOSE,
-)
 
 
 def clean(text: str) -> str:
@@ -133,11 +113,6 @@ def json_value(text: str) -> str | None:
 def fold_spaces(text: str) -> str:
     """Turn every run of white space into one space; none at the ends."""
     return " ".join(text.split())
-
-
-def is_refusal(text: str) -> bool:
-    """Tell whether an answer, or an item of a list, declines ("I'm sorry, I can't …", "As an AI …", "none")."""
-    return _REFUSAL.search(fold_spaces(text[:400]).translate(_QUOTES).strip("\"' ")) is not None
 
 
 def is_latin(text: str) -> bool:

@@ -22,7 +22,7 @@ _ARTICLE = re.compile(r"^(?:an?|the)\s+", re.IGNORECASE)
 _LAST_AND = re.compile(r"^(?:and|or|&)\s+", re.IGNORECASE)
 _INNER_AND = re.compile(r"\s+(?:and|or|&)\s+", re.IGNORECASE)
 _PROSE = re.compile(
-    r"\b(?:is|are|was|were|be|has|have|looks?|resembles?|resembling|here|sure|certainly|these|those|they|it|you|i|let|hope|"
+    r"\b(?:is|are|was|were|be|has|have|looks?|resembles?|resembling|here|sure|certainly|these|those|they|it|you|i(?!-)|let|hope|"
     r"includes?|visually)\b",
     re.IGNORECASE,
 )

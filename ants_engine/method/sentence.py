@@ -14,9 +14,21 @@ _PREFIX = re.compile(
     r"|here(?:'s| is| are)\b[^.:!?\n]{0,80}:)\s*",
     re.IGNORECASE,
 )
-_END = re.compile(r"""(?P<word>[^\s.!?]{0,40})[.!?]+["')\]]*(?=\s|$)""")
+# "Jeopardy! game show": a name that goes on is no end
+_END = re.compile(r"""(?P<word>[^\s.!?]{0,40})(?:\.|[.!?]+(?!\s+[a-z]))["')\]]*(?=\s|$)""")
 _ABBREVIATIONS = frozenset({"st", "mt", "mr", "mrs", "ms", "dr", "jr", "sr", "vs", "no", "approx", "e.g", "i.e", "etc"})
 _REPEATED_AFTER = 6
+_LONGEST_WORD = 60
+# a word that stands where a description was asked for
+_NO_DESCRIPTION = {"image", "picture", "photo", "caption", "description", "text", "answer", "sentence", "assistant"}
+# a model that thinks aloud, with no mark around it
+_ALOUD = re.compile(
+    r"^(?:(?:okay|ok|alright|hmm+|so|well|got it|first|now),? )?"
+    r"(?:let's see|let me (?:see|think|look|start|describe|try)|the user (?:wants|asks|is asking|asked|provided|has)"
+    r"|(?:i|we) (?:need|have|should|must|are asked) to (?:describe|produce|write|output|give|name|provide|answer)"
+    r"|(?:i|we) (?:should|must|will) (?:describe|produce|write|output|answer)|i'?ll (?:describe|write|give))\b",
+    re.IGNORECASE,
+)
 
 
 def clean_sentence(text: str, max_words: int) -> str | Rejection:
@@ -48,7 +60,9 @@ def clean_sentence(text: str, max_words: int) -> str | Rejection:
     if found is not None:
         return found
     words = sentence.split()
-    if _repeats(words):
+    if len(words) == 1 + (words[0].casefold() in {"a", "an", "the"}) and words[-1].casefold() in _NO_DESCRIPTION:
+        return Rejection.EMPTY
+    if _repeats(words) or _ALOUD.match(sentence) or max(map(len, words)) > _LONGEST_WORD:
         return Rejection.RAMBLING
     return _strip(" ".join(words[:max_words])) if len(words) > max_words else sentence
 
