@@ -1,9 +1,7 @@
 """What an MLLM's answer looks like before it is read: cleaned of markup, bounded, and told from a refusal."""
 
-import json
 import re
 import unicodedata
-from collections.abc import Iterator
 from enum import StrEnum
 
 from ants_engine.method.final_part import final_part, one_turn
@@ -36,14 +34,17 @@ _TAG = re.compile(r"</?[A-Za-z|][^<>\n]{0,80}>")
 _FENCE = re.compile(r"```[A-Za-z]*")
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
 _EMPHASIS = re.compile(r"\*\*|__|`|~~|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)")
+_BOLD_LINE = re.compile(r"^([ \t]{0,20})(?:\*\*|__)([^*\n]{1,80}?)(?:\*\*|__)[ \t]{0,4}:?[ \t]{0,4}$", re.MULTILINE)
+_ESCAPED = re.compile(r"\\([-.*_#()\[\]!])")
+_ITEM = re.compile(r"<li(?:\s[^<>\n]{0,80})?>|\\item\b", re.IGNORECASE)
+_LINE_END = re.compile(r"<br\s?/?>|</(?:li|p|tr|div|h[1-6])>", re.IGNORECASE)
+_CELL_END = re.compile(r"</t[dh]>", re.IGNORECASE)
+# keycaps, and digits in circles
+_NUMBER_SIGN = re.compile(r"(?:\d\ufe0f?\u20e3|🔟|[①-⑳❶-❿➀-➉])[.):]?\s?")
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'})
 
 _WORD = re.compile(r"[^\W_]+")
 _SMALL = frozenset({"a", "an", "the"})
-
-_JSON_QUOTED = re.compile(r'"((?:[^"\\\n]|\\.){1,400})"')
-_JSON_ARRAY = re.compile(r'\[\s*["{]')
-_JSON_OBJECT = re.compile(r'\{\s*"')
 
 
 def clean(text: str) -> str:
@@ -60,7 +61,10 @@ def clean(text: str) -> str:
     head = unicodedata.normalize("NFC", head).translate(_QUOTES)
     head = head.replace("\r\n", "\n").replace("\r", "\n")
     head = "".join(_printable(character) for character in head)
+    head = _NUMBER_SIGN.sub(lambda found: f"{_number(found[0])}. ", head)
+    head = _CELL_END.sub(" | ", _LINE_END.sub("\n", _ITEM.sub("\n- ", head)))
     head = _LINK.sub(r"\1", _FENCE.sub("\n", _TAG.sub(" ", head)))
+    head = _BOLD_LINE.sub(r"\1# \2", _ESCAPED.sub(r"\1", head))
     return _EMPHASIS.sub("", head).strip()
 
 
@@ -87,29 +91,6 @@ def without_echo(text: str, prompt: str) -> str:
     return "" if echo else text
 
 
-def json_array(text: str) -> list[str]:
-    """Return the strings of the first JSON array in a cleaned answer, also of one that was cut off."""
-    start = _JSON_ARRAY.search(text)
-    if start is None:
-        return []
-    try:
-        values, _ = json.JSONDecoder().raw_decode(text, start.start())
-    except (ValueError, RecursionError):
-        return _JSON_QUOTED.findall(text, start.start())
-    return list(_strings(values))
-
-
-def json_value(text: str) -> str | None:
-    """Return the first string value when a cleaned answer is a JSON object; else ``None``."""
-    if _JSON_OBJECT.match(text) is None:
-        return None
-    try:
-        value, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return None
-    return next(_strings([value]), None)
-
-
 def fold_spaces(text: str) -> str:
     """Turn every run of white space into one space; none at the ends."""
     return " ".join(text.split())
@@ -130,17 +111,13 @@ def fault(text: str) -> Rejection | None:
     return None if is_latin(text) else Rejection.NOT_LATIN
 
 
+def _number(sign: str) -> int:
+    first = sign[0]
+    return 10 if first == "🔟" else int(unicodedata.numeric(first))
+
+
 def _words(text: str) -> list[str]:
     return [word[0].casefold() for word in _WORD.finditer(text)]
-
-
-def _strings(values: object) -> Iterator[str]:
-    """Yield the strings of an array; of an object in it, its first string."""
-    for value in values if isinstance(values, list) else []:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            yield from [inner for inner in value.values() if isinstance(inner, str)][:1]
 
 
 def _latin(character: str) -> bool:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable
 
-from ants_engine.method.answer import Rejection, clean, fault, fold_spaces, json_value
+from ants_engine.method.answer import Rejection, clean, fault, fold_spaces
 from ants_engine.method.labels import tidy_labels
+from ants_engine.method.list_items import first_string
 
 _LIST_MARK = re.compile(r"^\s*(?:#{1,6}\s+|>\s*|[-*•·]\s+|\(?\d{1,2}[.):]\s+)+")
 _PREFIX = re.compile(
@@ -54,7 +55,7 @@ def clean_sentence(text: str, max_words: int) -> str | Rejection:
     found = fault(cleaned)
     if found in (Rejection.EMPTY, Rejection.REFUSAL):
         return found
-    sentence = _first_sentence(json_value(cleaned) or cleaned)
+    sentence = _first_sentence(first_string(cleaned) or cleaned)
     # What is left behind a preamble may again be nothing, or a refusal.
     found = fault(sentence)
     if found is not None:
