@@ -15,8 +15,9 @@ from ants_engine.method.sentence import clean_sentence
 SHOWN = 60
 # an MLLM asked for few words may run over; beyond this the rest says more about style than about the picture
 WORDS_OVER = 3
-# these say that the MLLM failed its task; the others are good answers that are not needed
-UNUSABLE = frozenset({Rejection.EMPTY, Rejection.REFUSAL, Rejection.NOT_LATIN, Rejection.RAMBLING})
+# these say that the MLLM failed its task; the others are good answers that are not needed: the bank has the text
+# already or is full, or an ID class was rightly named
+UNUSABLE = frozenset({Rejection.EMPTY, Rejection.REFUSAL, Rejection.ECHO, Rejection.NOT_LATIN, Rejection.RAMBLING})
 
 
 @dataclass(slots=True)
@@ -28,6 +29,8 @@ class NegativeTexts:
     set_aside: list[SetAside] = field(default_factory=list)
     unusable_reasons: list[Rejection] = field(default_factory=list)
     """Why answers were of no use at all: one entry per answer that the MLLM failed to give."""
+    bare: int = 0
+    """Answers that gave no text, be it their fault or not."""
     _seen: set[str] = field(default_factory=set)
 
     @property
@@ -71,6 +74,7 @@ def sentences(
         sentence = read_sentence(raw, names, settings, fits)
         if isinstance(sentence, Rejection):
             result.unusable_reasons += [sentence] if sentence in UNUSABLE else []
+            result.bare += 1
             result.drop(raw, sentence)
         else:
             result.keep(sentence, source, settings.bank_size)
@@ -102,6 +106,7 @@ def look_alikes(answers: Sequence[tuple[str, str]], classes: ClassList, settings
             result.drop(text, reason)
         if found.rejection is not None:
             result.unusable_reasons += [found.rejection] if found.rejection in UNUSABLE else []
+            result.bare += 1
             if not found.rejected:
                 result.drop(raw, found.rejection)
         for label in found.labels:

@@ -18,6 +18,8 @@ class Rejection(StrEnum):
     """Nothing in it that could be read as a word."""
     REFUSAL = "refusal"
     """The MLLM declined, or gave a placeholder such as "none"."""
+    ECHO = "echo"
+    """It repeats the class that was asked about, and says nothing else."""
     NOT_LATIN = "not_latin"
     """Mostly letters of another script, which CLIP's text encoder cannot read."""
     NAMES_ID_CLASS = "names_id_class"
@@ -89,6 +91,11 @@ def without_echo(text: str, prompt: str) -> str:
     runs = {tuple(known[at : at + len(words)]) for at in range(len(known) - len(words) + 1)}
     echo = len(words) >= 3 and (tuple(words) in runs or (len(words) >= 5 and set(words) <= set(known)))
     return "" if echo else text
+
+
+def plain_words(text: str) -> str:
+    """Return the words of an answer's final part in lower case, to compare it with others."""
+    return " ".join(_words(clean(text)))
 
 
 def fold_spaces(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -75,12 +76,14 @@ def parse_labels(
     labels: list[str] = []
     rejected: list[tuple[str, Rejection]] = []
     seen: set[str] = set()
+    echoes = 0
     for item in items[:_MAX_ITEMS]:
         label = _label(item)
         reason = _label_fault(label, max_words)
-        if reason is None and (
-            (own is not None and own.find(label) is not None) or (class_names is not None and class_names.equals(label))
-        ):
+        if reason is None and own is not None and own.find(label) is not None:
+            reason = Rejection.NAMES_ID_CLASS
+            echoes += 1
+        if reason is None and class_names is not None and class_names.equals(label):
             reason = Rejection.NAMES_ID_CLASS
         if reason is None and label.casefold() in seen:
             reason = Rejection.DUPLICATE
@@ -91,10 +94,18 @@ def parse_labels(
         labels.append(label)
         if len(labels) == limit:
             break
-    rejection = None
-    if not labels:
-        rejection = rejected[0][1] if rejected else Rejection.EMPTY
+    rejection = None if labels else _why_none([reason for _, reason in rejected], echoes)
     return Labels(labels=tuple(labels), rejected=tuple(rejected), rejection=rejection)
+
+
+def _why_none(reasons: list[Rejection], echoes: int) -> Rejection:
+    """Say why a list gave no label: the reason of most items, and of as many the one that is the MLLM's fault."""
+    if not reasons:
+        return Rejection.EMPTY
+    if echoes == len(reasons):
+        return Rejection.ECHO
+    counts = Counter(reasons)
+    return max(reasons, key=lambda reason: (counts[reason], reason is not Rejection.NAMES_ID_CLASS))
 
 
 def whole_items(text: str) -> str:
