@@ -6,7 +6,7 @@ import inspect
 import io
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,7 @@ class LocalModel:
             complete(model, processor)
         except ValueError as error:
             raise ModelNotFoundError(f"The model {name!r} cannot be used: {one_line(error)}. {WAYS_OUT}") from error
-        self._reasoning_marks = {
-            token: mark.content
-            for token, mark in tokenizer.added_tokens_decoder.items()
-            if mark.special and _REASONING_MARK.search(mark.content)
-        }
+        self._reasoning_marks = reasoning_marks(tokenizer)
         self._chat = Chat(name, processor, tokenizer, prompt_format(model.config, tokenizer))
         self.needs_picture: bool = _needs_picture(model)
         """It cannot be asked without a picture."""
@@ -169,22 +165,12 @@ class LocalModel:
         end = next((place for place, token in enumerate(tokens) if token in self._eos), None)
         said = tokens if end is None else tokens[: end + 1]
         return Answer(
-            text=self._spell(said),
+            text=spell(said, self._tokenizer, self._reasoning_marks),
             # what ends without the model's own end was cut off, by whatever limit
             finish_reason="length" if end is None else "stop",
             prompt_tokens=prompt_tokens,
             completion_tokens=len(said),
         )
-
-    def _spell(self, tokens: list[int]) -> str:
-        """Decode without control tokens, except for those that part a model's reasoning from its answer."""
-        text, start = "", 0
-        for place, token in enumerate(tokens):
-            if token in self._reasoning_marks:
-                text += self._tokenizer.decode(tokens[start:place], skip_special_tokens=True)
-                text += self._reasoning_marks[token]
-                start = place + 1
-        return text + str(self._tokenizer.decode(tokens[start:], skip_special_tokens=True))
 
     def _inputs(self, calls: Sequence[Call]) -> dict[str, Any]:
         import torch
@@ -211,6 +197,25 @@ class LocalModel:
             config.temperature = decoding.temperature
             config.top_k, config.top_p = 0, 1.0
         return config
+
+
+def reasoning_marks(tokenizer: Any) -> dict[int, str]:
+    """Return a tokenizer's control tokens that part a model's reasoning from its answer, such as ``[THINK]``."""
+    return {
+        token: mark.content
+        for token, mark in tokenizer.added_tokens_decoder.items()
+        if mark.special and _REASONING_MARK.search(mark.content)
+    }
+
+
+def spell(tokens: Sequence[int], tokenizer: Any, marks: Mapping[int, str]) -> str:
+    """Decode without control tokens, except for ``marks``."""
+    text, start = "", 0
+    for place, token in enumerate(tokens):
+        if token in marks:
+            text += tokenizer.decode(tokens[start:place], skip_special_tokens=True) + marks[token]
+            start = place + 1
+    return text + str(tokenizer.decode(tokens[start:], skip_special_tokens=True))
 
 
 def _tokenizer(name: str, processor: Any) -> Any:

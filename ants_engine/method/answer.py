@@ -84,7 +84,7 @@ def without_echo(text: str, prompt: str) -> str:
     said = one_turn(final_part(text) or "")[: 4 * MAX_CHARACTERS]
     spoken = list(_WORD.finditer(said))
     if asked and [word[0].casefold() for word in spoken[: len(asked)]] == asked:
-        rest = said[spoken[len(asked) - 1].end() :].lstrip(" \t.:!?\"'*`)]")
+        rest = said[spoken[len(asked) - 1].end() :].lstrip(" \t\n.:!?\"'*`)]")
         return rest if any(map(str.isalpha, rest)) else ""
     words = [word for word in _words(said[:2000]) if word not in _SMALL and not word.isdecimal()]
     known = [word for word in asked if word not in _SMALL]
