@@ -86,8 +86,10 @@ def without_echo(text: str, prompt: str) -> str:
     if asked and [word[0].casefold() for word in spoken[: len(asked)]] == asked:
         rest = said[spoken[len(asked) - 1].end() :].lstrip(" \t\n.:!?\"'*`)]")
         return rest if any(map(str.isalpha, rest)) else ""
-    words = [word for word in _words(said[:2000]) if word not in _SMALL and not word.isdecimal()]
-    known = [word for word in asked if word not in _SMALL]
+    words, known = (
+        [word for word in every if word not in _SMALL and not word.isdecimal()]
+        for every in (_words(said[:2000]), asked)
+    )
     runs = {tuple(known[at : at + len(words)]) for at in range(len(known) - len(words) + 1)}
     echo = len(words) >= 3 and (tuple(words) in runs or (len(words) >= 5 and set(words) <= set(known)))
     return "" if echo else text

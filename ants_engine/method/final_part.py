@@ -48,7 +48,8 @@ _THOUGHT_HEADING = re.compile(
     re.IGNORECASE,
 )
 _ANSWER_HEADING = re.compile(
-    rf"(?:(?<=\n)|(?<=[.!?]\ )|(?<=\s)(?=(?-i:(?:Final\ )?Answer:))){_DRESS}(?:here(?:'s|\ is)\ )?(?:(?:so\ )?(?:my|the)\ )?(?:final\ |short\ )?"
+    rf"(?:(?<=\n)|(?<=[.!?]\ )|(?<=\s)(?=(?-i:(?:Final\ )?Answer:)))"
+    rf"{_DRESS}(?:here(?:'s|\ is)\ )?(?:(?:so\ )?(?:my|the)\ )?(?:final\ |short\ )?"
     rf"(?:answer|response|caption|description|sentence|output|conclusion|list)(?:\ is)?[*_]{{0,3}}\s?"
     rf"(?::[*_]{{0,3}}|(?=\n))",
     re.IGNORECASE,

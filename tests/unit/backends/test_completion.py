@@ -65,7 +65,12 @@ def test_the_table_says_one_thing_of_each_reason():
         ({"content": {"type": "text", "text": "a cat"}}, Content("a cat")),
         ({"content": [{"type": "output_text", "text": {"value": "a cat"}}]}, Content("a cat")),
         (
-            {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "a cat"}]},
+            {
+                "content": [
+                    {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+                    {"type": "text", "text": "a cat"},
+                ]
+            },
             Content("a cat", reasoned=True),
         ),
         ({"content": [{"type": "image_url", "image_url": {}}, {"type": "text", "text": "a cat"}]}, Content("a cat")),
@@ -78,7 +83,7 @@ def test_the_table_says_one_thing_of_each_reason():
         ({"content": [5]}, None),
         ({"content": [{"type": "text", "text": None}]}, None),
     ],
-)  # fmt: skip
+)
 def test_content_as_it_comes(message, expected):
     assert read_content(message, None) == expected
 

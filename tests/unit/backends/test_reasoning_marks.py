@@ -16,15 +16,19 @@ def tokenizer():
     plain = tokenizers.Tokenizer(model)
     plain.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=plain, pad_token="<pad>", eos_token="</s>",
+        tokenizer_object=plain,
+        pad_token="<pad>",
+        eos_token="</s>",
         extra_special_tokens=["[THINK]", "[/THINK]", "<|image|>"],
-    )  # fmt: skip
+    )
 
 
 def test_reasoning_stays_apart_from_the_answer(tokenizer):
     marks = reasoning_marks(tokenizer)
     assert sorted(marks.values()) == ["[/THINK]", "[THINK]"]
-    tokens = [WORDS.index(word) for word in "[THINK] it has fur [/THINK] a <|image|> cat </s>".split()]
+    tokens = [
+        WORDS.index(word) for word in ["[THINK]", "it", "has", "fur", "[/THINK]", "a", "<|image|>", "cat", "</s>"]
+    ]
     said = spell(tokens, tokenizer, marks)
     assert said == "[THINK]it has fur[/THINK]a cat"
     assert final_part(said) == "a cat"

@@ -66,11 +66,19 @@ def test_the_thought_is_no_part_of_the_answer(wrapper: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "<think>It has fur", "[THINK]It has fur", "<thinking>It <reflection>has</reflection> fur", "◁think▷It has fur",
-        "<|begin_of_thought|>It has", "<seed:think>It has", "<|channel|>analysis<|message|>It has fur",
-        "<|channel>thought\nIt has", "analysisThe user wants", "<|START_THINKING|>It", "A cat. <think>Or a dog",
+        "<think>It has fur",
+        "[THINK]It has fur",
+        "<thinking>It <reflection>has</reflection> fur",
+        "◁think▷It has fur",
+        "<|begin_of_thought|>It has",
+        "<seed:think>It has",
+        "<|channel|>analysis<|message|>It has fur",
+        "<|channel>thought\nIt has",
+        "analysisThe user wants",
+        "<|START_THINKING|>It",
+        "A cat. <think>Or a dog",
     ],
-)  # fmt: skip
+)
 def test_reasoning_that_never_ends_is_a_cut_answer(text: str) -> None:
     assert final_part(text) is None
     assert clean(text) == ""
@@ -85,11 +93,20 @@ def test_reasoning_alone_is_no_answer(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "A sign that says think", "The Thinker, a statue", "Analysis of water in a laboratory", "A cat [asleep] on a mat",
-        "A final answer sheet on a desk", "Answer book on a shelf", "A thought bubble", "A reason to smile: a puppy",
-        "An input and an output jack", "A user at a desk", "A human: a drawing", "A ### pattern",
+        "A sign that says think",
+        "The Thinker, a statue",
+        "Analysis of water in a laboratory",
+        "A cat [asleep] on a mat",
+        "A final answer sheet on a desk",
+        "Answer book on a shelf",
+        "A thought bubble",
+        "A reason to smile: a puppy",
+        "An input and an output jack",
+        "A user at a desk",
+        "A human: a drawing",
+        "A ### pattern",
     ],
-)  # fmt: skip
+)
 def test_captions_without_a_wrapper_stay_whole(text: str) -> None:
     assert final_part(text) == one_turn(text) == text
 
@@ -97,13 +114,20 @@ def test_captions_without_a_wrapper_stay_whole(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "A cat on a mat<|im_end|>\n<|im_start|>user\nA dog?", "<|im_start|>assistant\nA cat on a mat<|im_end|>",
-        "### Response:\nA cat on a mat", "### Instruction:\nLook.\n\n### Response:\nA cat on a mat\n\n### Instruction:\nx",
-        "[INST] Look. [/INST] A cat on a mat", "A cat on a mat [INST] And? [/INST] A dog", "USER: Look.\nASSISTANT: A cat on a mat",
-        "<start_of_turn>model\nA cat on a mat<end_of_turn>", "<|start_header_id|>assistant<|end_header_id|>\n\nA cat on a mat<|eot_id|>",
-        "A cat on a mat</s><s>[INST] x", "A cat on a mat\nUser: And?\nAssistant: A dog", "<｜Assistant｜>A cat on a mat<｜end▁of▁sentence｜>",
+        "A cat on a mat<|im_end|>\n<|im_start|>user\nA dog?",
+        "<|im_start|>assistant\nA cat on a mat<|im_end|>",
+        "### Response:\nA cat on a mat",
+        "### Instruction:\nLook.\n\n### Response:\nA cat on a mat\n\n### Instruction:\nx",
+        "[INST] Look. [/INST] A cat on a mat",
+        "A cat on a mat [INST] And? [/INST] A dog",
+        "USER: Look.\nASSISTANT: A cat on a mat",
+        "<start_of_turn>model\nA cat on a mat<end_of_turn>",
+        "<|start_header_id|>assistant<|end_header_id|>\n\nA cat on a mat<|eot_id|>",
+        "A cat on a mat</s><s>[INST] x",
+        "A cat on a mat\nUser: And?\nAssistant: A dog",
+        "<｜Assistant｜>A cat on a mat<｜end▁of▁sentence｜>",
     ],
-)  # fmt: skip
+)
 def test_of_a_leaked_template_the_first_turn_counts(text: str) -> None:
     assert clean_sentence(text, 24) == CAT
 
@@ -114,10 +138,16 @@ ASKED = "Look at the picture. Describe what it shows in one short sentence. The 
 @pytest.mark.parametrize(
     "text",
     [
-        ASKED, ASKED + "\n", f'"{ASKED}"', "The picture does not show a red apple.", "Describe what it shows.",
-        "in one short sentence", "Look at the picture. The picture does not show red apple.", f"<think>hm</think>{ASKED}",
+        ASKED,
+        ASKED + "\n",
+        f'"{ASKED}"',
+        "The picture does not show a red apple.",
+        "Describe what it shows.",
+        "in one short sentence",
+        "Look at the picture. The picture does not show red apple.",
+        f"<think>hm</think>{ASKED}",
     ],
-)  # fmt: skip
+)
 def test_an_answer_that_repeats_the_question_is_none(text: str) -> None:
     assert without_echo(text, ASKED) == ""
 
@@ -135,8 +165,9 @@ def test_other_answers_are_returned_as_they_came(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["<", "<think>", "</think>", "\n", "[THINK]", "<|channel|>", "Answer: ", "\n# ", "<answer>", "\\boxed{", "{", "<|"]
-)  # fmt: skip
+    "unit",
+    ["<", "<think>", "</think>", "\n", "[THINK]", "<|channel|>", "Answer: ", "\n# ", "<answer>", "\\boxed{", "{", "<|"],
+)
 def test_a_huge_answer_costs_nothing(unit: str) -> None:
     started = time.process_time()
     final_part(unit * (500_000 // len(unit)))
