@@ -86,13 +86,14 @@ def without_echo(text: str, prompt: str) -> str:
     if asked and [word[0].casefold() for word in spoken[: len(asked)]] == asked:
         rest = said[spoken[len(asked) - 1].end() :].lstrip(" \t\n.:!?\"'*`)]")
         return rest if any(map(str.isalpha, rest)) else ""
-    words, known = (
-        [word for word in every if word not in _SMALL and not word.isdecimal()]
-        for every in (_words(said[:2000]), asked)
-    )
-    runs = {tuple(known[at : at + len(words)]) for at in range(len(known) - len(words) + 1)}
-    echo = len(words) >= 3 and (tuple(words) in runs or (len(words) >= 5 and set(words) <= set(known)))
-    return "" if echo else text
+    words, known = ([word for word in every if word not in _SMALL] for every in (_words(said[:2000]), asked))
+    for _ in range(2):
+        runs = {tuple(known[at : at + len(words)]) for at in range(len(known) - len(words) + 1)}
+        if len(words) >= 3 and (tuple(words) in runs or (len(words) >= 5 and set(words) <= set(known))):
+            return ""
+        # once more without numbers: it may repeat the question as a list
+        words, known = ([word for word in every if not word.isdecimal()] for every in (words, known))
+    return text
 
 
 def plain_words(text: str) -> str:
