@@ -16,7 +16,7 @@ from ants_engine.adaptation.call_meter import CallMeter
 from ants_engine.adaptation.pump import Pump
 from ants_engine.adaptation.report import StreamReport
 from ants_engine.adaptation.state import AdaptationState
-from ants_engine.answers import check_share
+from ants_engine.answers import Tally
 from ants_engine.batch_record import BatchRecord
 from ants_engine.build import Build
 from ants_engine.build_report import BuildReport
@@ -39,7 +39,6 @@ from ants_engine.errors import (
     FeatureError,
     ImageError,
     NoImagesError,
-    UnusableAnswerError,
     UsageError,
 )
 from ants_engine.explanation import Explanation
@@ -190,15 +189,15 @@ class ANTS:
 
     async def _taught(self, pictures: Pictures, on_progress: ProgressCallback | None, observer: RunObserver) -> "ANTS":
         """Stream the pictures of a build through, for a rule that is only defined on a stream."""
-        stream = self._streamed(pictures, self._settings, self._backend, on_progress, observer)
+        tallies = {task: Tally(task) for task in ("ens", "vsnl")}
+        stream = self._streamed(pictures, self._settings, self._backend, on_progress, observer, tallies)
         async for _ in stream:
             pass
         found = stream.report
         if not found.pictures:
             raise NoImagesError("none of the pictures can be used")
-        for task, (asked, useless) in found.tasks.items():
-            errors = [UnusableAnswerError("see report.set_aside")] * useless
-            check_share(task, asked, errors, (), self._settings.dispatch.min_success)
+        for tally in tallies.values():
+            tally.check(self._settings.dispatch.min_success)
         found.templates, found.lexicon_sha256 = self._report.templates, self._report.lexicon_sha256
         found.versions = self._report.versions
         found.notes = [*self._report.notes, *found.notes]
@@ -317,7 +316,9 @@ class ANTS:
         backend: Backend | None,
         on_progress: ProgressCallback | None,
         observer: RunObserver,
+        tallies: Mapping[str, Tally] | None = None,
     ) -> Stream:
+        tallies = tallies or {task: Tally(task) for task in ("ens", "vsnl")}
         report = StreamReport(templates=self._report.templates, versions=self._report.versions)
         # what runs must not keep the stream alive: dropping it is how it is broken off
         spool, encoder = self._spool, self._encoder or self._load_encoder
@@ -331,7 +332,9 @@ class ANTS:
                     async with ClipWorker(loaded, settings.text.feature_cache) as worker:
                         report.model_identity = dict(coordinator.identity)
                         report.run = coordinator.run
-                        pump = Pump(state, settings, worker, questions, report, progress, spool, meter, observer)
+                        pump = Pump(
+                            state, settings, worker, questions, report, progress, spool, meter, observer, tallies
+                        )
                         await pump.run(pictures, out)
 
         return Stream(self, run, report)

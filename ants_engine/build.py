@@ -7,7 +7,7 @@ for anyway, a caption as soon as no picture still to come can push its picture o
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from ants_engine.adaptation.balance import balance
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.warm import warm_state
-from ants_engine.answers import FATAL, check_share, sort_answers
+from ants_engine.answers import FATAL, Tally, sort_answers
 from ants_engine.build_report import BuildReport, SetAside
 from ants_engine.class_list import ClassList
 from ants_engine.clip.image_ref import ImageRef
@@ -33,7 +33,7 @@ from ants_engine.method.mining import NegativeImages, certain_negatives, mine_ne
 from ants_engine.method.near_duplicates import unlike
 from ants_engine.method.similar_classes import similar_class_count, similar_classes
 from ants_engine.negative_bank import NegativeBank
-from ants_engine.negative_texts import look_alikes, sentences
+from ants_engine.negative_texts import NegativeTexts, look_alikes, sentences
 from ants_engine.pictures import PictureBatch, Pictures, keep_pictures
 from ants_engine.progress import ProgressCallback, ProgressEvent
 from ants_engine.questions import Questions
@@ -268,10 +268,13 @@ class Build:
         self.report.notes += ens.notes(len(captions))
         for task, texts, answered, failed in (("ens", ens, captions, lost), ("vsnl", vsnl, labels, none)):
             self.report.set_aside += texts.set_aside
-            least = self._settings.dispatch.min_success
-            check_share(task, len(answered) + len(failed), failed, texts.unusable_reasons, least)
-            if answered and not texts.texts:
-                self.report.notes.append(f"{task}: none of {len(answered)} answers could be used; the bank is empty")
+            tally = await asyncio.to_thread(self._tally, task, texts, len(answered), failed)
+            await asyncio.to_thread(tally.check, self._settings.dispatch.min_success)
+            if tally.asked and not texts.texts:
+                self.report.notes.append(
+                    f"{tally.task}: none of {tally.asked} answers could be used; the bank is empty"
+                )
+            self.report.notes += await asyncio.to_thread(tally.notes)
         self.report.ens_texts, self.report.vsnl_texts = len(ens.texts), len(vsnl.texts)
         total = len(ens.texts) + len(vsnl.texts)
         self._progress(ProgressEvent("negatives", 0, total))
@@ -285,6 +288,23 @@ class Build:
             ens=NegativeBank("ens", tuple(ens.texts), tuple(ens.sources), ens_features),
             vsnl=NegativeBank("vsnl", tuple(vsnl.texts), tuple(vsnl.sources), vsnl_features),
         )
+
+    def _tally(self, task: str, texts: NegativeTexts, answered: int, failed: Sequence[Exception]) -> Tally:
+        """Count what came of a task's questions."""
+        tally = Tally(task, answered + len(failed), bare=texts.bare + len(failed))
+        for error in failed:
+            tally.fail(error)
+        for reason in texts.unusable_reasons:
+            tally.reject(reason)
+        questions = self._captions if task == "ens" else self._similar
+        features = self._history.features() if questions and task == "ens" else None
+        for index, question in questions.items():
+            outcome = question.result()
+            if isinstance(outcome, Outcome) and outcome.answer is not None:
+                shown = self._history.predicted[index] if task == "ens" else index
+                feature = None if features is None else features[index]
+                tally.hear(outcome.answer, self._classes.names[shown], feature)
+        return tally
 
     def _answers(
         self, tasks: Iterable[tuple[str, asyncio.Task[Outcome | ImageError] | None]]

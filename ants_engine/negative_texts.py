@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from ants_engine.build_report import SetAside
 from ants_engine.class_list import ClassList
 from ants_engine.config import EnsSettings, VsnlSettings
-from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces
+from ants_engine.errors import EmptyAnswerError, RefusedAnswerError, TruncatedAnswerError, UnusableAnswerError
+from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces, without_echo
 from ants_engine.method.class_names import ClassNames
-from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels
+from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels, whole_items
 from ants_engine.method.sentence import clean_sentence
 
 SHOWN = 60
@@ -17,8 +18,9 @@ SHOWN = 60
 WORDS_OVER = 3
 # fewer answers say nothing of a name
 MANY = 10
-# these say that the MLLM failed its task; the others are good answers that are not needed
-UNUSABLE = frozenset({Rejection.EMPTY, Rejection.REFUSAL, Rejection.NOT_LATIN, Rejection.RAMBLING})
+# these say that the MLLM failed its task; the others are good answers that are not needed: the bank has the text
+# already or is full, or an ID class was rightly named
+UNUSABLE = frozenset({Rejection.EMPTY, Rejection.REFUSAL, Rejection.ECHO, Rejection.NOT_LATIN, Rejection.RAMBLING})
 
 
 @dataclass(slots=True)
@@ -32,6 +34,8 @@ class NegativeTexts:
     """Why answers were of no use at all: one entry per answer that the MLLM failed to give."""
     named: Counter[str] = field(default_factory=Counter)
     """ID classes that sentences named, which were set aside for it, and how many sentences."""
+    bare: int = 0
+    """Answers that gave no text, be it their fault or not."""
     _seen: set[str] = field(default_factory=set)
 
     @property
@@ -86,6 +90,7 @@ def sentences(
         sentence = read_sentence(raw, names, settings, fits)
         if isinstance(sentence, Rejection):
             result.unusable_reasons += [sentence] if sentence in UNUSABLE else []
+            result.bare += 1
             result.drop(raw, sentence)
             if sentence is Rejection.NAMES_ID_CLASS and (row := names.find(raw)) is not None:
                 result.named[classes.names[row]] += 1
@@ -119,6 +124,7 @@ def look_alikes(answers: Sequence[tuple[str, str]], classes: ClassList, settings
             result.drop(text, reason)
         if found.rejection is not None:
             result.unusable_reasons += [found.rejection] if found.rejection in UNUSABLE else []
+            result.bare += 1
             if not found.rejected:
                 result.drop(raw, found.rejection)
         for label in found.labels:
@@ -134,11 +140,21 @@ def read_labels(raw: str, asked: str, names: ClassNames, settings: VsnlSettings)
     return parse_labels(raw, settings.labels_per_class, asked=asked, class_names=names)
 
 
-def caption_declines(raw: str) -> bool:
-    """Tell whether an ENS answer declines to describe the picture."""
-    return clean_sentence(raw, SHOWN) is Rejection.REFUSAL
+def judge_caption(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:
+    """Judge an ENS answer before it is kept (see `Judge`): one that was cut off is of no use."""
+    said = without_echo(text, prompt)
+    if not said:
+        return EmptyAnswerError
+    if clean_sentence(said, SHOWN) is Rejection.REFUSAL:
+        return RefusedAnswerError
+    return TruncatedAnswerError if cut else said
 
 
-def labels_decline(raw: str) -> bool:
-    """Tell whether a VSNL answer declines to name anything."""
-    return parse_labels(raw, 1).rejection is Rejection.REFUSAL
+def judge_labels(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:
+    """Judge a VSNL answer before it is kept (see `Judge`): of a list that was cut off, the whole items are kept."""
+    said = without_echo(text, prompt)
+    if not said:
+        return EmptyAnswerError
+    if parse_labels(said, 1).rejection is Rejection.REFUSAL:
+        return RefusedAnswerError
+    return (whole_items(said) or TruncatedAnswerError) if cut else said

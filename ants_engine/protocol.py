@@ -55,7 +55,8 @@ class Answer:
 
     text: str
     finish_reason: str = "stop"
-    """``stop`` or ``length``; a cut-off answer is raised as `TruncatedAnswerError` by the engine, not here."""
+    """``stop``, or ``length`` for an answer that was cut off: the engine, not the backend, keeps the whole items of a
+    list then, or raises `TruncatedAnswerError`. What ended for another reason is no answer but an error."""
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 

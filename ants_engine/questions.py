@@ -12,10 +12,10 @@ from ants_engine.config import Settings
 from ants_engine.dispatch.coordinator import Coordinator, Counts, Outcome
 from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.pulse import Pulse
-from ants_engine.dispatch.request import LazyPicture, PictureSource, Request
+from ants_engine.dispatch.request import Judge, LazyPicture, PictureSource, Request
 from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
 from ants_engine.errors import UnusableAnswerError
-from ants_engine.negative_texts import caption_declines, labels_decline
+from ants_engine.negative_texts import judge_caption, judge_labels
 from ants_engine.protocol import Decoding
 
 # pictures decoded and encoded ahead of the MLLM, per slot: one being answered, one ready
@@ -124,13 +124,13 @@ class Questions:
         """
         ens = self._settings.ens
         decoding = Decoding(max_new_tokens=ens.max_new_tokens)
-        declines = None if ens.reader == "reference" else caption_declines
+        judge = None if ens.reader == "reference" else judge_caption
         async with self._ahead:
             picture = await asyncio.to_thread(self._shown, ref)
 
             async def ask(template: PromptTemplate) -> Outcome:
                 prompt = template.render(max_words=ens.max_words, class_name=class_name)
-                return await self._ask(template, prompt, decoding, declines, picture, ref.name)
+                return await self._ask(template, prompt, decoding, judge, picture, ref.name)
 
             return await _with_another(ask, self._templates.ens, self._templates.other_ens)
 
@@ -138,11 +138,11 @@ class Questions:
         """Ask for labels that look like ``class_name`` (paper eq. 11)."""
         vsnl = self._settings.vsnl
         decoding = Decoding(max_new_tokens=vsnl.max_new_tokens)
-        declines = None if vsnl.reader == "reference" else labels_decline
+        judge = None if vsnl.reader == "reference" else judge_labels
 
         async def ask(template: PromptTemplate) -> Outcome:
             prompt = template.render(count=vsnl.labels_per_class, class_name=class_name)
-            return await self._ask(template, prompt, decoding, declines)
+            return await self._ask(template, prompt, decoding, judge)
 
         return await _with_another(ask, self._templates.vsnl, self._templates.other_vsnl)
 
@@ -165,7 +165,7 @@ class Questions:
         template: PromptTemplate,
         prompt: str,
         decoding: Decoding,
-        declines: Callable[[str], bool] | None,
+        judge: Judge | None,
         picture: PictureSource | None = None,
         label: str = "",
     ) -> Outcome:
@@ -176,7 +176,7 @@ class Questions:
             identity=self._coordinator.identity,
             decoding=decoding,
             label=label,
-            declines=declines,
+            judge=judge,
         )
         return await self._coordinator.submit(request)
 

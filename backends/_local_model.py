@@ -4,8 +4,9 @@ import copy
 import gc
 import inspect
 import io
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ._placement import Placement
 from ._shape import bounded_ratio
 from ._weights import INSTALL, WAYS_OUT, Weights
 
+_REASONING_MARK = re.compile(r"think|thought|reason|channel|message|response|solution|box", re.IGNORECASE)
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -51,6 +53,7 @@ class LocalModel:
             complete(model, processor)
         except ValueError as error:
             raise ModelNotFoundError(f"The model {name!r} cannot be used: {one_line(error)}. {WAYS_OUT}") from error
+        self._reasoning_marks = reasoning_marks(tokenizer)
         self._chat = Chat(name, processor, tokenizer, prompt_format(model.config, tokenizer))
         self.needs_picture: bool = _needs_picture(model)
         """It cannot be asked without a picture."""
@@ -156,14 +159,15 @@ class LocalModel:
         elif output.shape[1] >= asked.shape[1] and torch.equal(output[:, : asked.shape[1]], asked):
             output = output[:, asked.shape[1] :]
         prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
-        return [self._read(row, decoding, count) for row, count in zip(output.tolist(), prompt_tokens, strict=True)]
+        return [self._read(row, count) for row, count in zip(output.tolist(), prompt_tokens, strict=True)]
 
-    def _read(self, tokens: list[int], decoding: Decoding, prompt_tokens: int) -> Answer:
+    def _read(self, tokens: list[int], prompt_tokens: int) -> Answer:
         end = next((place for place, token in enumerate(tokens) if token in self._eos), None)
         said = tokens if end is None else tokens[: end + 1]
         return Answer(
-            text=self._tokenizer.decode(said, skip_special_tokens=True),
-            finish_reason="length" if end is None and len(said) >= decoding.max_new_tokens else "stop",
+            text=spell(said, self._tokenizer, self._reasoning_marks),
+            # what ends without the model's own end was cut off, by whatever limit
+            finish_reason="length" if end is None else "stop",
             prompt_tokens=prompt_tokens,
             completion_tokens=len(said),
         )
@@ -193,6 +197,25 @@ class LocalModel:
             config.temperature = decoding.temperature
             config.top_k, config.top_p = 0, 1.0
         return config
+
+
+def reasoning_marks(tokenizer: Any) -> dict[int, str]:
+    """Return a tokenizer's control tokens that part a model's reasoning from its answer, such as ``[THINK]``."""
+    return {
+        token: mark.content
+        for token, mark in tokenizer.added_tokens_decoder.items()
+        if mark.special and _REASONING_MARK.search(mark.content)
+    }
+
+
+def spell(tokens: Sequence[int], tokenizer: Any, marks: Mapping[int, str]) -> str:
+    """Decode without control tokens, except for ``marks``."""
+    text, start = "", 0
+    for place, token in enumerate(tokens):
+        if token in marks:
+            text += tokenizer.decode(tokens[start:place], skip_special_tokens=True) + marks[token]
+            start = place + 1
+    return text + str(tokenizer.decode(tokens[start:], skip_special_tokens=True))
 
 
 def _tokenizer(name: str, processor: Any) -> Any:

@@ -25,6 +25,7 @@ from ants_engine.errors import (
 )
 from ants_engine.protocol import JSON, Answer, Call, Capabilities
 
+from ._completion import ending_of, read_content
 from ._failures import classify
 from ._scrub import repeats_request, scrub
 from ._scrubbed_logs import scrubbed_logs
@@ -114,7 +115,8 @@ class OpenAIBackend:
     async def generate(self, call: Call) -> Answer:
         """Ask the server once.
 
-        An answer with nothing in it is returned as it is. Of what the server sends, no more than `BODY_LIMIT` bytes
+        An answer with nothing in it is returned as it is; one that is nothing but reasoning as ``<think>``, and
+        ``</think>`` when it was not cut off. Of what the server sends, no more than `BODY_LIMIT` bytes
         are held at once. No error keeps the request: neither in its message, nor behind it, nor in its frames.
 
         Raises:
@@ -127,6 +129,7 @@ class OpenAIBackend:
             BadRequestError: the server cannot take this request.
             ProtocolError: the answer is not of the agreed shape.
             RefusedAnswerError: the model, or the server's filter, declined.
+            TruncatedAnswerError: the server stopped an answer that repeats itself.
             MissingDependencyError: openai is not installed.
             SettingError: the address in ``OPENAI_BASE_URL`` is none.
             UsageError: the backend is closed.
@@ -135,7 +138,11 @@ class OpenAIBackend:
         ending: Answer | BackendError | asyncio.CancelledError
         try:
             # Not chat.completions.create: turning plain JSON into its types and back takes half of a question's time.
-            ending = self._read(await client.post("/chat/completions", cast_to=object, body=self._request(call)))
+            ending = self._read(
+                # in no variable of this frame: it may repeat the request
+                await client.post("/chat/completions", cast_to=object, body=self._request(call)),
+                call.decoding.max_new_tokens,
+            )
         except Exception as error:
             ending = classify(error, secret=self._key.get_secret_value(), server=self._server)
         except asyncio.CancelledError as error:
@@ -240,30 +247,30 @@ class OpenAIBackend:
             image["detail"] = self._options.detail
         return [{"type": "image_url", "image_url": image}, {"type": "text", "text": call.prompt}]
 
-    def _read(self, completion: object) -> Answer | BackendError:
+    def _read(self, completion: object, limit: int) -> Answer | BackendError:
         if isinstance(completion, str):  # it called itself something else, and may be JSON all the same
             completion = _parsed(completion)
         choices = _field(completion, "choices")
         if not isinstance(choices, list) or not choices:
             return ProtocolError(f"{self._server}: the answer holds no choices: {self._shown(completion)}")
-        message = _field(choices[0], "message")
-        text = _field(message, "content")
-        if not isinstance(message, dict) or not isinstance(text, str | None):
+        message, usage = _field(choices[0], "message"), _field(completion, "usage")
+        content = read_content(message, usage) if isinstance(message, dict) else None
+        if content is None:
             return ProtocolError(f"{self._server}: the answer holds no text: {self._shown(choices[0])}")
-        refusal = _field(message, "refusal")
-        if isinstance(refusal, str) and refusal.strip():
-            return RefusedAnswerError(f"the model declined: {self._shown(refusal)}")
-        reason = _field(choices[0], "finish_reason")
-        if reason == "content_filter":
-            return RefusedAnswerError(f"{self._server}: the content filter cut the answer")
+        if content.refusal:
+            return RefusedAnswerError(f"the model declined: {self._shown(content.refusal)}")
+        reason, tokens = _field(choices[0], "finish_reason"), _count(usage, "completion_tokens")
+        ending, says = ending_of(reason, tokens, limit)
+        if not isinstance(ending, str):
+            return ending(f"{self._server}: {says} (finish_reason {self._shown(reason)})")
+        text = content.text
         if text and repeats_request(text, self._key.get_secret_value()):
             return ProtocolError(f"{self._server}: the answer repeats the request, with its key or its picture")
-        usage = _field(completion, "usage")
+        if content.reasoned and not text.strip():
+            # as a server that does not take reasoning apart would send it
+            text = "<think>" if ending == "length" else "<think></think>"
         return Answer(
-            text=text or "",
-            finish_reason="length" if reason == "length" else "stop",
-            prompt_tokens=_count(usage, "prompt_tokens"),
-            completion_tokens=_count(usage, "completion_tokens"),
+            text=text, finish_reason=ending, prompt_tokens=_count(usage, "prompt_tokens"), completion_tokens=tokens
         )
 
     def _shown(self, thing: object) -> str:

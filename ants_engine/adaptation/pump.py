@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from ants_engine.adaptation.call_meter import CallMeter
 from ants_engine.adaptation.candidates import Candidate, Caption
@@ -20,7 +21,7 @@ from ants_engine.adaptation.report import Adaptation, StreamReport
 from ants_engine.adaptation.scoring import rebalance, remember, score_batch
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, Update, VsnlUpdate
-from ants_engine.answers import FATAL, sort_answers
+from ants_engine.answers import FATAL, Tally, sort_answers
 from ants_engine.batch_record import BatchRecord
 from ants_engine.build_report import SetAside
 from ants_engine.clip.image_ref import ImageRef
@@ -33,9 +34,10 @@ from ants_engine.errors import ImageError, TransientBackendError
 from ants_engine.method.answer import Rejection
 from ants_engine.method.class_names import ClassNames
 from ants_engine.negative_bank import NegativeBank
-from ants_engine.negative_texts import read_labels, read_sentence, set_text_aside
+from ants_engine.negative_texts import UNUSABLE, read_labels, read_sentence, set_text_aside
 from ants_engine.pictures import PictureBatch, Pictures, keep_pictures
 from ants_engine.progress import ProgressCallback, ProgressEvent
+from ants_engine.protocol import Answer
 from ants_engine.questions import Questions
 from ants_engine.run_observer import AnsweredQuestion, FirstLook, RunObserver, RunStart, ScoredBatch
 from ants_engine.scores import Scores
@@ -72,6 +74,7 @@ class Pump:
         spool: Spool,
         meter: CallMeter,
         observer: RunObserver,
+        tallies: Mapping[str, Tally],
     ) -> None:
         self._state = state
         self._settings = settings
@@ -82,6 +85,8 @@ class Pump:
         self._spool = spool
         self._meter = meter
         self._observer = observer
+        self._tallies = tallies
+        self._notes: dict[str, list[str]] = {}
         self._policy = choose_policy(settings)
         self._abilities = Abilities(questions.can_show_pictures, questions.can_ask_in_words)
         self._names = ClassNames(state.detector.classes.names)
@@ -219,7 +224,8 @@ class Pump:
     async def _ens(self, state: AdaptationState, update: EnsUpdate) -> AdaptationState:
         questions = self._questions_of.pop(update)
         ended = [(item, await question) for item, question in zip(update.asked, questions, strict=True)]
-        state = await self._aside(self._read_captions, state, ended)
+        features = dict(zip(update.members, update.features, strict=True))
+        state = await self._aside(self._read_captions, state, ended, features)
         bank = await self._bank(state.detector.ens, self._policy.sentences(state, update), "{}")
         self._report.negative_images = len(update.members)
         detector = replace(state.detector, ens=bank, activation=None)
@@ -234,19 +240,26 @@ class Pump:
         return replace(state, detector=replace(state.detector, vsnl=bank))
 
     def _read_captions(
-        self, state: AdaptationState, ended: Sequence[tuple[Candidate, Outcome | ImageError]]
+        self,
+        state: AdaptationState,
+        ended: Sequence[tuple[Candidate, Outcome | ImageError]],
+        features: Mapping[int, Tensor],
     ) -> AdaptationState:
         captions = dict(state.captions)
-        useless = 0
+        names = state.detector.classes.names
+        tally = self._tallies["ens"]
         for item, outcome in ended:
-            raw = self._raw(item.name, outcome)
+            raw = self._raw(item.name, outcome, tally)
             text: str | None = None
             if raw is not None:
-                read = read_sentence(raw, self._names, self._settings.ens, self._worker.encoder.fits)
-                text = self._unless_rejected(raw, read)
-            useless += text is None
+                tally.hear(raw, names[item.predicted], features.get(item.id))
+                read = read_sentence(raw.text, self._names, self._settings.ens, self._worker.encoder.fits)
+                text = self._unless_rejected(raw.text, read)
+                if isinstance(read, Rejection) and read in UNUSABLE:
+                    tally.reject(read)
+            tally.bare += text is None
             captions[item.id] = Caption(text, item.name)
-        self._report.ended("ens", len(ended), useless)
+        self._told(tally)
         described = state.candidates.described(item.id for item, _ in ended)
         return replace(state, captions=captions, candidates=described)
 
@@ -254,29 +267,42 @@ class Pump:
         self, state: AdaptationState, ended: Sequence[tuple[int, Outcome | ImageError]]
     ) -> AdaptationState:
         labels = dict(state.labels)
-        useless = 0
+        tally = self._tallies["vsnl"]
         for index, outcome in ended:
             name = state.detector.classes.names[index]
-            raw = self._raw(name, outcome)
+            raw = self._raw(name, outcome, tally)
             labels[index] = ()
             if raw is not None:
-                found = read_labels(raw, name, self._names, self._settings.vsnl)
-                rejected = found.rejected or ([(raw, found.rejection)] if found.rejection is not None else [])
+                tally.hear(raw, name)
+                found = read_labels(raw.text, name, self._names, self._settings.vsnl)
+                rejected = found.rejected or ([(raw.text, found.rejection)] if found.rejection is not None else [])
                 for text, reason in rejected:
                     self._report.put_aside(set_text_aside(text, reason))
                 labels[index] = found.labels
-            useless += not labels[index]
+                if found.rejection is not None and found.rejection in UNUSABLE:
+                    tally.reject(found.rejection)
+            tally.bare += not labels[index]
             if isinstance(outcome, Outcome) and isinstance(outcome.error, TransientBackendError):
                 # the MLLM was away: that says nothing of the class
                 del labels[index]
-        self._report.ended("vsnl", len(ended), useless)
+        self._told(tally)
         return replace(state, labels=labels)
 
-    def _raw(self, name: str, outcome: Outcome | ImageError) -> str | None:
+    def _raw(self, name: str, outcome: Outcome | ImageError, tally: Tally) -> Answer | None:
         if isinstance(outcome, Outcome) and isinstance(outcome.error, FATAL):
             raise outcome.error
-        answers, _ = sort_answers([(name, outcome)], self._report)
-        return answers[0][1] if answers else None
+        _, failed = sort_answers([(name, outcome)], self._report)
+        tally.asked += 1
+        for error in failed:
+            tally.fail(error)
+        return outcome.answer if isinstance(outcome, Outcome) else None
+
+    def _told(self, tally: Tally) -> None:
+        """Bring counts and notes of the report up to date."""
+        self._report.tasks[tally.task] = (tally.asked, tally.useless)
+        before = self._notes.get(tally.task, [])
+        self._notes[tally.task] = tally.notes()
+        self._report.notes[:] = [note for note in self._report.notes if note not in before] + self._notes[tally.task]
 
     def _unless_rejected(self, raw: str, read: str | Rejection) -> str | None:
         if not isinstance(read, Rejection):
@@ -295,7 +321,7 @@ class Pump:
         return NegativeBank(old.kind, composition.texts, composition.sources, features)
 
     def _scores(
-        self, state: AdaptationState, batch: PictureBatch, columns: dict[str, torch.Tensor], adaptation: Adaptation
+        self, state: AdaptationState, batch: PictureBatch, columns: dict[str, Tensor], adaptation: Adaptation
     ) -> Scores:
         """Give every picture of the batch its row, the unreadable ones too."""
         names, failures = [""] * batch.size, {}

@@ -42,15 +42,10 @@ class StreamReport(BuildReport):
     set_aside_count: int = 0
     """How much was set aside; ``set_aside`` shows the latest 1,000."""
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Per task (``ens``, ``vsnl``): questions that have ended, and how many of them gave nothing to use."""
+    """Per task (``ens``, ``vsnl``): questions that have ended, and how many of them have no usable answer."""
 
     def put_aside(self, item: SetAside) -> None:
         """Note something that was not used."""
         self.set_aside_count += 1
         self.set_aside.append(item)
         del self.set_aside[:-SHOWN]
-
-    def ended(self, task: str, count: int, useless: int) -> None:
-        """Count questions that have ended."""
-        asked, bad = self.tasks.get(task, (0, 0))
-        self.tasks[task] = (asked + count, bad + useless)

@@ -7,7 +7,7 @@ far-OOD it asks once, with all classes, for names that look like none of them.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ants_engine.answers import FATAL, check_share, sort_answers
+from ants_engine.answers import FATAL, Tally, sort_answers
 from ants_engine.baselines.long_list import ITEMS, pieces
 from ants_engine.baselines.outlier_labels import OutlierLabels
 from ants_engine.build_report import SetAside
@@ -18,7 +18,7 @@ from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
 from ants_engine.errors import UsageError
 from ants_engine.method.answer import Rejection
-from ants_engine.negative_texts import NegativeTexts, look_alikes
+from ants_engine.negative_texts import NegativeTexts, judge_labels, look_alikes
 from ants_engine.protocol import Decoding
 
 ALL_CLASSES = "all classes"
@@ -54,7 +54,12 @@ async def outlier_labels(
     answers, failed = sort_answers(named, labels)
     texts, unusable = await asyncio.to_thread(_read, answers, classes, eoe)
     labels.set_aside += texts.set_aside
-    check_share(f"eoe {eoe.task}", len(questions), failed, unusable, settings.dispatch.min_success)
+    tally = Tally(f"eoe {eoe.task}", len(questions))
+    for error in failed:
+        tally.fail(error)
+    for reason in unusable:
+        tally.reject(reason)
+    tally.check(settings.dispatch.min_success)
     _keep(labels, texts, classes, fits, eoe)
     return labels
 
@@ -74,7 +79,8 @@ async def _ask(
     decoding = Decoding(max_new_tokens=eoe.token_limit)
     identity = coordinator.identity
     tasks = [
-        coordinator.submit(Request.of(template, prompt, identity=identity, decoding=decoding)) for prompt in prompts
+        coordinator.submit(Request.of(template, prompt, identity=identity, decoding=decoding, judge=judge_labels))
+        for prompt in prompts
     ]
     try:
         for finished in asyncio.as_completed(tasks):

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from ants_engine.method.final_part import final_part
+
 ITEMS = 50
 """Items of one piece; the reader takes 100."""
 CHARACTERS = 2_000
@@ -14,7 +16,7 @@ def pieces(answer: str) -> list[str]:
     """Cut an MLLM's answer at line ends, and a long line at commas.
 
     Args:
-        answer: as it came; a reasoning model's ``<think>`` part is left out, and what is beyond `LONGEST`.
+        answer: as it came; a reasoning model's thoughts are left out, and what is beyond `LONGEST`.
 
     Returns:
         Pieces of at most `ITEMS` lines or commas and, where single items are no longer, `CHARACTERS` characters; one
@@ -23,7 +25,7 @@ def pieces(answer: str) -> list[str]:
     found: list[str] = []
     held: list[str] = []
     items = characters = 0
-    for line in _short_lines(answer.rpartition("</think>")[2][:LONGEST]):
+    for line in _short_lines((final_part(answer) or "")[:LONGEST]):
         count = 1 + line.count(",")
         if held and (items + count > ITEMS or characters + len(line) > CHARACTERS):
             found.append("\n".join(held))

@@ -17,13 +17,17 @@ from ants_engine.errors import (
     RefusedAnswerError,
     TruncatedAnswerError,
 )
+from ants_engine.method.final_part import final_part
 from ants_engine.protocol import Answer, Backend, Call, Picture
 
 _HALF = re.compile("[\ud800-\udfff]")
 
 
 class BackendResponder:
-    """Asks a backend. Only a whole answer passes: what is empty, declined or cut off by the token limit is an error."""
+    """Asks a backend. Only a whole answer passes: what is empty, declined or cut off is an error.
+
+    Of a list that was cut off, the items before the last one are whole: they pass, with ``length`` as how it ended.
+    """
 
     def __init__(self, backend: Backend) -> None:
         """Ask this backend."""
@@ -35,9 +39,10 @@ class BackendResponder:
         Raises:
             BadRequestError: the backend cannot take a picture, or cannot do without one.
             ImageError: the picture cannot be read any more.
-            EmptyAnswerError: there is nothing but blanks in the answer.
+            EmptyAnswerError: there is nothing in the answer but blanks, reasoning, or the question.
             RefusedAnswerError: the MLLM says that it will not or cannot answer.
-            TruncatedAnswerError: the token limit cut it, so its last words cannot be trusted, whatever the task.
+            TruncatedAnswerError: the token limit cut it, so its last words cannot be trusted; or its reasoning never
+                ended.
             ProtocolError: the backend returned no `Answer`.
             FinalBackendError: it raised something that is no `ANTSError`, which is chained.
             BackendError: what it raised itself.
@@ -94,13 +99,39 @@ def _check_form(answer: object) -> None:
 def _checked(answer: Answer, request: Request) -> Answer:
     if not answer.text.strip():
         raise EmptyAnswerError("the MLLM answered with nothing")
-    if answer.finish_reason == "length":
-        limit = request.decoding.max_new_tokens
-        raise TruncatedAnswerError(
-            f"the answer was cut off after {limit} tokens; raise {request.task}.max_new_tokens or use another template"
+    final, cut = final_part(answer.text), answer.finish_reason == "length"
+    has_final = final is not None and any(map(str.isalnum, final))
+    if final is None or (cut and not has_final):
+        raise TruncatedAnswerError(_cut_off(answer, request, reasoning=True))
+    if not has_final and final != answer.text:
+        raise EmptyAnswerError(
+            "the MLLM gave its reasoning and no answer; switch its reasoning off (mllm.extra_body), or the server's "
+            "reasoning parser where that takes the answer for reasoning"
         )
-    if request.declines is not None and request.declines(answer.text):
-        raise RefusedAnswerError(f"the MLLM declined to answer: {excerpt(answer.text)}")
+    # the final part of a long answer is at its end
+    text = answer.text if len(answer.text) <= MAX_ANSWER_CHARACTERS else final
+    if request.judge is not None:
+        verdict = request.judge(text, request.prompt, cut)
+        if verdict is RefusedAnswerError:
+            raise RefusedAnswerError(f"the MLLM declined to answer: {excerpt(final.strip())}")
+        if verdict is EmptyAnswerError:
+            raise EmptyAnswerError(f"the MLLM repeated the question and said nothing else: {excerpt(final.strip())}")
+        text = verdict if isinstance(verdict, str) else ""
+    if cut and (request.judge is None or not text):
+        raise TruncatedAnswerError(_cut_off(answer, request))
     # Half characters (lone surrogates) come out of careless JSON, and no tokenizer or file takes them.
-    text = _HALF.sub("\ufffd", answer.text[:MAX_ANSWER_CHARACTERS])
+    text = _HALF.sub("\ufffd", text[:MAX_ANSWER_CHARACTERS])
     return answer if text == answer.text else replace(answer, text=text)
+
+
+def _cut_off(answer: Answer, request: Request, *, reasoning: bool = False) -> str:
+    limit, used = request.decoding.max_new_tokens, answer.completion_tokens
+    setting = f"{request.task.partition('_')[0]}.max_new_tokens"
+    what = ", all of them reasoning" if reasoning else ""
+    advice = "or switch the model's reasoning off (mllm.extra_body)" if reasoning else "or use another template"
+    if used is not None and used < limit:
+        return (
+            f"the answer was cut off after {used} tokens{what}, before the limit of {limit} ({setting}): look at the "
+            f"server's own limit and the length of the model's context, {advice}"
+        )
+    return f"the answer was cut off after {limit} tokens{what}; raise {setting} {advice}"

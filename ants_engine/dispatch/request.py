@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ants_engine.dispatch.canonical import canonical, digest, excerpt
 from ants_engine.dispatch.prompt_template import PromptTemplate
-from ants_engine.errors import ImageUnreadableError, TemplateError
+from ants_engine.errors import ImageUnreadableError, TemplateError, UnusableAnswerError
 from ants_engine.protocol import JSON, Decoding, Picture
 
 SCHEMA = 1
@@ -29,6 +29,9 @@ class LazyPicture:
 
 
 PictureSource: TypeAlias = Picture | LazyPicture
+Judge: TypeAlias = Callable[[str, str, bool], str | type[UnusableAnswerError]]
+"""Judges an answer: given its text, the prompt, and whether it was cut off, returns the text that is worth keeping, or
+the error that stands for it: `RefusedAnswerError`, `EmptyAnswerError` for an echo, `TruncatedAnswerError`."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,8 +56,8 @@ class Request:
     """The picture itself. Not part of the key."""
     label: str = ""
     """What the picture is called where it came from, for messages. Not part of the key, and never stored."""
-    declines: Callable[[str], bool] | None = None
-    """Tells from an answer's text that the MLLM declined. Not part of the key, and never stored."""
+    judge: Judge | None = None
+    """Judges an answer before it is kept. Not part of the key, and never stored."""
     key: str = field(init=False)
     """Hex sha256 of the canonical JSON of all that decides the answer."""
     text: str = field(init=False)
@@ -94,7 +97,7 @@ class Request:
         decoding: Decoding,
         picture: PictureSource | None = None,
         label: str = "",
-        declines: Callable[[str], bool] | None = None,
+        judge: Judge | None = None,
     ) -> "Request":
         """Ask with a template and the text that it was rendered to.
 
@@ -114,7 +117,7 @@ class Request:
             picture_sha256=None if picture is None else picture.sha256,
             picture=picture,
             label=label,
-            declines=declines,
+            judge=judge,
         )
 
     @classmethod
@@ -166,7 +169,7 @@ class Request:
     def without_picture(self) -> "Request":
         """Return the same question, holding neither the picture nor who judges the answer; the key is not made anew."""
         bare = object.__new__(Request)
-        bare.__dict__.update(self.__dict__, picture=None, declines=None)
+        bare.__dict__.update(self.__dict__, picture=None, judge=None)
         return bare
 
     def describe(self) -> str:

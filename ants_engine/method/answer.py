@@ -1,10 +1,11 @@
 """What an MLLM's answer looks like before it is read: cleaned of markup, bounded, and told from a refusal."""
 
-import json
 import re
 import unicodedata
-from collections.abc import Iterator
 from enum import StrEnum
+
+from ants_engine.method.final_part import final_part, one_turn
+from ants_engine.method.refusal import is_refusal
 
 MAX_CHARACTERS = 4096
 """How much of an answer is looked at; a longer one costs nothing more."""
@@ -17,6 +18,8 @@ class Rejection(StrEnum):
     """Nothing in it that could be read as a word."""
     REFUSAL = "refusal"
     """The MLLM declined, or gave a placeholder such as "none"."""
+    ECHO = "echo"
+    """It repeats the class that was asked about, and says nothing else."""
     NOT_LATIN = "not_latin"
     """Mostly letters of another script, which CLIP's text encoder cannot read."""
     NAMES_ID_CLASS = "names_id_class"
@@ -29,92 +32,78 @@ class Rejection(StrEnum):
     """A good text, for which the bank has no place left."""
 
 
-_THINKING = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL | re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z|][^<>\n]{0,80}>")
 _FENCE = re.compile(r"```[A-Za-z]*")
 _LINK = re.compile(r"!?\[([^\[\]\n]*)\]\([^()\n]*\)")
 _EMPHASIS = re.compile(r"\*\*|__|`|~~|(?<!\w)\*(?=\w)|(?<=\w)\*(?!\w)")
+_BOLD_LINE = re.compile(r"^([ \t]{0,20})(?:\*\*|__)([^*\n]{1,80}?)(?:\*\*|__)[ \t]{0,4}:?[ \t]{0,4}$", re.MULTILINE)
+_ESCAPED = re.compile(r"\\([-.*_#()\[\]!])")
+_ITEM = re.compile(r"<li(?:\s[^<>\n]{0,80})?>|\\item\b", re.IGNORECASE)
+_LINE_END = re.compile(r"<br\s?/?>|</(?:li|p|tr|div|h[1-6])>", re.IGNORECASE)
+_CELL_END = re.compile(r"</t[dh]>", re.IGNORECASE)
+# keycaps, and digits in circles
+_NUMBER_SIGN = re.compile(r"(?:\d\ufe0f?\u20e3|🔟|[①-⑳❶-❿➀-➉])[.):]?\s?")
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'})
 
-_JSON_QUOTED = re.compile(r'"((?:[^"\\\n]|\\.){1,400})"')
-_JSON_ARRAY = re.compile(r'\[\s*["{]')
-_JSON_OBJECT = re.compile(r'\{\s*"')
-
-_CANNOT = r"(?:can't|cannot|can not|couldn't|could not|won't|will not|don't|do not|am unable|'m unable|am not|'m not)"
-_REFUSAL = re.compile(
-    rf"""^(?:
-        (?:(?:i'm|i\ am|we're|we\ are)\ )?(?:\w+\ )?(?:sorry|afraid)\b(?=[,.;:!]|\ (?:but|that|i|we|for|about|to)\b|$)
-      | (?:i|we)\ apologi[sz]e\b | (?:my\ )?apologies\b
-      | as\ an?\ (?:ai|artificial|(?:\w+\ ){{0,3}}language\ model|\w+\ assistant)\b
-      | (?:unfortunately|regrettably),?\ (?:i|we|it|there|the\ (?:image|picture|photo))\b
-      | (?:i|we)(?:\ {_CANNOT}|'m\ (?:unable|not))\b
-      | (?:there\ is|i\ see)\ no\ (?:image|picture|photo)\b
-      | no\ (?:image|picture|photo)\ (?:was|is|has|provided|attached|available|uploaded)\b
-      | (?:could\ you\ )?please\ (?:provide|upload|share|attach|send)\b
-      | (?:it\ is|it's)\ (?:not\ possible|impossible)\b
-      | (?:unable|not\ able)\ to\b
-      | (?:n/?a|none|null|nothing|unknown|undefined|nil|no\ (?:answer|labels?|classes)|not\ (?:applicable|sure))[.!]?$
-    )
-    | \bas\ an\ ai\ (?:language\ )?(?:model|assistant)\b
-    | \bi(?:'m|\ am)\ (?:unable|not\ able)\ to\b
-    | \bagainst\ my\ (?:guidelines|policy|policies|programming)\b""",
-    re.IGNORECASE | re.VERBOSE,
-)
+_WORD = re.compile(r"[^\W_]+")
+_SMALL = frozenset({"a", "an", "the"})
 
 
 def clean(text: str) -> str:
     """Bound an answer and strip what is markup and not language; line breaks stay.
 
-    Control and invisible characters, HTML-like and chat-template tags, a reasoning model's ``<think>`` part, code
-    fences, links and emphasis go; typographic quotes become plain ones.
+    A model's reasoning goes (see `final_part`), the turns that a leaked chat template adds, control and invisible
+    characters, HTML-like and chat-template tags, code fences, links and emphasis; typographic quotes become plain ones.
+    What ends within its reasoning has no text.
 
     Args:
-        text: as the MLLM gave it; only the first `MAX_CHARACTERS` are looked at (after a ``<think>`` part).
+        text: as the MLLM gave it; only the first `MAX_CHARACTERS` behind the reasoning are looked at.
     """
-    head = text[: 4 * MAX_CHARACTERS]
-    if "<think>" in head[:64].lower():
-        # What follows the reasoning is the answer, wherever it starts.
-        end = text.rfind("</think>")
-        head = text[end + len("</think>") :] if end >= 0 else ""
-    head = head.lstrip()[:MAX_CHARACTERS]
-    head = unicodedata.normalize("NFC", _THINKING.sub(" ", head)).translate(_QUOTES)
+    head = one_turn((final_part(text) or "")[: 4 * MAX_CHARACTERS]).lstrip()[:MAX_CHARACTERS]
+    head = unicodedata.normalize("NFC", head).translate(_QUOTES)
     head = head.replace("\r\n", "\n").replace("\r", "\n")
     head = "".join(_printable(character) for character in head)
+    head = _NUMBER_SIGN.sub(lambda found: f"{_number(found[0])}. ", head)
+    head = _CELL_END.sub(" | ", _LINE_END.sub("\n", _ITEM.sub("\n- ", head)))
     head = _LINK.sub(r"\1", _FENCE.sub("\n", _TAG.sub(" ", head)))
+    head = _BOLD_LINE.sub(r"\1# \2", _ESCAPED.sub(r"\1", head))
     return _EMPHASIS.sub("", head).strip()
 
 
-def json_array(text: str) -> list[str]:
-    """Return the strings of the first JSON array in a cleaned answer, also of one that was cut off."""
-    start = _JSON_ARRAY.search(text)
-    if start is None:
-        return []
-    try:
-        values, _ = json.JSONDecoder().raw_decode(text, start.start())
-    except (ValueError, RecursionError):
-        return _JSON_QUOTED.findall(text, start.start())
-    return list(_strings(values))
+def without_echo(text: str, prompt: str) -> str:
+    """Return an answer without the question that it repeats in front; empty when it says nothing else.
+
+    An answer is an echo when its words, articles aside, are a run of at least three words of the prompt, or five words
+    and more that all stand in the prompt.
+
+    Args:
+        text: the answer as it came. It is returned as it is unless the question stands in front.
+        prompt: the question.
+    """
+    asked = _words(prompt)
+    said = one_turn(final_part(text) or "")[: 4 * MAX_CHARACTERS]
+    spoken = list(_WORD.finditer(said))
+    if asked and [word[0].casefold() for word in spoken[: len(asked)]] == asked:
+        rest = said[spoken[len(asked) - 1].end() :].lstrip(" \t\n.:!?\"'*`)]")
+        return rest if any(map(str.isalpha, rest)) else ""
+    words, known = ([word for word in every if word not in _SMALL] for every in (_words(said[:2000]), asked))
+    for _ in range(2):
+        runs = {tuple(known[at : at + len(words)]) for at in range(len(known) - len(words) + 1)}
+        if len(words) >= 3 and (tuple(words) in runs or (len(words) >= 5 and set(words) <= set(known))):
+            return ""
+        # once more without numbers: it may repeat the question as a list
+        words, known = ([word for word in every if not word.isdecimal()] for every in (words, known))
+    return text
 
 
-def json_value(text: str) -> str | None:
-    """Return the first string value when a cleaned answer is a JSON object; else ``None``."""
-    if _JSON_OBJECT.match(text) is None:
-        return None
-    try:
-        value, _ = json.JSONDecoder().raw_decode(text)
-    except (ValueError, RecursionError):
-        return None
-    return next(_strings([value]), None)
+def plain_words(text: str) -> str:
+    """Return the words of an answer's final part in lower case, to compare it with others."""
+    return " ".join(_words(clean(text)))
 
 
 def fold_spaces(text: str) -> str:
     """Turn every run of white space into one space; none at the ends."""
     return " ".join(text.split())
-
-
-def is_refusal(text: str) -> bool:
-    """Tell whether an answer, or an item of a list, declines ("I'm sorry, I can't …", "As an AI …", "none")."""
-    return _REFUSAL.search(fold_spaces(text[:400]).translate(_QUOTES).strip("\"' ")) is not None
 
 
 def is_latin(text: str) -> bool:
@@ -132,13 +121,13 @@ def fault(text: str) -> Rejection | None:
     return None if is_latin(text) else Rejection.NOT_LATIN
 
 
-def _strings(values: object) -> Iterator[str]:
-    """Yield the strings of an array; of an object in it, its first string."""
-    for value in values if isinstance(values, list) else []:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            yield from [inner for inner in value.values() if isinstance(inner, str)][:1]
+def _number(sign: str) -> int:
+    first = sign[0]
+    return 10 if first == "🔟" else int(unicodedata.numeric(first))
+
+
+def _words(text: str) -> list[str]:
+    return [word[0].casefold() for word in _WORD.finditer(text)]
 
 
 def _latin(character: str) -> bool:

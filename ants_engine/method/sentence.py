@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable
 
-from ants_engine.method.answer import Rejection, clean, fault, fold_spaces, json_value
+from ants_engine.method.answer import Rejection, clean, fault, fold_spaces
 from ants_engine.method.labels import tidy_labels
+from ants_engine.method.list_items import first_string
 
 _LIST_MARK = re.compile(r"^\s*(?:#{1,6}\s+|>\s*|[-*•·]\s+|\(?\d{1,2}[.):]\s+)+")
 _PREFIX = re.compile(
@@ -14,9 +15,21 @@ _PREFIX = re.compile(
     r"|here(?:'s| is| are)\b[^.:!?\n]{0,80}:)\s*",
     re.IGNORECASE,
 )
-_END = re.compile(r"""(?P<word>[^\s.!?]{0,40})[.!?]+["')\]]*(?=\s|$)""")
+# "Jeopardy! game show": a name that goes on is no end
+_END = re.compile(r"""(?P<word>[^\s.!?]{0,40})(?:\.|[.!?]+(?!\s+[a-z]))["')\]]*(?=\s|$)""")
 _ABBREVIATIONS = frozenset({"st", "mt", "mr", "mrs", "ms", "dr", "jr", "sr", "vs", "no", "approx", "e.g", "i.e", "etc"})
 _REPEATED_AFTER = 6
+_LONGEST_WORD = 60
+# a word that stands where a description was asked for
+_NO_DESCRIPTION = {"image", "picture", "photo", "caption", "description", "text", "answer", "sentence", "assistant"}
+# a model that thinks aloud, with no mark around it
+_ALOUD = re.compile(
+    r"^(?:(?:okay|ok|alright|hmm+|so|well|got it|first|now),? )?"
+    r"(?:let's see|let me (?:see|think|look|start|describe|try)|the user (?:wants|asks|is asking|asked|provided|has)"
+    r"|(?:i|we) (?:need|have|should|must|are asked) to (?:describe|produce|write|output|give|name|provide|answer)"
+    r"|(?:i|we) (?:should|must|will) (?:describe|produce|write|output|answer)|i'?ll (?:describe|write|give))\b",
+    re.IGNORECASE,
+)
 
 
 def clean_sentence(text: str, max_words: int) -> str | Rejection:
@@ -42,13 +55,15 @@ def clean_sentence(text: str, max_words: int) -> str | Rejection:
     found = fault(cleaned)
     if found in (Rejection.EMPTY, Rejection.REFUSAL):
         return found
-    sentence = _first_sentence(json_value(cleaned) or cleaned)
+    sentence = _first_sentence(first_string(cleaned) or cleaned)
     # What is left behind a preamble may again be nothing, or a refusal.
     found = fault(sentence)
     if found is not None:
         return found
     words = sentence.split()
-    if _repeats(words):
+    if len(words) == 1 + (words[0].casefold() in {"a", "an", "the"}) and words[-1].casefold() in _NO_DESCRIPTION:
+        return Rejection.EMPTY
+    if _repeats(words) or _ALOUD.match(sentence) or max(map(len, words)) > _LONGEST_WORD:
         return Rejection.RAMBLING
     return _strip(" ".join(words[:max_words])) if len(words) > max_words else sentence
 

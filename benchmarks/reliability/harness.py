@@ -16,7 +16,7 @@ from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.storage.entry import Entry
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.negative_texts import labels_decline
+from ants_engine.negative_texts import judge_labels
 from ants_engine.protocol import JSON, Answer, Decoding
 
 
@@ -67,7 +67,7 @@ def make_requests(count: int, identity: "dict[str, JSON]", first: int = 0) -> li
             prompt=f"number {number}",
             identity=identity,
             decoding=Decoding(max_new_tokens=32),
-            declines=labels_decline,
+            judge=judge_labels,
         )
         for number in range(first, first + count)
     ]

@@ -188,7 +188,7 @@ class _Form(BaseModel):
 
 class _Answer(_Form):
     text: Annotated[str, Field(max_length=MAX_ANSWER_CHARACTERS)]
-    finish_reason: Literal["stop"]
+    finish_reason: Literal["stop", "length"]
     prompt_tokens: Annotated[int, Field(ge=0)] | None
     completion_tokens: Annotated[int, Field(ge=0)] | None
 

@@ -11,7 +11,7 @@ from ants_engine.backends.openai import OpenAIBackend, OpenAIOptions
 from ants_engine.config import DispatchSettings, MLLMSettings, Settings
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.request import Request
-from ants_engine.negative_texts import caption_declines
+from ants_engine.negative_texts import judge_caption
 from ants_engine.protocol import Decoding
 from tests.integration.faulty_server import FAULTS, KINDS, question_of, right_answer
 from tests.support.left_behind import everything
@@ -142,7 +142,7 @@ async def test_what_the_engine_makes_of_it(server, kind):
     async with Coordinator(settings) as coordinator:
         request = Request(
             task="ens", template="ens/v1", template_sha256="ab" * 32, prompt=f"{kind} please",
-            identity=coordinator.identity, decoding=Decoding(8), declines=caption_declines,
+            identity=coordinator.identity, decoding=Decoding(8), judge=judge_caption,
         )  # fmt: skip
         outcome = await coordinator.submit(request)
     assert type(outcome.error) is expected

@@ -8,6 +8,7 @@ from ants_engine import errors
 from ants_engine.dispatch.ask import BackendResponder
 from ants_engine.dispatch.request import LazyPicture
 from ants_engine.dispatch.trace import Trace
+from ants_engine.negative_texts import judge_caption, judge_labels
 from ants_engine.protocol import Answer, Call, Capabilities, Decoding, Picture
 from tests.unit.dispatch.fakes import PICTURE, FakeBackend, make_request
 
@@ -59,6 +60,60 @@ async def test_what_the_backend_cannot_take_is_not_sent() -> None:
 async def test_only_a_whole_answer_passes(answer: Any, error: type[Exception]) -> None:
     with pytest.raises(error):
         await ask(answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        (Answer("<think>hm"), errors.TruncatedAnswerError, "all of them reasoning"),
+        (Answer("<think>hm", "length"), errors.TruncatedAnswerError, "raise vsnl.max_new_tokens"),
+        (Answer("<think>hm</think>", "length"), errors.TruncatedAnswerError, "reasoning"),
+        (Answer("[THINK]hm", "length", 7, 9), errors.TruncatedAnswerError, "after 9 tokens.*before the limit of 16"),
+        (Answer("<think>hm</think>\n"), errors.EmptyAnswerError, "its reasoning and no answer"),
+        (Answer("<|channel|>analysis<|message|>hm"), errors.TruncatedAnswerError, "reasoning"),
+    ],
+)
+async def test_reasoning_without_an_answer_is_none_whatever_the_backend(
+    answer: Answer, error: type[Exception], says: str
+) -> None:
+    with pytest.raises(error, match=says):
+        await ask(answer)
+
+
+async def judged(answer: Answer, judge: Any, prompt: str = "Name 5 things that look like a wolf.") -> Answer:
+    async def act(_: Call) -> Answer:
+        return answer
+
+    request = make_request(prompt, judge=judge)
+    return await BackendResponder(FakeBackend(act)).answer(request, Trace())
+
+
+async def test_of_a_cut_list_the_whole_items_are_kept_as_cut() -> None:
+    cut = Answer("1. dingo\n2. jackal\n3. red f", "length", 7, 16)
+    assert await judged(cut, judge_labels) == Answer("1. dingo\n2. jackal", "length", 7, 16)
+    with pytest.raises(errors.TruncatedAnswerError, match=r"cut off after 16 tokens; raise vsnl\.max_new_tokens"):
+        await judged(Answer("1. din", "length", 7, 16), judge_labels)
+    with pytest.raises(errors.TruncatedAnswerError):
+        await judged(Answer("A grey stone. Beside it a", "length"), judge_caption)
+
+
+async def test_a_refusal_that_was_cut_is_a_refusal() -> None:
+    for judge in (judge_labels, judge_caption):
+        with pytest.raises(errors.RefusedAnswerError, match="text-based AI"):
+            await judged(Answer("I'm sorry, but as a text-based AI I", "length"), judge)
+
+
+async def test_the_question_given_back_is_no_answer_and_in_front_of_one_it_is_left_out() -> None:
+    prompt = "Name 5 things that look like a wolf."
+    for judge in (judge_labels, judge_caption):
+        with pytest.raises(errors.EmptyAnswerError, match="repeated the question"):
+            await judged(Answer("Name 5 things"), judge, prompt)
+        assert (await judged(Answer(f"{prompt}\n1. dingo"), judge, prompt)).text == "1. dingo"
+
+
+async def test_of_an_answer_with_endless_reasoning_the_end_is_kept() -> None:
+    answer = Answer("<think>" + "hm " * 20_000 + "</think>a dog")
+    assert (await ask(answer)).text == "a dog"
 
 
 async def test_an_endless_answer_is_bounded_and_half_characters_are_replaced() -> None:

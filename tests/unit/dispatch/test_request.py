@@ -79,7 +79,7 @@ def test_every_field_that_decides_the_answer_is_in_the_key() -> None:
         changes[f"decoding.{name}"] = dataclasses.replace(base.decoding, **{name: 17})
     keys = {make_request(**{name.partition(".")[0]: value}).key for name, value in changes.items()}
     assert len(keys | {base.key}) == len(changes) + 1
-    covered = {name.partition(".")[0] for name in changes} | {"picture", "label", "declines", "key", "text"}
+    covered = {name.partition(".")[0] for name in changes} | {"picture", "label", "judge", "key", "text"}
     assert {field.name for field in dataclasses.fields(Request)} == covered
     assert {field.name for field in dataclasses.fields(Decoding)} == {"max_new_tokens", "temperature"}
 

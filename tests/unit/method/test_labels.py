@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ants_engine.method.answer import Rejection
 from ants_engine.method.class_names import ClassNames
-from ants_engine.method.labels import parse_labels, parse_numbered_labels, tidy_labels
+from ants_engine.method.labels import parse_labels, parse_numbered_labels, tidy_labels, whole_items
 
 THREE = ("wolf", "coyote", "red fox")
 
@@ -45,6 +45,50 @@ THREE = ("wolf", "coyote", "red fox")
         '["wolf", "coyote", "red fox", "ja',
         "<think>1. dog, no.</think>\n1. wolf\n2. coyote\n3. red fox",
         "1. wolf<br>\r\n2. coyote<br>\r\n3. red fox<|im_end|>",
+        "i. wolf\nii. coyote\niii. red fox",
+        "I) wolf\nII) coyote\nIII) red fox",
+        "#1 wolf\n#2 coyote\n#3 red fox",
+        "#1: wolf\n#2: coyote\n#3: red fox",
+        "1️⃣ wolf\n2️⃣ coyote\n3️⃣ red fox",
+        "① wolf\n② coyote\n③ red fox",
+        "１．wolf\n２．coyote\n３．red fox",
+        "1) Name: wolf\n2) Name: coyote\n3) Name: red fox",
+        "**1.** **wolf**: grey\n**2.** **coyote**: small\n**3.** **red fox**: red",
+        "1\\. wolf\n2\\. coyote\n3\\. red fox",
+        "1 wolf\n2 coyote\n3 red fox",
+        "A) wolf\nB) coyote\nC) red fox",
+        "Class 1: wolf\nClass 2: coyote\nClass 3: red fox",
+        "First, wolf\nSecond, coyote\nThird, red fox",
+        "Name: wolf\nReason: grey\n\nName: coyote\nReason: small\n\nName: red fox\nReason: red",
+        "- [ ] wolf\n- [x] coyote\n- [ ] red fox",
+        "🐺 wolf\n🐕 coyote\n🦊 red fox",
+        "1. wolf 🐺\n2. 🐕 coyote\n3. red fox",
+        "✅ wolf\n✅ coyote\n✅ red fox",
+        "• wolf • coyote • red fox",
+        "wolf / coyote / red fox",
+        "- wolf\n  - grey fur\n  - howls\n- coyote\n  - small\n- red fox\n  - red",
+        "1. wolf\n   a. grey\n   b. big\n2. coyote\n   a. small\n3. red fox",
+        "**wolf**\n- grey fur\n- howls\n\n**coyote**\n- small\n\n**red fox**\n- red",
+        "### 1. wolf\nGrey.\n### 2. coyote\nSmall.\n### 3. red fox\nRed.",
+        "1. wolf\n\nWolves are grey.\n\n2. coyote\n\nThey are small.\n\n3. red fox\n\nIt is red.",
+        '{"1": "wolf", "2": "coyote", "3": "red fox"}',
+        '{"1": {"name": "wolf", "reason": "fur"}, "2": {"name": "coyote"}, "3": {"name": "red fox"}}',
+        '{"wolf": "a large wild canine that howls at the moon", "coyote": "small", "red fox": "red"}',
+        'Here you go:\n{"look_alikes": [{"id": "1", "name": "wolf"}'
+        ', {"id": "2", "name": "coyote"}, {"id": "3", "name": "red fox"}]}',
+        '{"name": "wolf"}\n{"name": "coyote"}\n{"name": "red fox"}',
+        '[["wolf", "grey"], ["coyote", "small"], ["red fox", "red"]]',
+        "['wolf', 'coyote', 'red fox']",
+        "labels:\n  - wolf\n  - coyote\n  - red fox",
+        "| # | Name |\n|---|---|\n| 1 | wolf |\n| 2 | coyote |\n| 3 | red fox |",
+        "| Why | Name |\n|:--|:--|\n| grey | wolf |\n| small | coyote |\n| red | red fox |",
+        "# | Name | Reason\n--|--|--\n1 | wolf | x\n2 | coyote | y\n3 | red fox | z",
+        "<ol><li>wolf</li><li>coyote</li><li>red fox</li></ol>",
+        "<table><tr><th>#</th><th>Name</th></tr><tr><td>1</td><td>wolf</td></tr>"
+        "<tr><td>2</td><td>coyote</td></tr><tr><td>3</td><td>red fox</td></tr></table>",
+        "\\begin{itemize}\n\\item wolf\n\\item coyote\n\\item red fox\n\\end{itemize}",
+        "### Response:\n1. wolf\n2. coyote\n3. red fox",
+        "<answer>1. wolf\n2. coyote\n3. red fox</answer>",
         "1.\u200b wolf\n2.\x07 coyote\n3.\u00a0red  fox",
     ],
 )
@@ -77,6 +121,44 @@ def test_answers_that_are_none(text, reason):
     parsed = parse_labels(text)
     assert parsed.labels == ()
     assert parsed.rejection == reason
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("1. wolf\n2. coyote\n3. red f", ("wolf", "coyote")),
+        ("1. wolf\n2. coyote\n", ("wolf", "coyote")),
+        ("wolf, coyote, red f", ("wolf", "coyote")),
+        ("1. wolf 2. coyote 3. red f", ("wolf", "coyote")),
+        ("Sure! Here are five things\nwolf, coyote, re", ("wolf", "coyote")),
+        ('["wolf", "coyote", "red f', ("wolf", "coyote")),
+        ('{"1": "wolf", "2": "coyote", "3": "re', ("wolf", "coyote")),
+        ('{"labels": ["wolf", "coyote", "re', ("wolf", "coyote")),
+        ("| # | Name |\n|---|---|\n| 1 | wolf |\n| 2 | coyote |\n| 3 | re", ("wolf", "coyote")),
+        ("<think>hm</think>\n1. wolf\n2. coyote\n3. red", ("wolf", "coyote")),
+        ("wolf", ()),
+        ("Sure! Here are five things:\n1. wo", ()),
+        ("", ()),
+    ],
+)
+def test_of_a_list_that_was_cut_off_the_whole_items_are_left(text, labels):
+    whole = whole_items(text)
+    assert text.startswith(whole)
+    assert parse_labels(whole).labels == labels
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1. Hunting dog\n2. dogs", Rejection.ECHO),
+        ("1. lion\n2. lions", Rejection.NAMES_ID_CLASS),
+        ("1. lion\n2. 狐\n3. 狼", Rejection.NOT_LATIN),
+        ("1. dog\n2. lion\n3. the grey one is here", Rejection.NAMES_ID_CLASS),
+        ("1. lion\n2. it is a grey one", Rejection.RAMBLING),
+    ],
+)
+def test_a_list_without_a_label_is_set_aside_for_what_most_of_it_is(text, reason):
+    assert parse_labels(text, asked="dog", class_names=ClassNames(["dog", "lion"])).rejection is reason
 
 
 def test_a_list_behind_a_refusal_counts():

@@ -92,7 +92,7 @@ def doctored_key(data: bytes) -> bytes:
         (replaced(b'"prompt": "3"', b'"prompt": "4"'), "the key does not belong to the request"),
         (replaced(b'"max_new_tokens": 16', b'"max_new_tokens": 17'), "the key does not belong to the request"),
         (replaced(b'"text": "answer 3"', b'"text": 3'), r"line \d+: text: Input should be a valid string"),
-        (replaced(b'"finish_reason": "stop"', b'"finish_reason": "length"'), "line 2: finish_reason"),
+        (replaced(b'"finish_reason": "stop"', b'"finish_reason": "error"'), "line 2: finish_reason"),
         (replaced(b'"prompt_tokens": 3', b'"prompt_tokens": 3, "x": 1'), "x: Extra inputs"),
         (replaced(b'"answer": ', b'"result": '), "not a request with an answer or a failure"),
         (replaced(b"BackendTimeoutError", b"ZeroDivisionError"), "not an error of a backend"),

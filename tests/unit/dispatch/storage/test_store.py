@@ -215,7 +215,7 @@ def other_answer(folder: Path, key: str) -> None:
 def not_bound(folder: Path, key: str) -> None:
     """Sealed properly, with an answer that no version would have written."""
     parts = {"request": make_request("a").payload(), "schema": 1}
-    parts["answer"] = {"text": "x", "finish_reason": "length", "prompt_tokens": None, "completion_tokens": None}
+    parts["answer"] = {"text": "x", "finish_reason": "error", "prompt_tokens": None, "completion_tokens": None}
     data = canonical({**parts, "checksum": digest(canonical(parts))}).encode()
     sql(folder, "UPDATE Cache SET value = ? WHERE key = ?", data, key)
 
