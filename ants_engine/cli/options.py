@@ -93,11 +93,11 @@ def read_classes(classes: str) -> list[str]:
 def print_scores(scores: "Scores") -> None:
     """Print one line a picture: its score, the verdict and its name."""
     for row, one in enumerate(scores):
-        if row in scores.failures:
-            say(f"{'–':>8}  {'unreadable':<24}  {plain(str(scores.failures[row]))}")
+        if one.verdict == "unreadable":
+            say(f"{'–':>8}  {one.verdict:<24}  {plain(str(scores.failures[row]))}")
         else:
-            verdict = "outlier" if one.is_outlier else plain(str(one.predicted_class))
-            say(f"{one.id_score:8.3f}  {verdict:<24}  {plain(one.name)}")
+            said = one.verdict if one.verdict == "unknown" else plain(str(one.predicted_class))
+            say(f"{one.id_score:8.3f}  {said:<24}  {plain(one.name)}")
 
 
 def split_names(text: str) -> list[str]:
