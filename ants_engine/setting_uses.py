@@ -142,8 +142,10 @@ def check_changes(before: Settings, after: Settings, *, untaught: bool, given: b
             refused.append(f"{key} is of the baseline EOE, which `ants eval` runs: a detector has no use for it")
         elif given and idle:
             wanted = " or ".join(map(repr, row.values)) or "a value"
-            refused.append(f"{key} is used only where {row.needs} is {wanted}; here it is {new[row.needs or key]!r}")
-        elif not idle:
+            refused.append(
+                f"{key} is used only where {row.needs} is {wanted}, and here it is {new[row.needs or key]!r}"
+            )
+        elif not idle and row.use is not Use.BASELINE:
             used.append(key)
     if refused:
         raise SettingError("; ".join(refused))
