@@ -152,6 +152,11 @@ def check_changes(before: Settings, after: Settings, *, untaught: bool, given: b
     return tuple(used)
 
 
+def named(keywords: Mapping[str, Any]) -> list[str]:
+    """Name the settings in nested keywords."""
+    return [key for key, _ in _flat(keywords, "")]
+
+
 def used_by_streams_only(keys: Collection[str]) -> list[str]:
     """Return those of some settings, named as a user may, that frozen scoring does not use."""
     return sorted(key for key in keys if (key in USES or key.startswith("mllm.")) and use_of(key).use is Use.STREAM)

@@ -11,12 +11,13 @@ from ants_engine.cli.say import print_json, say
 from ants_engine.terminal_text import plain
 
 if TYPE_CHECKING:
+    from ants_engine.ants import ANTS
     from ants_engine.config import Settings
     from ants_engine.scores import Scores
 
 __all__ = [
-    "assigned", "parse_seeds", "print_json", "print_scores", "read_classes", "settings_from", "split_names",
-    "with_assignments", "with_json", "with_settings",
+    "assigned", "load_frozen", "note_unused", "parse_seeds", "print_json", "print_scores", "read_classes",
+    "settings_from", "split_names", "with_assignments", "with_json", "with_settings",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,6 +60,31 @@ def assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
         except json.JSONDecodeError:
             place[field] = text
     return keywords
+
+
+def load_frozen(detector: Path, assignments: tuple[str, ...], shown: tuple[str, ...] = ()) -> "ANTS":
+    """Load a detector for a command that does not adapt it.
+
+    Args:
+        detector: its folder.
+        assignments: of ``--set``; those that only streams use are named on stderr.
+        shown: stages that the command itself has a use for.
+    """
+    from ants_engine import ANTS
+
+    keywords = assigned(assignments)
+    ants = ANTS.load(detector, **keywords)
+    note_unused({stage: values for stage, values in keywords.items() if stage not in shown})
+    return ants
+
+
+def note_unused(keywords: dict[str, Any]) -> None:
+    """Say which settings only streams use, where nothing is streamed."""
+    from ants_engine.setting_uses import named, used_by_streams_only
+
+    unused = used_by_streams_only(named(keywords))
+    if unused:
+        say(f"note: only streams use {plain(', '.join(unused))}; nothing is streamed here", err=True)
 
 
 def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: Any) -> "Settings":
