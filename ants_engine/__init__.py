@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ants_engine.progress import ProgressEvent
     from ants_engine.protocol import Answer, Backend, Call, Capabilities
     from ants_engine.run_observer import RunObserver
-    from ants_engine.scores import Score, Scores
+    from ants_engine.scores import Score, Scores, Verdict
     from ants_engine.settings_loader import load_settings
     from ants_engine.stream import Stream
 
@@ -43,6 +43,7 @@ _HOME = {
     "Scores": "scores",
     "Settings": "config",
     "Stream": "stream",
+    "Verdict": "scores",
     "load_settings": "settings_loader",
 }
 
@@ -62,6 +63,7 @@ __all__ = [
     "Scores",
     "Settings",
     "Stream",
+    "Verdict",
     "load_settings",
 ]
 

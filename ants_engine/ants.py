@@ -4,6 +4,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ants_engine.adaptation.call_meter import CallMeter
+from ants_engine.adaptation.changed_settings import with_changed_settings
 from ants_engine.adaptation.pump import Pump
 from ants_engine.adaptation.report import StreamReport
 from ants_engine.adaptation.state import AdaptationState
@@ -39,6 +41,7 @@ from ants_engine.errors import (
     FeatureError,
     ImageError,
     NoImagesError,
+    SettingError,
     UsageError,
 )
 from ants_engine.explanation import Explanation
@@ -198,8 +201,7 @@ class ANTS:
             raise NoImagesError("none of the pictures can be used")
         for tally in tallies.values():
             tally.check(self._settings.dispatch.min_success)
-        found.templates, found.lexicon_sha256 = self._report.templates, self._report.lexicon_sha256
-        found.versions = self._report.versions
+        found.lexicon_sha256 = self._report.lexicon_sha256
         found.notes = [*self._report.notes, *found.notes]
         self._report = found
         return self
@@ -319,7 +321,7 @@ class ANTS:
         tallies: Mapping[str, Tally] | None = None,
     ) -> Stream:
         tallies = tallies or {task: Tally(task) for task in ("ens", "vsnl")}
-        report = StreamReport(templates=self._report.templates, versions=self._report.versions)
+        report = StreamReport(versions=dict(self._report.versions))
         # what runs must not keep the stream alive: dropping it is how it is broken off
         spool, encoder = self._spool, self._encoder or self._load_encoder
 
@@ -328,6 +330,7 @@ class ANTS:
                 meter = CallMeter()
                 async with Coordinator(settings, backend=backend, observers=[meter]) as coordinator:
                     questions = Questions(settings, coordinator)
+                    report.templates = dict(questions.templates)
                     loaded = await asyncio.to_thread(encoder) if callable(encoder) else encoder
                     async with ClipWorker(loaded, settings.text.feature_cache) as worker:
                         report.model_identity = dict(coordinator.identity)
@@ -377,7 +380,7 @@ class ANTS:
     async def score(self, images: Any, *, on_progress: ProgressCallback | None = None) -> Scores:
         """Score pictures against the frozen negative space: one entry per picture, in input order.
 
-        A picture that cannot be read keeps its row (NaN, outlier) and stands in ``scores.failures``.
+        A picture that cannot be read keeps its row (NaN, unreadable) and stands in ``scores.failures``.
 
         Args:
             images: as for `build`.
@@ -514,32 +517,37 @@ class ANTS:
             folder: what `save` wrote.
             encoder: a loaded CLIP to use in place of the one that the settings name.
             backend: an MLLM to use in place of the one that the settings name.
-            **settings: override saved settings, e.g. ``clip={"model": "./clip"}`` on another machine.
+            **settings: override saved settings, e.g. ``clip={"model": "./clip"}`` on another machine. Those of
+                scoring change the detector at once, those of streams what streams do from now on; see
+                ``docs/configuration.md``.
 
         Raises:
             DetectorFolderError: a file is missing or damaged.
-            SettingError: an override does not fit.
+            SettingError: an override does not fit, is fixed in what was built, or would do nothing here.
         """
         saved = load_detector(Path(folder))
         merged = load_settings(saved.settings, environment={}, **settings)
         ants = cls(saved.state, merged, saved.report, None, backend)
-        ants.adopt(saved.state)
         ants._unconfirmed = unconfirmed(saved.settings, settings)
         if encoder is not None:
             ants._encoder = ants._same_clip(encoder)
+        ants.adopt(with_changed_settings(saved.state, saved.settings, merged, ants._logit_scale))
         return ants
 
     def fork(self, folder: "str | PathLike[str] | None" = None, *, encoder: Encoder | None = None) -> "ANTS":
         """Return another detector with the same CLIP, MLLM and settings, which adapts on its own from here.
+
+        CLIP and the MLLM are shared; state, settings and report are its own.
 
         Args:
             folder: begin with what a stream has learned that was saved there, and not with what this one has.
             encoder: the same CLIP in another wrapping.
 
         Raises:
-            DetectorFolderError: the folder cannot be used, or is of another CLIP or of other classes.
+            DetectorFolderError: the folder cannot be used, or is of another CLIP, of other classes, or built with
+                other settings than this detector.
         """
-        state, report = self._state, self._report
+        state, report = self._state, deepcopy(self._report)
         if folder is not None:
             saved = load_detector(Path(folder))
             state, report = saved.state, saved.report
@@ -548,6 +556,10 @@ class ANTS:
                 raise DetectorFolderError(f"{folder}: of a detector with other classes")
             if theirs.clip_identity.get("sha256") != ours.clip_identity.get("sha256"):
                 raise DetectorFolderError(f"{folder}: of a detector with another CLIP")
+            try:
+                state = with_changed_settings(state, saved.settings, self._settings, self._logit_scale, given=False)
+            except SettingError as error:
+                raise DetectorFolderError(f"{folder}: of a detector with other settings: {error}") from None
         chosen = self._encoder if encoder is None else self._same_clip(encoder)
         other = type(self)(state, self._settings, report, chosen, self._backend)
         other.adopt(state)
@@ -580,6 +592,11 @@ class ANTS:
                 self._encoder = self._same_clip(ClipEncoder.load(self._settings.clip))
             return self._encoder
 
+    def _logit_scale(self) -> float:
+        known = self._state.detector.clip_identity.get("logit_scale")
+        found = isinstance(known, (int, float)) and 0.0 < known < float("inf")
+        return float(known) if found else self.encoder.logit_scale
+
     def _same_clip(self, encoder: Encoder) -> Encoder:
         built_with, found = self._state.detector.clip_identity.get("sha256"), encoder.identity_sha256
         if built_with != found:
@@ -595,20 +612,28 @@ class ANTS:
 
     @property
     def threshold(self) -> float:
-        """Below this ``id_score`` a picture is called an outlier. May be set, and then stays in streams to come."""
+        """Below this ``id_score`` a picture is unknown. May be set, and then stays in streams to come.
+
+        Scores lie in [0, 1]; with -0.01 no picture is unknown, with 1.01 every one is.
+
+        Raises:
+            SettingError: on setting it, no number from -0.01 to 1.01.
+        """
         return self._state.detector.threshold
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        value = float(value)
-        scoring = self._settings.scoring.model_copy(update={"threshold": value})
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise SettingError(f"the threshold has to be a number, not {value!r}") from None
         # what a person has set stays, however the stream goes on
-        self._settings = self._settings.model_copy(update={"scoring": scoring})
-        self._state = replace(self._state, detector=replace(self._state.detector, threshold=value))
+        self._settings = load_settings(self._settings, scoring={"threshold": number})
+        self._state = replace(self._state, detector=replace(self._state.detector, threshold=number))
 
     @property
     def weight(self) -> float:
-        """Lambda: near 1 the stream's outliers are far-OOD, near 0 they are near-OOD (paper eq. 14)."""
+        """Lambda: near 1 the stream's unknown pictures are far-OOD, near 0 near-OOD (paper eq. 14)."""
         return self._state.detector.weight
 
     @property

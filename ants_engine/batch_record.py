@@ -15,7 +15,7 @@ class BatchRecord:
     pictures: int
     """Pictures of this batch, unreadable ones included."""
     foreign: int
-    """Those of them that were called outliers."""
+    """Those of them that are unknown."""
     threshold: float
     weight: float
     gamma: float

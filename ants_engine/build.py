@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ants_engine.adaptation.balance import balance
+from ants_engine.adaptation.policy import class_counts, ranked_classes
+from ants_engine.adaptation.scoring import ranked_by_activation
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.warm import warm_state
 from ants_engine.answers import FATAL, Tally, sort_answers
@@ -31,7 +33,7 @@ from ants_engine.history import History
 from ants_engine.initial_detector import InitialDetector
 from ants_engine.method.mining import NegativeImages, certain_negatives, mine_negative_images
 from ants_engine.method.near_duplicates import unlike
-from ants_engine.method.similar_classes import similar_class_count, similar_classes
+from ants_engine.method.similar_classes import similar_class_count
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.negative_texts import NegativeTexts, look_alikes, sentences
 from ants_engine.pictures import PictureBatch, Pictures, keep_pictures
@@ -118,7 +120,7 @@ class Build:
         vsnl, classes = self._settings.vsnl, len(self._classes)
         with self._timed("classes"):
             class_features = await initial.class_features()
-        if similar_class_count(classes, vsnl.delta, vsnl.min_classes) == classes:
+        if vsnl.rule == "mean_cosine" and similar_class_count(classes, vsnl.delta, vsnl.min_classes) == classes:
             # every class will be asked for, so nothing has to be known of the pictures
             self._ask_similar(range(classes), group)
         with self._timed("lexicon"):
@@ -249,8 +251,9 @@ class Build:
                 "the ID classes' prompts have no template in common: look-alikes and lexicon are written with "
                 f"text.class_template {self._classes.template!r}"
             )
+        counts, first = class_counts(torch.tensor(self._history.predicted), len(self._classes))
         mean = self._history.features().mean(dim=0)
-        ranked = similar_classes(detector.class_features, mean, vsnl.delta, vsnl.min_classes).tolist()
+        ranked = ranked_classes(vsnl, detector.class_features, mean, counts, first)
         self.report.similar_classes = tuple(self._classes.names[index] for index in ranked)
         self._ranked = tuple(ranked)
         self._ask_similar(ranked, group)
@@ -314,8 +317,9 @@ class Build:
 
     def _balance(self, detector: Detector, mined: NegativeImages) -> Detector:
         """Stage 6: lambda from the negative images, the threshold from the whole history."""
-        features = self._history.features()
-        return balance(detector, features, self._history.scores(), features[mined.indices], self._settings)
+        features, initial = self._history.features(), self._history.scores()
+        detector = ranked_by_activation(detector, features, initial, self._settings)
+        return balance(detector, features, initial, features[mined.indices], self._settings)
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

@@ -8,7 +8,6 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    FiniteFloat,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -24,6 +23,11 @@ def _one_slot(template: str) -> str:
 
 NameTemplate = Annotated[str, AfterValidator(_one_slot)]
 """A text with one ``{}``."""
+
+
+THRESHOLD_SLACK = 0.01
+Threshold = Annotated[float, Field(ge=-THRESHOLD_SLACK, le=1.0 + THRESHOLD_SLACK, allow_inf_nan=False)]
+"""What an ``id_score`` is compared with. Scores lie in [0, 1]; just outside, nothing or everything is unknown."""
 
 
 class Stage(BaseModel):
@@ -222,8 +226,9 @@ class ScoringSettings(Stage):
     random_permute: bool = True
     """Groups of ``group_length`` are cut from a seeded random order."""
     activation: ActivationSettings = ActivationSettings()
-    threshold: FiniteFloat | Literal["auto"] = "auto"
-    """Below this ``id_score`` a picture is called an outlier; ``auto`` splits the history's scores in two (Otsu)."""
+    threshold: Threshold | Literal["auto"] = "auto"
+    """Below this ``id_score`` a picture is unknown; ``auto`` splits the history's scores in two (Otsu). Scores lie in
+    [0, 1]: with -0.01 no picture is unknown, with 1.01 every one is."""
 
 
 EOE_NEAR_COUNT, EOE_FAR_COUNT = 3, 500

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -25,7 +25,7 @@ from ants_engine.adaptation.state import AdaptationState
 from ants_engine.atomic_file import write_whole
 from ants_engine.build_report import BuildReport
 from ants_engine.class_list import ClassList
-from ants_engine.config import Settings
+from ants_engine.config import Settings, Threshold
 from ants_engine.detector import Detector
 from ants_engine.errors import ClassListError, DetectorFolderError, SettingError
 from ants_engine.negative_bank import NegativeBank
@@ -74,7 +74,7 @@ class _Manifest(BaseModel):
     union: bool = False
     seed: int = Field(ge=-(1 << 63), lt=1 << 63)
     weight: float = Field(ge=0, le=1)
-    threshold: FiniteFloat
+    threshold: Threshold
     clip_identity: dict[str, Any]
     settings: dict[str, Any]
     report: dict[str, Any]

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ants_engine.scores import Score
+from ants_engine.scores import Score, Verdict
 
 KINDS = {
     "ens": "what the MLLM said of",
@@ -46,7 +46,7 @@ class Explanation:
     def __str__(self) -> str:
         """Return a few lines for people."""
         score = self.score
-        verdict = "outlier" if score.is_outlier else str(score.predicted_class)
+        verdict = str(score.predicted_class if score.verdict is Verdict.KNOWN else score.verdict)
         relation = "<" if score.is_outlier else ">="
         lines = [f"{score.name}: {verdict}  (id_score {score.id_score:.3f} {relation} threshold {self.threshold:.3f})"]
         lines += [f"  {near.cosine:.3f}  ID class    {near.text}" for near in self.classes]

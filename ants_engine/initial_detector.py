@@ -106,9 +106,22 @@ class InitialDetector:
 
 def in_group_order(bank: NegativeBank, settings: Settings) -> NegativeBank:
     """Put the initial negatives into the order of their groups, so that scoring cuts them without a copy."""
-    order = equal_groups(len(bank), group_count(len(bank), settings), settings.seed).order
-    if settings.neglabel.grouping != "equal" or order is None:
-        return bank
+    order = _group_order(len(bank), settings.neglabel.grouping, settings.seed)
+    return bank if order is None else _rows(bank, order)
+
+
+def in_own_order(bank: NegativeBank, grouping: str, seed: int) -> NegativeBank:
+    """Undo `in_group_order` for the grouping and the seed that it was done with."""
+    order = _group_order(len(bank), grouping, seed)
+    return bank if order is None else _rows(bank, torch.argsort(order))
+
+
+def _group_order(count: int, grouping: str, seed: int) -> Tensor | None:
+    # how many groups there are does not matter to their order
+    return equal_groups(count, 1, seed).order if grouping == "equal" else None
+
+
+def _rows(bank: NegativeBank, order: Tensor) -> NegativeBank:
     rows = order.tolist()
     texts, sources = tuple(bank.texts[row] for row in rows), tuple(bank.sources[row] for row in rows)
     return NegativeBank(bank.kind, texts, sources, bank.features[order].contiguous())

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -14,6 +15,15 @@ if TYPE_CHECKING:
     import pandas
 
     from ants_engine.adaptation.report import Adaptation
+
+
+class Verdict(StrEnum):
+    """What is said of one picture."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    UNREADABLE = "unreadable"
+    """It could not be read, so nothing is said of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +38,18 @@ class Score:
     ens_score: float
     vsnl_score: float
     neglabel_score: float
-    is_outlier: bool
+    is_outlier: bool | None
+    """Whether the picture is unknown; None where it could not be read."""
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """Scores of N pictures, in input order. All ``*_score`` are float32 (N,) in [0, 1].
 
-    A picture that could not be read keeps its row: its scores are NaN, ``predicted`` is −1, and it never passes as
-    known (``is_outlier`` is True). `failures` says why.
+    A picture that could not be read keeps its row and is neither known nor unknown: its scores are NaN, ``predicted``
+    is −1, ``verdict`` is ``unreadable``, and ``is_outlier`` is False, so that ``is_outlier.sum()`` counts the unknown
+    ones. `failures` says why.
     """
 
     id_score: NDArray[np.float32]
@@ -52,7 +65,7 @@ class Scores:
     weight: float
     """Lambda, the share of ``ens_score`` in ``id_score`` (eq. 14)."""
     threshold: float
-    """Below this ``id_score`` a picture is called an outlier."""
+    """Below this ``id_score`` a picture is unknown."""
     class_names: tuple[str, ...] = ()
     names: Sequence[str] = ()
     """What each picture is called: its path, or its position."""
@@ -73,8 +86,21 @@ class Scores:
 
     @property
     def is_outlier(self) -> NDArray[np.bool_]:
-        """Whether ``id_score`` is below the threshold (or there is none to compare)."""
-        return ~(self.id_score >= self.threshold)
+        """Whether a picture is unknown: its ``id_score`` is below the threshold. False where it could not be read."""
+        return self.id_score < self.threshold
+
+    @property
+    def is_unreadable(self) -> NDArray[np.bool_]:
+        """Whether a picture could not be read: it has no score."""
+        return np.isnan(self.id_score)
+
+    @property
+    def verdict(self) -> list[Verdict]:
+        """``known``, ``unknown`` or ``unreadable``, per picture."""
+        return [
+            Verdict.UNREADABLE if unreadable else Verdict.UNKNOWN if unknown else Verdict.KNOWN
+            for unknown, unreadable in zip(self.is_outlier.tolist(), self.is_unreadable.tolist(), strict=True)
+        ]
 
     def __len__(self) -> int:
         """Return N."""
@@ -110,6 +136,7 @@ class Scores:
     def _row(self, row: int) -> Score:
         id_score = self.id_score[row]
         predicted = int(self.predicted[row])
+        unreadable, unknown = bool(np.isnan(id_score)), bool(id_score < self.threshold)
         return Score(
             name=self.names[row],
             id_score=float(id_score),
@@ -119,16 +146,21 @@ class Scores:
             ens_score=float(self.ens_score[row]),
             vsnl_score=float(self.vsnl_score[row]),
             neglabel_score=float(self.neglabel_score[row]),
-            is_outlier=not id_score >= self.threshold,
+            is_outlier=None if unreadable else unknown,
+            verdict=Verdict.UNREADABLE if unreadable else Verdict.UNKNOWN if unknown else Verdict.KNOWN,
         )
 
     def columns(self) -> dict[str, list[Any]]:
-        """Return one plain list per column; scores that do not exist are None."""
+        """Return one plain list per column; what does not exist for an unreadable picture is None."""
         columns: dict[str, list[Any]] = {"name": list(self.names), "predicted": self.predicted.tolist()}
         columns["predicted_class"] = list(self.predicted_class)
         for column in ("id_score", "outlier_score", "ens_score", "vsnl_score", "neglabel_score"):
             columns[column] = [None if math.isnan(value) else value for value in getattr(self, column).tolist()]
-        columns["is_outlier"] = self.is_outlier.tolist()
+        verdicts = self.verdict
+        columns["is_outlier"] = [
+            None if verdict is Verdict.UNREADABLE else verdict is Verdict.UNKNOWN for verdict in verdicts
+        ]
+        columns["verdict"] = [verdict.value for verdict in verdicts]
         columns["error"] = [str(self.failures[row]) if row in self.failures else None for row in range(len(self))]
         return columns
 

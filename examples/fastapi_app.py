@@ -39,8 +39,8 @@ async def look(request: Request, picture: UploadFile) -> dict[str, object]:
         # raised about what the client sent: its message names the picture and the reason
         raise HTTPException(422, str(error)) from None
     return {
-        "known": not one.is_outlier,
-        "class": None if one.is_outlier else one.predicted_class,
+        "known": one.verdict == "known",
+        "class": one.predicted_class if one.verdict == "known" else None,
         "id_score": one.id_score,
         "threshold": ants.threshold,
     }

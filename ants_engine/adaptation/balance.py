@@ -1,5 +1,6 @@
 """Stage 6 on a history: lambda and the threshold (paper eq. 13, 14)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -25,23 +26,47 @@ def balance(detector: Detector, features: Tensor, initial: Tensor, negatives: Te
         negatives: (X, D) features of the negative images.
         settings: how.
     """
-    looks = _looks(detector, features, initial)
-    weight = start_weight(settings)
+    looks = looks_at(detector, features, initial)
+    weighed = replace(detector, weight=find_weight(detector, looks, negatives, settings))
+    return replace(weighed, threshold=find_threshold(weighed, looks, settings))
+
+
+def find_weight(detector: Detector, looks: Sequence[Look], negatives: Tensor, settings: Settings) -> float:
+    """Return lambda: the fixed one, or what the pictures say.
+
+    Args:
+        detector: with its banks.
+        looks: at the N pictures of the history.
+        negatives: (X, D) features of the negative images.
+        settings: how.
+    """
     both = settings.scoring.in_score in ("ada", "union")
     if both and settings.scoring.weight == "adaptive":
-        weight = _adaptive(detector, negatives)
-    elif both and settings.scoring.weight == "balanced" and len(features):
-        sums = [balanced_scores(detector, look) for look in looks]
-        far, near = (sum(float(pair[side].double().sum()) for pair in sums) for side in (0, 1))
-        weight = balanced_weight(far / len(features), near / len(features))
+        return _adaptive(detector, negatives)
+    count = sum(len(look.predicted) for look in looks)
+    if both and settings.scoring.weight == "balanced" and count:
+        far, near = balanced_sums(detector, looks)
+        return balanced_weight(far / count, near / count)
+    return start_weight(settings)
+
+
+def find_threshold(detector: Detector, looks: Sequence[Look], settings: Settings) -> float:
+    """Return the threshold: the fixed one, or what parts the scores of N pictures; the detector has its lambda."""
     threshold = settings.scoring.threshold
-    if threshold == "auto":
-        threshold = detector.threshold
-        if len(features):
-            weighed = replace(detector, weight=weight)
-            scores = [weighed.fuse(detector.ens_score(look), detector.vsnl_score(look)) for look in looks]
-            threshold = otsu_threshold(torch.cat(scores))
-    return replace(detector, weight=weight, threshold=threshold)
+    if threshold != "auto":
+        return threshold
+    if not looks:
+        return detector.threshold
+    return otsu_threshold(
+        torch.cat([detector.fuse(detector.ens_score(look), detector.vsnl_score(look)) for look in looks])
+    )
+
+
+def balanced_sums(detector: Detector, looks: Sequence[Look]) -> tuple[float, float]:
+    """Return the sums over N pictures of the public code's two scores for lambda."""
+    sums = [balanced_scores(detector, look) for look in looks]
+    far, near = (sum(float(pair[side].double().sum()) for pair in sums) for side in (0, 1))
+    return far, near
 
 
 def balanced_scores(detector: Detector, look: Look) -> tuple[Tensor, Tensor]:
@@ -70,7 +95,7 @@ def _adaptive(detector: Detector, negatives: Tensor) -> float:
     if not len(detector.ens) and not len(detector.vsnl):
         return 0.5
     # where both banks are weighed over no picture at all, S_nl of them does not matter either
-    looks = _looks(detector, negatives, torch.zeros(len(negatives)))
+    looks = looks_at(detector, negatives, torch.zeros(len(negatives)))
     ens = [detector.ens_score(look) for look in looks] if len(detector.ens) else None
     vsnl = [detector.vsnl_score(look) for look in looks] if len(detector.vsnl) else None
     return adaptive_weight(
@@ -79,7 +104,8 @@ def _adaptive(detector: Detector, negatives: Tensor) -> float:
     )
 
 
-def _looks(detector: Detector, features: Tensor, initial: Tensor) -> list[Look]:
+def looks_at(detector: Detector, features: Tensor, initial: Tensor) -> list[Look]:
+    """Look again at the (N, D) features of a history, whose S_nl (N,) are known, piece by piece."""
     return [
         detector.relook(features[start : start + ROWS_AT_ONCE], initial[start : start + ROWS_AT_ONCE])
         for start in range(0, len(features), ROWS_AT_ONCE)

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ants_engine.adaptation.candidates import Candidate, Candidates
-from ants_engine.adaptation.policy import Abilities, Composition, looks_for_classes, recompose
+from ants_engine.adaptation.policy import Abilities, Composition, classes_of, looks_for_classes, recompose
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, VsnlUpdate
 from ants_engine.config import Settings
 from ants_engine.detector import Look
 from ants_engine.method.mining import mine_negative_images
 from ants_engine.method.near_duplicates import unlike
-from ants_engine.method.similar_classes import similar_classes
 
 
 class PaperPolicy:
@@ -98,9 +97,7 @@ class PaperPolicy:
         return history.described(again), tuple(item for item, wanted in zip(asked, new, strict=True) if wanted)
 
     def _similar(self, state: AdaptationState) -> tuple[AdaptationState, VsnlUpdate | None]:
-        vsnl = self._settings.vsnl
-        mean = (state.feature_sum / state.looked).float()
-        ranked = tuple(similar_classes(state.detector.class_features, mean, vsnl.delta, vsnl.min_classes).tolist())
+        ranked = classes_of(state, self._settings.vsnl)
         known = set(state.labels).union(*(update.asked for update in state.pending if isinstance(update, VsnlUpdate)))
         asked = tuple(index for index in ranked if index not in known)
         # a class whose question met an outage has no entry, and is asked for again

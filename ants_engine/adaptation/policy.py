@@ -11,6 +11,7 @@ from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, VsnlUpdate
 from ants_engine.config import VsnlSettings
 from ants_engine.detector import Look
+from ants_engine.method.similar_classes import most_frequent_classes, similar_classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +65,49 @@ class Policy(Protocol):
 
 def count_classes(state: AdaptationState, look: Look) -> AdaptationState:
     """Count the predictions of a batch, and sum its features."""
-    counts = torch.bincount(look.predicted, minlength=len(state.class_counts))
-    first = state.first_seen.clone()
-    # the earliest position wins, whatever the order of the writes
-    first.scatter_reduce_(0, look.predicted, state.looked + torch.arange(len(look.predicted)), "amin")
+    counts, first = class_counts(look.predicted, len(state.class_counts), state.looked)
     return replace(
         state,
         class_counts=state.class_counts + counts,
-        first_seen=first,
+        first_seen=torch.minimum(state.first_seen, first),
         feature_sum=state.feature_sum + look.features.double().sum(dim=0),
         looked=state.looked + len(look.predicted),
     )
+
+
+def class_counts(predicted: torch.Tensor, classes: int, since: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Count predictions (N,), the first of which is at position ``since``.
+
+    Returns:
+        (C,) int64: how often each class was predicted; and its first position, the largest int64 where there is none.
+    """
+    first = torch.full((classes,), torch.iinfo(torch.int64).max)
+    # the earliest position wins, whatever the order of the writes
+    first.scatter_reduce_(0, predicted, since + torch.arange(len(predicted)), "amin")
+    return torch.bincount(predicted, minlength=classes), first
+
+
+def ranked_classes(
+    settings: VsnlSettings, class_features: torch.Tensor, mean: torch.Tensor, counts: torch.Tensor, first: torch.Tensor
+) -> tuple[int, ...]:
+    """Choose the classes whose look-alikes are wanted, by ``vsnl.rule``.
+
+    Args:
+        settings: the rule and its numbers.
+        class_features: (C, D).
+        mean: (D,), the mean of the pictures' features.
+        counts: (C,), see `class_counts`.
+        first: (C,), likewise.
+    """
+    if settings.rule == "most_frequent":
+        return tuple(most_frequent_classes(counts, first, settings.max_classes).tolist())
+    return tuple(similar_classes(class_features, mean, settings.delta, settings.min_classes).tolist())
+
+
+def classes_of(state: AdaptationState, settings: VsnlSettings) -> tuple[int, ...]:
+    """Choose the classes by what a stream has seen so far, at least one picture."""
+    mean = (state.feature_sum / state.looked).float()
+    return ranked_classes(settings, state.detector.class_features, mean, state.class_counts, state.first_seen)
 
 
 def looks_for_classes(state: AdaptationState, settings: VsnlSettings) -> bool:

@@ -360,7 +360,7 @@ class Pump:
         return BatchRecord(
             batch=now.batch,
             pictures=len(scores),
-            foreign=int(scores.is_outlier.sum()) - len(scores.failures),
+            foreign=int(scores.is_outlier.sum()),
             threshold=now.threshold,
             weight=now.weight,
             gamma=now.gamma,

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ants_engine.adaptation.candidates import Candidate
-from ants_engine.adaptation.policy import Abilities, Composition, looks_for_classes, recompose
+from ants_engine.adaptation.policy import Abilities, Composition, classes_of, looks_for_classes, recompose
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, VsnlUpdate
 from ants_engine.config import Settings
 from ants_engine.detector import Look
 from ants_engine.method.adaptive_threshold import adaptive_threshold
 from ants_engine.method.labels import tidy_labels
-from ants_engine.method.similar_classes import most_frequent_classes
 
 
 class ReferencePolicy:
@@ -37,8 +36,7 @@ class ReferencePolicy:
                 state, update = self._describe(state, abilities)
                 updates.append(update)
         if abilities.words and state.looked and looks_for_classes(state, self._settings.vsnl):
-            frequent = most_frequent_classes(state.class_counts, state.first_seen, self._settings.vsnl.max_classes)
-            top = tuple(frequent.tolist())
+            top = classes_of(state, self._settings.vsnl)
             new = tuple(index for index in top if index not in state.held)
             # those asked for earlier keep their place; what left the top is forgotten and would be asked for again
             held = (*(index for index in state.held if index in top), *new)

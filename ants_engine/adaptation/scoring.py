@@ -5,11 +5,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ants_engine.adaptation.balance import balance, ens_scores, vsnl_scores
+from ants_engine.adaptation.balance import balance, ens_scores, looks_at, vsnl_scores
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.config import Settings
-from ants_engine.detector import ActivationRanking, Look
-from ants_engine.method.activation import activation_score, activation_threshold
+from ants_engine.detector import ROWS_AT_ONCE, ActivationRanking, Detector, Look
+from ants_engine.method.activation import ActivationScore, activation_score, activation_threshold
 from ants_engine.method.threshold import otsu_threshold
 from ants_engine.method.weighting import balanced_weight
 
@@ -62,26 +62,51 @@ def score_batch(state: AdaptationState, look: Look, settings: Settings) -> tuple
     return replace(state, detector=detector), columns
 
 
+def ranked_by_activation(detector: Detector, features: Tensor, initial: Tensor, settings: Settings) -> Detector:
+    """Rank the sentences by the latest pictures of a history, where the settings ask for it (TANL).
+
+    Args:
+        detector: with its banks, and no ranking.
+        features: (N, D) of the history.
+        initial: (N,) S_nl of the same pictures.
+        settings: whether and how.
+    """
+    activation = settings.scoring.activation
+    if not activation.enabled or not len(features) or not len(detector.ens):
+        return detector
+    keep = activation.queue_size
+    past = torch.cat([detector.ens_score(look) for look in looks_at(detector, features[-keep:], initial[-keep:])])
+    look = detector.relook(features[-ROWS_AT_ONCE:], initial[-ROWS_AT_ONCE:])
+    found = _activation(detector, look, detector.ens_score(look), past, settings)
+    if found.order is None:
+        return detector
+    return replace(detector, activation=ActivationRanking(found.order, activation.step))
+
+
 def _activated(
     state: AdaptationState, look: Look, ens_score: Tensor, settings: Settings
 ) -> tuple[AdaptationState, Tensor]:
     """Score with the sentences that this batch tells apart best (TANL); keep their ranking for frozen scoring."""
-    activation = settings.scoring.activation
     queue = state.activation_scores.append(ens_score)
-    found = activation_score(
+    found = _activation(state.detector, look, ens_score, queue.tensor(), settings)
+    state = replace(state, activation_scores=queue)
+    if found.score is None or found.order is None:
+        return state, ens_score
+    ranking = ActivationRanking(found.order, settings.scoring.activation.step)
+    return replace(state, detector=replace(state.detector, activation=ranking)), found.score
+
+
+def _activation(detector: Detector, look: Look, ens_score: Tensor, past: Tensor, settings: Settings) -> ActivationScore:
+    activation = settings.scoring.activation
+    return activation_score(
         look.id_logits,
-        state.detector.bank_logits(look, state.detector.ens),
+        detector.bank_logits(look, detector.ens),
         ens_score,
-        threshold=activation_threshold(queue.tensor()),
+        threshold=activation_threshold(past[-activation.queue_size :]),
         gap=activation.gap,
         max_negatives=activation.negative_count,
         step=activation.step,
     )
-    state = replace(state, activation_scores=queue)
-    if found.score is None or found.order is None:
-        return state, ens_score
-    ranking = ActivationRanking(found.order, activation.step)
-    return replace(state, detector=replace(state.detector, activation=ranking)), found.score
 
 
 def _balanced(state: AdaptationState, far: Tensor, near: Tensor) -> AdaptationState:

@@ -12,12 +12,13 @@ from ants_engine.cli.say import print_json, say
 from ants_engine.terminal_text import plain
 
 if TYPE_CHECKING:
+    from ants_engine.ants import ANTS
     from ants_engine.config import Settings
     from ants_engine.scores import Scores
 
 __all__ = [
-    "assigned", "parse_seeds", "print_json", "print_scores", "read_classes", "settings_from", "split_names",
-    "with_assignments", "with_column", "with_json", "with_settings",
+    "assigned", "load_frozen", "note_unused", "parse_seeds", "print_json", "print_scores", "read_classes",
+    "settings_from", "split_names", "with_assignments", "with_column", "with_json", "with_settings",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -60,6 +61,31 @@ def assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
         except json.JSONDecodeError:
             place[field] = text
     return keywords
+
+
+def load_frozen(detector: Path, assignments: tuple[str, ...], shown: tuple[str, ...] = ()) -> "ANTS":
+    """Load a detector for a command that does not adapt it.
+
+    Args:
+        detector: its folder.
+        assignments: of ``--set``; those that only streams use are named on stderr.
+        shown: stages that the command itself has a use for.
+    """
+    from ants_engine import ANTS
+
+    keywords = assigned(assignments)
+    ants = ANTS.load(detector, **keywords)
+    note_unused({stage: values for stage, values in keywords.items() if stage not in shown})
+    return ants
+
+
+def note_unused(keywords: dict[str, Any]) -> None:
+    """Say which settings only streams use, where nothing is streamed."""
+    from ants_engine.setting_uses import named, used_by_streams_only
+
+    unused = used_by_streams_only(named(keywords))
+    if unused:
+        say(f"note: only streams use {plain(', '.join(unused))}; nothing is streamed here", err=True)
 
 
 def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: Any) -> "Settings":
@@ -112,11 +138,11 @@ def read_classes(classes: str, column: str | None = None) -> list[str]:
 def print_scores(scores: "Scores") -> None:
     """Print one line a picture: its score, the verdict and its name."""
     for row, one in enumerate(scores):
-        if row in scores.failures:
-            say(f"{'–':>8}  {'unreadable':<24}  {plain(str(scores.failures[row]))}")
+        if one.verdict == "unreadable":
+            say(f"{'–':>8}  {one.verdict:<24}  {plain(str(scores.failures[row]))}")
         else:
-            verdict = "outlier" if one.is_outlier else plain(str(one.predicted_class))
-            say(f"{one.id_score:8.3f}  {verdict:<24}  {plain(one.name)}")
+            said = one.verdict if one.verdict == "unknown" else plain(str(one.predicted_class))
+            say(f"{one.id_score:8.3f}  {said:<24}  {plain(one.name)}")
 
 
 def split_names(text: str) -> list[str]:

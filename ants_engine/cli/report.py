@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ants_engine.cli.options import assigned, settings_from, with_assignments
+from ants_engine.cli.options import assigned, load_frozen, settings_from, with_assignments
 from ants_engine.cli.say import say
 from ants_engine.cli.table import CONVENTIONS
 from ants_engine.terminal_text import plain
@@ -55,6 +55,7 @@ def report(
     shows what the detector has kept of those that it has seen. With --labels it says what is right and what is wrong.
     """
     from ants_engine.report.write import run_document, write_page
+    from ants_engine.setting_uses import named
 
     folder = Path(source)
     if _is_detector(folder):
@@ -68,6 +69,9 @@ def report(
         if detector is None:
             if images or labels is not None:
                 raise click.UsageError("pictures and labels need a detector: name its folder with --detector")
+            unused = sorted(set(named(assigned(assignments))) - {"dispatch.runs"})
+            if unused:
+                raise click.UsageError(f"--set {', '.join(unused)}: for a detector; name its folder with --detector")
             document = run_document(run, title)
             return _written(write_page(out, document), document)
         folder = detector
@@ -88,7 +92,6 @@ async def _document(
     bound: int,
     assignments: tuple[str, ...],
 ) -> "Document":
-    from ants_engine import ANTS
     from ants_engine.report.assemble import Options
     from ants_engine.report.write import detector_document
 
@@ -99,7 +102,7 @@ async def _document(
         detector_name=str(folder),
     )
     given: Any = images[0] if len(images) == 1 else list(images) or None
-    ants = ANTS.load(folder, **assigned(assignments))
+    ants = load_frozen(folder, assignments, shown=("dispatch", "mllm"))
     return await detector_document(ants, given, labels=labels, run=run, options=options)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import assigned, print_scores, with_assignments, with_json
+from ants_engine.cli.options import load_frozen, print_scores, with_assignments, with_json
 from ants_engine.cli.say import print_json, say
 
 
@@ -16,11 +16,8 @@ from ants_engine.cli.say import print_json, say
 @with_json
 def score(detector: Path, images: tuple[str, ...], assignments: tuple[str, ...], as_json: bool) -> int:
     """Score IMAGES (files, one folder, or one quoted glob) with the DETECTOR folder."""
-    from ants_engine import ANTS
-
-    scores = asyncio.run(
-        ANTS.load(detector, **assigned(assignments)).score(images[0] if len(images) == 1 else list(images))
-    )
+    ants = load_frozen(detector, assignments)
+    scores = asyncio.run(ants.score(images[0] if len(images) == 1 else list(images)))
     if as_json:
         print_json(scores.to_dict())
     else:

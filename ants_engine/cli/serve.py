@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import assigned, with_assignments
+from ants_engine.cli.options import assigned, note_unused, with_assignments
 from ants_engine.cli.say import say
 from ants_engine.terminal_text import plain
 
@@ -103,6 +103,8 @@ def serve(
     # CLIP must not cut a batch of ours in two
     keywords["clip"] = {**keywords.get("clip", {}), "batch_size": batch_size}
     ants = ANTS.load(detector, **keywords)
+    if not streams:
+        note_unused(keywords)
     if streams_folder is not None:
         streams_folder.mkdir(parents=True, exist_ok=True)
     say(f"loading {plain(str(detector))} …", err=True)

@@ -20,6 +20,6 @@ module                  stage  what
 `class_names`           3, 5   does a text name an ID class
 `weighting`             6      lambda and the adaptive score
 `activation`                   the public code's activation-aware score
-`threshold`                    where outliers begin
+`threshold`                    where the unknown begins
 ======================= ====== ===============================================================
 """

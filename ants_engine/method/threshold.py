@@ -1,4 +1,4 @@
-"""Where outliers begin: a picture is called an outlier when its ID score is *below* the threshold."""
+"""Where the unknown begins: a picture is unknown when its ID score is *below* the threshold."""
 
 import math
 
@@ -19,7 +19,7 @@ def otsu_threshold(scores: Tensor) -> float:
 
     Returns:
         The middle between the two scores on either side of the split. When all scores are equal there is nothing to
-        split: their value, which makes none of them an outlier.
+        split: their value, which makes none of them unknown.
 
     Raises:
         ValueError: no scores, not a vector, or one that is not finite.

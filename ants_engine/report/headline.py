@@ -18,8 +18,7 @@ def headline_of(ants: "ANTS", scores: Scores | None) -> tuple[Fact, ...]:
     """Say in a few numbers what a report is about."""
     report, found = ants.report, []
     if scores is not None:
-        unreadable = len(scores.failures)
-        foreign = int(scores.is_outlier.sum()) - unreadable
+        unreadable, foreign = int(scores.is_unreadable.sum()), int(scores.is_outlier.sum())
         readable = len(scores) - unreadable
         found.append(Fact(name="Pictures", value=f"{len(scores):,}", note=f"{unreadable:,} unreadable"))
         share = f"{100 * foreign / readable:.1f} % of those that could be read" if readable else ""

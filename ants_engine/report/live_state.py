@@ -131,9 +131,8 @@ class LiveState(RunObserver):
         self._final.add(scores.id_score.astype(np.float64), scores.threshold)
         self._threshold, self._weight = scores.threshold, scores.weight
         self._batches.add(batch.record)
-        foreign = scores.is_outlier & ~np.isnan(scores.id_score)
         nearest = scores.predicted_class
-        for row in np.flatnonzero(foreign).tolist()[-SHOWN:]:
+        for row in np.flatnonzero(scores.is_outlier).tolist()[-SHOWN:]:
             self._gallery.put(scores.names[row], batch.refs[row], float(scores.id_score[row]), nearest[row] or "")
         self._late.add("pictures")
         self._touch("now", "scores", "batches")

@@ -160,7 +160,7 @@ def _card(document: Document, pictures: Pictures, row: int) -> Card:
         predicted=document.classes[predicted] if predicted >= 0 else "",
         score="–" if score is None else f"{score:.3f}",
         place=0.0 if score is None else round(98 * score, 1),
-        line=round(100 * (document.threshold or 0.0), 1),
+        line=round(100 * min(1.0, max(0.0, document.threshold or 0.0)), 1),
         truth=truth_of(document, pictures, row),
         outcome=_outcome(pictures, row, verdict),
         parts=parts or pictures.errors[row] or "",

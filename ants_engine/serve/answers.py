@@ -44,7 +44,7 @@ class ItemScore(Answer):
     def of(cls, score: Score) -> "ItemScore":
         """Take over a row of `Scores`."""
         return cls.model_construct(
-            verdict="unknown" if score.is_outlier else "known",
+            verdict=score.verdict.value,
             is_outlier=score.is_outlier,
             predicted_class=str(score.predicted_class),
             predicted=score.predicted,
@@ -60,6 +60,9 @@ class ItemResult(Answer):
     """One picture or feature: its score, or its error."""
 
     name: str
+    verdict: Literal["known", "unknown", "unreadable"] = Field(
+        default="unreadable", description="unreadable: there is no score, and `error` says why."
+    )
     score: ItemScore | None = None
     error: Problem | None = None
 
@@ -101,6 +104,7 @@ class ItemExplanation(ItemResult):
         """Take over an explanation."""
         return cls.model_construct(
             name=name,
+            verdict=score.verdict.value,
             score=ItemScore.of(score),
             error=None,
             classes=[Near.of(near) for near in why.classes],

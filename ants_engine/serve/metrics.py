@@ -44,7 +44,7 @@ class Metrics:
         self._seconds.labels(route).observe(seconds)
 
     def items(self, outcome: str, count: int = 1) -> None:
-        """Count items: ``known``, ``unknown`` or ``error``."""
+        """Count items: ``known``, ``unknown`` or ``unreadable``."""
         self._pictures.labels(outcome).inc(count)
 
     def refused(self, reason: str) -> None:

@@ -266,14 +266,17 @@ class Service:
     def _result(self, item: Item, one: Scored | ANTSError) -> ItemResult:
         self._count(one)
         if isinstance(one, Scored):
-            return ItemResult.model_construct(name=item.name, score=ItemScore.of(one.score), error=None)
+            score = one.score
+            return ItemResult.model_construct(
+                name=item.name, verdict=score.verdict.value, score=ItemScore.of(score), error=None
+            )
         return ItemResult(name=item.name, error=_problem(item, one))
 
     def _count(self, one: Scored | ANTSError) -> None:
         if isinstance(one, Scored):
-            self.metrics.items("unknown" if one.score.is_outlier else "known")
+            self.metrics.items(one.score.verdict.value)
         else:
-            self.metrics.items("error")
+            self.metrics.items("unreadable")
 
 
 async def _disconnect(request: Request) -> None:

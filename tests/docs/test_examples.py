@@ -45,7 +45,7 @@ def test_quickstart(warm: WarmPython, folder: Path) -> None:
     unknown, scored = map(int, re.search(r"(\d+) of (\d+) are unknown", printed).groups())  # type: ignore[union-attr]
     assert scored == 120
     assert 60 < unknown < 120, "ten of 120 concepts are known"
-    assert re.search(r"outlier  \(id_score 0\.\d+ < threshold", printed)
+    assert re.search(r"unknown  \(id_score 0\.\d+ < threshold", printed)
     assert (folder / "detector" / "detector.json").is_file()
 
 

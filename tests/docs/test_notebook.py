@@ -26,4 +26,4 @@ def test_the_notebook(warm: WarmPython, folder: Path) -> None:
     book = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
     printed = [output for cell in book.cells for output in cell.get("outputs", ())]
     assert any("image/png" in output.get("data", {}) for output in printed), "the histogram"
-    assert any("outlier  (id_score" in output.get("text", "") for output in printed), "why"
+    assert any("unknown  (id_score" in output.get("text", "") for output in printed), "why"

@@ -295,7 +295,8 @@ async def test_unusable_pictures_are_set_aside_and_keep_their_row(
     scores = await ants.score(mixed)
     assert np.flatnonzero(np.isnan(scores.id_score)).tolist() == [20, 41]
     assert list(scores.failures) == [20, 41]
-    assert scores.is_outlier[[20, 41]].all()
+    assert np.flatnonzero(scores.is_unreadable).tolist() == [20, 41]
+    assert not scores.is_outlier[[20, 41]].any()
     assert np.isnan((await ants.encode(mixed))[20]).all()
     strict = describe_all(settings, pictures={"on_error": "raise"})
     with pytest.raises(ImageNotFoundError, match=r"missing\.png"):

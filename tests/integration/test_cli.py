@@ -1,3 +1,4 @@
+import asyncio
 import json
 import subprocess
 import sys
@@ -8,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from ants_engine import ANTS
 from ants_engine.cli.main import commands, main
-from ants_engine.errors import ClassListError
+from ants_engine.errors import ClassListError, SettingError
 from tests.integration.conftest import CLASSES, OBJECTS, WORLD
 
 
@@ -85,6 +87,32 @@ def test_pictures_that_cannot_be_read_are_told_by_the_exit_code(folder: Path) ->
     common = ["--classes", ",".join(CLASSES), "--config", folder]
     assert "bad.png" in run("build", *common, "-o", folder / "d", folder / "pictures", code=3)
     assert "unreadable" in run("score", folder / "d", folder / "pictures", code=3)
+    found = json.loads(run("score", folder / "d", "--json", folder / "pictures", code=3))
+    row = found["verdict"].index("unreadable")
+    assert (found["is_outlier"][row], found["id_score"][row]) == (None, None)
+    assert found["verdict"].count("unknown") == found["is_outlier"].count(True)
+    table = run("score", folder / "d", folder / "pictures", code=3)
+    assert sum(" unknown " in line for line in table.splitlines()) == found["verdict"].count("unknown") > 0
+
+
+def test_set_changes_a_saved_detector_or_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    picture = folder / "pictures" / "00.png"
+    asyncio.run(ANTS.build(CLASSES, config=folder)).save("d")
+    before = json.loads(run("score", "d", picture, "--json"))
+    after = json.loads(run("score", "d", picture, "--json", "--set", "scoring.temperature=0.5"))
+    assert before["id_score"] != after["id_score"]
+    assert json.loads(run("score", "d", picture, "--json", "--set", "scoring.threshold=1.01"))["verdict"] == ["unknown"]
+    for command in ("score", "explain", "stream", "report"):
+        for setting, said in (
+            ("neglabel.count=5", "Build again"),
+            ("scoring.threshold=7", r"scoring\.threshold"),
+            ("scoring.threshold=NaN", r"scoring\.threshold"),
+        ):
+            with pytest.raises(SettingError, match=said):
+                run(command, "d", picture, "--set", setting)
+    idle = CliRunner().invoke(commands, ["score", "d", str(picture), "--set", "mining.eta=0.2"])
+    assert "only streams use mining.eta" in idle.stderr
 
 
 @pytest.mark.parametrize(

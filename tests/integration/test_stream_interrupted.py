@@ -4,7 +4,7 @@ import asyncio
 import gc
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,92 @@ async def test_a_cancelled_consumer_leaves_the_last_delivered_batch(preset: str,
         assert ants.state.pictures == len(found) * BATCH
     await consume()
     assert found == whole
+
+
+async def read_inline(ants: ANTS) -> None:
+    async for _ in ants.stream(PICTURES, features=FEATURES, batch_size=BATCH):
+        pass
+
+
+async def read_held(ants: ANTS) -> None:
+    stream = ants.stream(PICTURES, features=FEATURES, batch_size=BATCH)
+    async for _ in stream:
+        pass
+
+
+async def read_with_patience(ants: ANTS) -> None:
+    stream = ants.stream(PICTURES, features=FEATURES, batch_size=BATCH)
+    while True:
+        await asyncio.wait_for(anext(stream), 60)
+
+
+async def fail_beside(ants: ANTS) -> None:
+    stream = ants.stream(PICTURES, features=FEATURES, batch_size=BATCH, lag=3)
+    async for scores in stream:
+        raise OwnError(str(scores.threshold))
+
+
+async def silent(call: Call) -> str:
+    await asyncio.Event().wait()
+    return ""
+
+
+def at_work() -> set[str]:
+    """What runs behind a stream: its tasks, by their coroutines, and threads."""
+    tasks = {getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()}
+    return tasks | {thread.name for thread in threading.enumerate() if thread.name.startswith("ants-")}
+
+
+@pytest.mark.parametrize("read", [read_inline, read_held, read_with_patience, fail_beside])
+async def test_a_stream_ends_with_the_task_that_read_it(read: Callable[[ANTS], Coroutine[Any, Any, None]]) -> None:
+    ants = cold(changed(PAPER, dispatch={"grace": 0.1, "runs": None}), ScriptedBackend.from_callable(silent))
+    before = at_work()
+    task = asyncio.create_task(read(ants))
+    if read is not fail_beside:
+        while not any(name.startswith("Pump._") for name in at_work()):
+            await asyncio.sleep(0.001)
+        assert {"_pump", "ants-pump_0"} <= at_work()
+        task.cancel()
+    await asyncio.wait([task])
+    # the task is kept, and its traceback with it
+    kept = task if task.cancelled() else (task, task.exception())
+    async with asyncio.timeout(10):
+        while at_work() - before:
+            await asyncio.sleep(0.005)
+    ants.reset()
+    assert kept is not None
+
+
+async def test_a_stream_that_lost_its_reader_says_so() -> None:
+    ants = cold(changed(PAPER, dispatch={"grace": 0.1, "runs": None}), ScriptedBackend.from_callable(silent))
+    stream = ants.stream(PICTURES, features=FEATURES, batch_size=BATCH)
+
+    async def read() -> None:
+        await anext(stream)
+
+    first = asyncio.create_task(read())
+    second = asyncio.create_task(read())
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    assert stream.active, "another task still reads it"
+    second.cancel()
+    await asyncio.wait([second])
+    assert not stream.active
+    with pytest.raises(UsageError, match="ended with the task that read it"):
+        await anext(stream)
+    await stream.aclose()
+
+
+async def test_a_task_that_ends_well_leaves_the_stream_to_the_next() -> None:
+    ants = cold(PAPER)
+    stream = ants.stream(PICTURES, features=FEATURES, batch_size=BATCH)
+
+    async def read() -> tuple[Any, ...]:
+        return bits(await anext(stream))
+
+    found = [await asyncio.create_task(read()) for _ in range(COUNT // BATCH)]
+    assert found == await expected("paper", 0)
 
 
 def test_another_loop_can_go_on() -> None:
@@ -419,7 +505,8 @@ async def test_unreadable_pictures_keep_their_row(real: ANTS, images: list[Any],
     assert [len(scores) for scores in batches] == [4] * 6 + [2]
     assert np.flatnonzero(np.isnan(column(batches, "id_score"))).tolist() == broken
     assert np.flatnonzero(column(batches, "predicted") == -1).tolist() == broken
-    assert column(batches, "is_outlier")[broken].all()
+    assert np.flatnonzero(column(batches, "is_unreadable")).tolist() == broken
+    assert not column(batches, "is_outlier")[broken].any()
     assert list(batches[0].failures) == [3]
     # a whole batch of them
     assert list(batches[3].failures) == [0, 1, 2, 3]

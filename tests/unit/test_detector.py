@@ -71,7 +71,8 @@ def test_failed_rows_keep_their_place() -> None:
     scores = small_detector().score(features, ["a", "b", "c"], {1: ImageUnreadableError("b", "empty")})
     assert np.isnan(scores.id_score).tolist() == [False, True, False]
     assert scores.predicted[1] == -1
-    assert scores.is_outlier[1]
+    assert scores.verdict[1] == "unreadable"
+    assert not scores.is_outlier[1]
 
 
 def test_features_of_the_caller_are_not_changed() -> None:

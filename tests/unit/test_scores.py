@@ -26,8 +26,18 @@ def scores() -> Scores:
 
 def test_columns_follow_from_each_other(scores: Scores) -> None:
     np.testing.assert_array_equal(scores.outlier_score, np.float32(1) - scores.id_score)
-    assert scores.is_outlier.tolist() == [False, True, True, False]
+    assert scores.is_outlier.tolist() == [False, True, False, False]
     assert scores.predicted_class == ["cat", "dog", None, "dog"]
+
+
+def test_an_unreadable_picture_is_neither_known_nor_unknown(scores: Scores) -> None:
+    assert scores.is_outlier.sum() == 1, "counts the unknown ones"
+    assert scores.is_unreadable.tolist() == [False, False, True, False]
+    assert scores.verdict == ["known", "unknown", "unreadable", "known"] == [one.verdict for one in scores]
+    assert [one.is_outlier for one in scores] == [False, True, None, False]
+    # at the threshold it is known
+    assert scores[3].id_score == scores.threshold
+    assert f"{scores[1].verdict} {scores[2].verdict:>12}" == "unknown   unreadable"
 
 
 def test_rows_slices_and_masks(scores: Scores) -> None:
@@ -35,12 +45,13 @@ def test_rows_slices_and_masks(scores: Scores) -> None:
     assert scores[-1].name == "d.png"
     assert [one.name for one in scores] == ["a.png", "b.png", "c.png", "d.png"]
     assert scores[0].predicted_class == "cat"
-    assert scores[2].is_outlier
+    assert scores[2].is_outlier is None
     assert math.isnan(scores[2].id_score)
     part = scores[1:3]
     assert part.names == ["b.png", "c.png"]
     assert list(part.failures) == [1]
-    assert scores[scores.is_outlier].names == ["b.png", "c.png"]
+    assert scores[scores.is_outlier].names == ["b.png"]
+    assert scores[scores.is_unreadable].names == ["c.png"]
     assert scores[[3, 0]].names == ["d.png", "a.png"]
     with pytest.raises(IndexError):
         scores[4]
@@ -49,7 +60,8 @@ def test_rows_slices_and_masks(scores: Scores) -> None:
 def test_plain_values_are_json(scores: Scores) -> None:
     plain = json.loads(json.dumps(scores.to_dict(), allow_nan=False))
     assert plain["id_score"][2] is None
-    assert plain["is_outlier"] == [False, True, True, False]
+    assert plain["is_outlier"] == [False, True, None, False]
+    assert plain["verdict"] == ["known", "unknown", "unreadable", "known"]
     assert plain["error"][2] == "c.png: truncated"
     assert plain["weight"] == plain["threshold"] == 0.5
 
