@@ -135,7 +135,7 @@ class Build:
                 self._progress(ProgressEvent("pictures", seen + len(self._history.failures), pictures.total))
                 await self._ask_certain(pictures.total, group)
         self.report.pictures = len(self._history)
-        self.report.set_aside += [SetAside("picture", failure.name, str(failure)) for failure in self._history.failures]
+        self.report.put_aside(*(SetAside("picture", each.name, str(each)) for each in self._history.failures))
         if not len(self._history):
             raise NoImagesError(
                 f"none of the {len(self._history.failures)} pictures can be used, first: {self._history.failures[0]}"
@@ -264,7 +264,7 @@ class Build:
         ens = await asyncio.to_thread(sentences, captions, self._classes, self._settings.ens, fits)
         vsnl = await asyncio.to_thread(look_alikes, labels, self._classes, self._settings.vsnl)
         for task, texts, answered, failed in (("ens", ens, captions, lost), ("vsnl", vsnl, labels, none)):
-            self.report.set_aside += texts.set_aside
+            self.report.put_aside(*texts.set_aside)
             least = self._settings.dispatch.min_success
             check_share(task, len(answered) + len(failed), failed, texts.unusable_reasons, least)
             if answered and not texts.texts:

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from ants_engine.atomic_file import read_at_most
 from ants_engine.errors import LexiconError
 
 Kind: TypeAlias = Literal["noun", "adjective"]
@@ -86,7 +87,7 @@ def _read(source: str) -> bytes:
         return resources.files("ants_engine.lexicon").joinpath("wordnet.txt.gz").read_bytes()
     try:
         with Path(source).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = read_at_most(file, MAX_BYTES + 1)
     except FileNotFoundError:
         raise LexiconError(f'no lexicon at {source}; give "{SHIPPED}", or the path of a file ({_WHAT_TO_DO})') from None
     except (OSError, ValueError) as error:
@@ -99,7 +100,7 @@ def _unpack(data: bytes, name: str) -> bytes:
     if data.startswith(_GZIP_MAGIC):
         try:
             with gzip.open(io.BytesIO(data)) as file:
-                data = file.read(MAX_BYTES + 1)
+                data = read_at_most(file, MAX_BYTES + 1)
         except (EOFError, OSError, zlib.error) as error:
             raise LexiconError(f"{name} is a damaged gzip file: {error}; copy or compress it again") from error
         _check_size(data, name)

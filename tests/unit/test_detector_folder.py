@@ -11,7 +11,7 @@ import pytest
 
 from ants_engine.build_report import BuildReport, SetAside
 from ants_engine.config import Settings
-from ants_engine.detector_folder import MANIFEST, load_detector, save_detector
+from ants_engine.detector_folder import LOCK, MANIFEST, load_detector, save_detector
 from ants_engine.errors import DetectorFolderError
 from tests.unit.detectors import saved_detector, small_detector, unit_rows
 
@@ -44,7 +44,7 @@ def tensors(folder: Path) -> Path:
 
 def test_saving_twice_gives_the_same_files_and_no_others(folder: Path) -> None:
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(files) == {MANIFEST, tensors(folder).name}
+    assert set(files) == {MANIFEST, LOCK, tensors(folder).name}
     save_detector(folder, load_detector(folder))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == files
 
