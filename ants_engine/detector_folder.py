@@ -133,8 +133,8 @@ def save_detector(folder: Path, saved: SavedDetector) -> None:
     for data, limit, what in ((text, MAX_MANIFEST, MANIFEST), (packed, MAX_TENSORS, "features")):
         if len(data) > limit:
             raise DetectorFolderError(
-                f"{folder}: this detector cannot be saved: {what} of {len(data):,} bytes, more than {limit:,}; a smaller "
-                "stream.history keeps less"
+                f"{folder}: this detector cannot be saved: {what} of {len(data):,} bytes, more than {limit:,}; a "
+                "smaller stream.history keeps less"
             )
     tensors_file = folder / _tensors_name(tensors_sha256)
     wanted = {folder / COPIES / copy_name(digest): png for digest, png in copies.items()}

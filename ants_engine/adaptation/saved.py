@@ -30,12 +30,12 @@ _PLAIN = (
 
 
 LENGTH_TOLERANCE = 0.01
-"""How far from 1 the length of a feature may be. Ours are off by 1e-6; a folder in bfloat16 rounds each component by up
-to 0.4 %, and its length with them. What is further off was not written here, and makes scores of NaN where it is far."""
+"""How far from 1 the length of a feature may be. Ours are off by 1e-6; a folder in bfloat16 rounds each component, and
+so the length, by up to 0.4 %. What is further off was not written here, and makes scores of NaN where it is far off."""
 SCORE_TOLERANCE = 0.005
 """How far outside of [0, 1] a score may be: what rounding to bfloat16 does."""
 _REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
-"""Types that a folder may hold real numbers in. float8 keeps too little of a feature, and torch computes nothing in it."""
+"""Types that a folder may hold real numbers in: not float8, which keeps too little of a feature."""
 
 NonNegativeInt = Annotated[int, Field(ge=0, lt=1 << 53)]
 """A count or a position that no tensor's arithmetic overflows."""
