@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import PlainValidator
 
 from ants_engine.batch_record import KEPT, BatchRecord
+from ants_engine.terminal_text import encodable
 
 
 def _any_text(value: object) -> str:
@@ -133,4 +134,4 @@ class BuildReport:
         if self.set_aside_count > len(self.set_aside):
             lines.append(f"set aside: {self.set_aside_count} in all; the latest {len(self.set_aside)} are listed")
         lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return encodable("\n".join(lines))
