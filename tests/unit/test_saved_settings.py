@@ -125,7 +125,7 @@ def test_what_the_users_own_environment_says_needs_no_second_word(monkeypatch: p
     monkeypatch.setenv("ANTS_DISPATCH__STORE", "/data/store")
     assert keys(saved, {}) == ("pictures.urls",)
     monkeypatch.setenv("ANTS_DISPATCH__STORE", "/data/other")
-    assert keys(saved, {}) == ("dispatch.store", "pictures.urls")
+    assert keys(saved, {}) == ("pictures.urls", "dispatch.store")
 
 
 def test_options_of_another_backend_are_not_taken_over() -> None:
@@ -170,7 +170,7 @@ def test_the_error_gives_the_words_that_say_it_again(tmp_path: Path) -> None:
     again = assigned(tuple(words[1::2]))
     assert again == saved
     assert not ANTS.load(tmp_path, **again).stream(features=FEATURES).active
-    python = str(error.value).partition("ANTS.load(folder, ")[2].partition("). Another")[0]
+    python = str(error.value).partition("ANTS.load(folder, ")[2].partition(")). Another")[0]
     assert eval(f"dict({python})") == saved  # our own words
 
 
