@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from io import BytesIO
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import IO
 
@@ -35,7 +35,7 @@ def write_whole(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
-def read_at_most(stream: IO[bytes], limit: int) -> bytes:
+def read_at_most(stream: IO[bytes] | BufferedIOBase, limit: int) -> bytes:
     """Read what a stream has, and no more than ``limit`` bytes.
 
     ``stream.read(limit)`` would ask for all of ``limit`` in memory before the first byte is there.
