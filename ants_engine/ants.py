@@ -54,7 +54,7 @@ from ants_engine.progress import ProgressCallback, ProgressEvent, progress_repor
 from ants_engine.protocol import Backend
 from ants_engine.questions import Questions, load_templates
 from ants_engine.run_observer import RunObserver, RunObservers
-from ants_engine.saved_settings import refuse_unconfirmed, unconfirmed
+from ants_engine.saved_settings import Unconfirmed, refuse_unconfirmed, taken_over, unconfirmed
 from ants_engine.scores import Scores
 from ants_engine.settings_loader import load_settings
 from ants_engine.stream import Stream
@@ -94,8 +94,8 @@ class ANTS:
         self._backend = backend
         self._spool = spool or Spool()
         self._loading = threading.Lock()
-        # settings of the MLLM that a folder has and its user has not said
-        self._unconfirmed: tuple[str, ...] = ()
+        # settings that a folder has and its user has not said
+        self._unconfirmed: tuple[Unconfirmed, ...] = ()
         self._stream: Callable[[], Stream | None] = lambda: None
 
     @classmethod
@@ -297,16 +297,16 @@ class ANTS:
 
         Raises:
             NoImagesError: there is nothing at the place that ``images`` names.
-            SettingError: ``batch_size`` or ``lag`` does not fit; or a loaded folder names a server elsewhere, or lets
-                a model's own code run, and its user has not said so too.
+            SettingError: ``batch_size`` or ``lag`` does not fit; or a loaded folder sets what only its user may
+                decide, such as a server, a key or a place to write to, and they have not said so too.
         """
         changed = {"batch_size": batch_size, "lag": lag}
         given = {key: value for key, value in changed.items() if value is not None}
         settings = load_settings(self._settings, stream=given) if given else self._settings
         if images is None and features is None:
             raise NoImagesError("give images, or features with or without images, to stream")
-        if backend is None and self._backend is None:
-            refuse_unconfirmed(self._unconfirmed)
+        own = backend is not None or self._backend is not None
+        refuse_unconfirmed(self._unconfirmed, asking=True, backend_given=own)
         pictures = images if isinstance(images, Pictures) else Pictures(images, features)
         pictures.allow_none()
         return self._streamed(pictures, settings, backend or self._backend, on_progress, RunObservers(observers))
@@ -431,6 +431,7 @@ class ANTS:
         if isinstance(image, str) and web_scheme(image):
             # its query may hold a token
             name = address_name(image)
+        refuse_unconfirmed(self._unconfirmed, asking=False)
         picture = load_rgb(image, name=name, limits=self._settings.pictures)
         return self._state.detector.explain(self.encoder.encode_images([picture])[0], name, top)
 
@@ -526,7 +527,7 @@ class ANTS:
             SettingError: an override does not fit, is fixed in what was built, or would do nothing here.
         """
         saved = load_detector(Path(folder))
-        merged = load_settings(saved.settings, environment={}, **settings)
+        merged = load_settings(taken_over(saved.settings, settings), environment={}, **settings)
         ants = cls(saved.state, merged, saved.report, None, backend)
         ants._unconfirmed = unconfirmed(saved.settings, settings)
         if encoder is not None:
@@ -570,10 +571,10 @@ class ANTS:
         """Make the MLLM that the settings name, for several streams to share; the caller closes it. Nothing is loaded.
 
         Raises:
-            UsageError: it is not installed, its options do not fit, or a loaded folder names a server elsewhere and its
-                user has not said so too.
+            UsageError: it is not installed, its options do not fit, or a loaded folder sets what only its user may
+                decide, such as a server or a key, and they have not said so too.
         """
-        refuse_unconfirmed(self._unconfirmed)
+        refuse_unconfirmed(self._unconfirmed, asking=True)
         return create_backend(self._settings.mllm)
 
     @property
@@ -583,10 +584,13 @@ class ANTS:
         Raises:
             ModelNotFoundError: it cannot be found.
             DetectorFolderError: it is not the one that this detector was built with.
+            SettingError: a loaded folder sets where features are kept or which pictures are read in a way that only its
+                user may decide, and they have not said so too.
         """
         return self._load_encoder()
 
     def _load_encoder(self) -> Encoder:
+        refuse_unconfirmed(self._unconfirmed, asking=False)
         with self._loading:
             if self._encoder is None:
                 self._encoder = self._same_clip(ClipEncoder.load(self._settings.clip))

@@ -138,7 +138,7 @@ class Build:
                 self._progress(ProgressEvent("pictures", seen + len(self._history.failures), pictures.total))
                 await self._ask_certain(pictures.total, group)
         self.report.pictures = len(self._history)
-        self.report.set_aside += [SetAside("picture", failure.name, str(failure)) for failure in self._history.failures]
+        self.report.put_aside(*(SetAside("picture", each.name, str(each)) for each in self._history.failures))
         if not len(self._history):
             raise NoImagesError(
                 f"none of the {len(self._history.failures)} pictures can be used, first: {self._history.failures[0]}"
@@ -270,7 +270,7 @@ class Build:
         vsnl = await asyncio.to_thread(look_alikes, labels, self._classes, self._settings.vsnl)
         self.report.notes += ens.notes(len(captions))
         for task, texts, answered, failed in (("ens", ens, captions, lost), ("vsnl", vsnl, labels, none)):
-            self.report.set_aside += texts.set_aside
+            self.report.put_aside(*texts.set_aside)
             tally = await asyncio.to_thread(self._tally, task, texts, len(answered), failed)
             await asyncio.to_thread(tally.check, self._settings.dispatch.min_success)
             if tally.asked and not texts.texts:

@@ -2,9 +2,26 @@
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainValidator
 
 from ants_engine.batch_record import KEPT, BatchRecord
+from ants_engine.terminal_text import encodable
+
+
+def _any_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a text is expected, not {type(value).__name__}")  # noqa: TRY004  # pydantic wants it
+    return value
+
+
+AnyText = Annotated[str, PlainValidator(_any_text)]
+"""A text that may hold what Python makes of a file name that is not UTF-8; pydantic's own ``str`` refuses that."""
+
+SHOWN = 1000
+"""Of what was set aside, so many are kept one by one: the latest. Of reasons, so many are counted one by one."""
+OTHER = "for other reasons"
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,9 +30,9 @@ class SetAside:
 
     what: str
     """``picture``, ``request`` or ``text``."""
-    name: str
+    name: AnyText
     """The picture's name, the request in words, or the text itself (shortened)."""
-    reason: str
+    reason: AnyText
 
 
 @dataclass(slots=True)
@@ -32,7 +49,7 @@ class BuildReport:
     """Of these, how many were not described as they look like another that is (``mining.same_picture``)."""
     gamma_star: float | None = None
     """The highest initial score among the negative images (paper eq. 6)."""
-    similar_classes: tuple[str, ...] = ()
+    similar_classes: tuple[AnyText, ...] = ()
     """ID classes whose look-alikes were asked for, most similar to the stream first."""
     ens_texts: int = 0
     vsnl_texts: int = 0
@@ -52,7 +69,12 @@ class BuildReport:
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall-clock seconds per stage."""
     set_aside: list[SetAside] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    """The latest 1,000; `put_aside` adds to them."""
+    set_aside_count: int = 0
+    """How many there were in all."""
+    set_aside_reasons: dict[str, dict[AnyText, int]] = field(default_factory=dict)
+    """``what`` → reason → how many, also of those that ``set_aside`` does not show any more."""
+    notes: list[AnyText] = field(default_factory=list)
     """What a reader should know about this detector, such as a bank that stayed empty."""
     templates: dict[str, str] = field(default_factory=dict)
     """The prompt templates and the sha256 of their files."""
@@ -70,13 +92,29 @@ class BuildReport:
         self.batches.append(record)
         del self.batches[:-KEPT]
 
-    def put_aside(self, item: SetAside) -> None:
-        """Note something that was not used."""
-        self.set_aside.append(item)
+    def __post_init__(self) -> None:
+        """Count what is given without counts, as in folders of earlier versions."""
+        if self.set_aside and not self.set_aside_reasons:
+            known, given, self.set_aside = self.set_aside_count, self.set_aside, []
+            self.put_aside(*given)
+            self.set_aside_count = max(known, len(given))
+
+    def put_aside(self, *items: SetAside) -> None:
+        """Note what was not used."""
+        for item in items:
+            reasons = self.set_aside_reasons.setdefault(item.what, {})
+            # a reason may hold a size or a name, so there may be as many reasons as pictures
+            reason = item.reason if item.reason in reasons or len(reasons) < SHOWN else OTHER
+            reasons[reason] = reasons.get(reason, 0) + 1
+            self.set_aside.append(item)
+        self.set_aside_count += len(items)
+        del self.set_aside[:-SHOWN]
 
     def reasons(self) -> Counter[tuple[str, str]]:
         """Count what was set aside by what it is and why."""
-        return Counter((item.what, item.reason) for item in self.set_aside)
+        return Counter(
+            {(what, why): count for what, reasons in self.set_aside_reasons.items() for why, count in reasons.items()}
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain, JSON-able values."""
@@ -93,5 +131,7 @@ class BuildReport:
             lines.insert(1, f"{self.near_duplicates} of these look like another of them and were not described again")
         for (what, reason), count in self.reasons().most_common(8):
             lines.append(f"set aside: {count} {what}{'s' if count > 1 else ''}: {reason}")
+        if self.set_aside_count > len(self.set_aside):
+            lines.append(f"set aside: {self.set_aside_count} in all; the latest {len(self.set_aside)} are listed")
         lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return encodable("\n".join(lines))

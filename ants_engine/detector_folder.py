@@ -5,46 +5,65 @@
     detector.json                   plain values
     tensors-<hash>.safetensors      features
     pictures/<sha256>.png           pictures that wait to be described and that no file of the user's holds
+    detector.lock                   held while a detector is saved; empty
+
+Processes that save into one folder do so one after the other. Who loads needs no lock, and may not be able to write:
+the manifest is replaced in one step, and names the other files by their content.
 """
 
+import errno
 import hashlib
 import json
+import os
+import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import torch
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from ants_engine.adaptation.saved import SavedState, copy_name, finite, pack_state, unpack_state
+from ants_engine.adaptation.saved import SavedState, copy_name, pack_state, unit_rows, unpack_state
 from ants_engine.adaptation.state import AdaptationState
-from ants_engine.atomic_file import write_whole
-from ants_engine.build_report import BuildReport
+from ants_engine.atomic_file import read_at_most, write_whole
+from ants_engine.build_report import AnyText, BuildReport
 from ants_engine.class_list import ClassList
 from ants_engine.config import Settings, Threshold
 from ants_engine.detector import Detector
+from ants_engine.dispatch.canonical import readable
 from ants_engine.errors import ClassListError, DetectorFolderError, SettingError
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.settings_loader import load_settings
 
 FORMAT = 3
 COPIES = "pictures"
+LOCK = "detector.lock"
+LOCK_PATIENCE = 60.0
+"""Seconds that another process may go on saving into the folder."""
 MANIFEST = "detector.json"
 TENSORS = "tensors-{}.safetensors"
 BANKS = ("neglabel", "ens", "vsnl")
 MAX_MANIFEST, MAX_TENSORS = 256 << 20, 16 << 30
 """Bytes; a larger file was not written here."""
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LOOKS = 20
+"""Tries to read a detector that others keep replacing."""
+_LOCKLESS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""What a file system says that knows no locks."""
 
 
 class _Bank(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    texts: list[str]
-    sources: list[str]
+    texts: list[AnyText]
+    sources: list[AnyText]
 
     @model_validator(mode="after")
     def _same_length(self) -> Self:
@@ -59,10 +78,10 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: int
-    classes: dict[str, list[str]] = Field(min_length=1)
-    order: list[str] | None = None
+    classes: dict[AnyText, list[AnyText]] = Field(min_length=1)
+    order: list[AnyText] | None = None
     """The classes in their order, where two have one name; else that of ``classes``."""
-    template: str | None = None
+    template: AnyText | None = None
     """How a further name is written; None in format 1."""
     own_template: bool = True
     banks: dict[str, _Bank]
@@ -95,16 +114,99 @@ class SavedDetector:
 def save_detector(folder: Path, saved: SavedDetector) -> None:
     """Write the folder; an existing detector in it is replaced, and stays whole until the new one is.
 
+    Of what is there only the files that the replaced manifest names are removed.
+
     Raises:
-        DetectorFolderError: the folder cannot be written.
+        DetectorFolderError: the folder cannot be written, another process keeps saving into it, or this detector could
+            not be loaded again.
     """
-    detector = saved.state.detector
+    state, state_tensors, copies = pack_state(saved.state, saved.settings)
+    packed = save_tensors(_bank_tensors(saved.state.detector) | state_tensors)
+    tensors_sha256 = hashlib.sha256(packed).hexdigest()
+    try:
+        manifest = _manifest(saved, state, tensors_sha256)
+        # earlier versions refuse a key that they do not know, so it is there where it is needed
+        left_out = {"order"} if manifest.order is None else None
+        text = f"{readable(manifest.model_dump(exclude=left_out), indent=1)}\n".encode()
+        # what could not be read back must not replace what can
+        _assemble(manifest, load_tensors(packed), folder)
+    except ValidationError as error:
+        raise DetectorFolderError(f"{folder}: this detector cannot be saved: {_first(error)}") from None
+    except _MISFITS as error:
+        raise DetectorFolderError(f"{folder}: this detector cannot be saved: {error}") from None
+    for data, limit, what in ((text, MAX_MANIFEST, MANIFEST), (packed, MAX_TENSORS, "features")):
+        if len(data) > limit:
+            raise DetectorFolderError(
+                f"{folder}: this detector cannot be saved: {what} of {len(data):,} bytes, more than {limit:,}; a "
+                "smaller stream.history keeps less"
+            )
+    tensors_file = folder / _tensors_name(tensors_sha256)
+    wanted = {folder / COPIES / copy_name(digest): png for digest, png in copies.items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / COPIES).is_symlink():
+            # pictures would be written, and old ones removed, at a place that somebody else has chosen
+            raise DetectorFolderError(f"{folder / COPIES}: a link where a folder of pictures should be; remove it")
+        with _locked(folder):
+            replaced = _named_files(folder)
+            for path, png in wanted.items():
+                path.parent.mkdir(exist_ok=True)
+                write_whole(path, png())
+            write_whole(tensors_file, packed)
+            # the manifest decides which files count, so it comes after them, and before the old ones go
+            write_whole(folder / MANIFEST, text)
+            for old in replaced - {tensors_file, *wanted}:
+                old.unlink(missing_ok=True)
+    except Timeout:
+        raise DetectorFolderError(
+            f"{folder}: another process has been saving into it for {LOCK_PATIENCE:g} s; wait for it, or end it"
+        ) from None
+    except OSError as error:
+        raise DetectorFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
+
+
+def load_detector(folder: Path) -> SavedDetector:
+    """Read a folder that `save_detector` wrote, also while others save into it.
+
+    Raises:
+        DetectorFolderError: a file is missing, damaged, of another format, or does not fit the others.
+    """
+    try:
+        manifest, packed = _read_both(folder)
+    except FileNotFoundError as error:
+        raise DetectorFolderError(
+            f"{folder}: no {Path(error.filename).name}; is this a folder from ants.save()?"
+        ) from None
+    except (OSError, RuntimeError) as error:
+        raise DetectorFolderError(f"{folder}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if hashlib.sha256(packed).hexdigest() != manifest.tensors_sha256:
+        tensors_file = folder / _tensors_name(manifest.tensors_sha256)
+        raise DetectorFolderError(f"{tensors_file}: damaged (sha256 differs); save it again")
+    try:
+        return _assemble(manifest, load_tensors(packed), folder)
+    except ValidationError as error:
+        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at report: {_first(error)}") from None
+    except _MISFITS as error:
+        raise DetectorFolderError(f"{folder}: its parts do not fit together: {error}") from None
+
+
+_MISFITS = (
+    SafetensorError, SettingError, ClassListError, LookupError, ValueError, TypeError, ArithmeticError, RuntimeError,
+)  # fmt: skip
+"""What parts raise that do not fit together, or cannot be spelled."""
+
+
+def _bank_tensors(detector: Detector) -> dict[str, torch.Tensor]:
     banks = {"neglabel": detector.initial, "ens": detector.ens, "vsnl": detector.vsnl}
     # copies: a bank may start as another one, and safetensors refuses shared memory
     tensors = {f"{name}_features": bank.features.clone().contiguous() for name, bank in banks.items()}
-    state, state_tensors, copies = pack_state(saved.state, saved.settings)
-    packed = save_tensors({**tensors, **state_tensors, "class_features": detector.class_features.contiguous()})
-    manifest = _Manifest(
+    return tensors | {"class_features": detector.class_features.contiguous()}
+
+
+def _manifest(saved: SavedDetector, state: SavedState, tensors_sha256: str) -> _Manifest:
+    detector = saved.state.detector
+    banks = {"neglabel": detector.initial, "ens": detector.ens, "vsnl": detector.vsnl}
+    return _Manifest(
         format=FORMAT,
         classes={
             name: list(texts) for name, texts in zip(detector.classes.names, detector.classes.prompts, strict=True)
@@ -126,82 +228,115 @@ def save_detector(folder: Path, saved: SavedDetector) -> None:
         clip_identity=dict(detector.clip_identity),
         settings=saved.settings.model_dump(mode="json"),
         report=saved.report.to_dict(),
-        tensors_sha256=hashlib.sha256(packed).hexdigest(),
+        tensors_sha256=tensors_sha256,
     )
-    # earlier versions refuse a key that they do not know, so it is there where it is needed
-    left_out = {"order"} if manifest.order is None else None
-    text = json.dumps(manifest.model_dump(mode="json", exclude=left_out), ensure_ascii=False, indent=1) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors_file = _tensors_file(folder, manifest)
-        wanted = {folder / COPIES / copy_name(digest): png for digest, png in copies.items()}
-        if (folder / COPIES).is_symlink():
-            # pictures would be written, and old ones removed, at a place that somebody else has chosen
-            raise DetectorFolderError(f"{folder / COPIES}: a link where a folder of pictures should be; remove it")
-        for path, png in wanted.items():
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, png())
-        write_whole(tensors_file, packed)
-        # the manifest decides which tensors count, so it comes after them, and before the old ones go
-        write_whole(folder / MANIFEST, text.encode())
-        for old in {*folder.glob(TENSORS.format("*")), *folder.glob(f"{COPIES}/{'?' * 64}.png")}:
-            if old not in {tensors_file, *wanted}:
-                old.unlink()
-    except OSError as error:
-        raise DetectorFolderError(f"{folder}: cannot be written: {error.strerror or error}") from error
 
 
-def load_detector(folder: Path) -> SavedDetector:
-    """Read a folder that `save_detector` wrote.
+def _read_both(folder: Path) -> tuple[_Manifest, bytes]:
+    """Read the manifest and the tensors that it names.
 
     Raises:
-        DetectorFolderError: a file is missing, damaged, of another format, or does not fit the others.
+        OSError: one of them cannot be read.
+        DetectorFolderError: the manifest is damaged.
     """
+    before = None
+    for _ in range(_LOOKS):
+        found = _read(folder, MANIFEST, MAX_MANIFEST)
+        manifest = _parsed(found, folder)
+        try:
+            return manifest, _read(folder, _tensors_name(manifest.tensors_sha256), MAX_TENSORS)
+        except FileNotFoundError:
+            # another process may have replaced the detector between the two; if not, the file is missing
+            if found == before:
+                raise
+            before = found
+    raise DetectorFolderError(f"{folder}: other processes keep replacing this detector; load it again")
+
+
+def _parsed(data: bytes, folder: Path) -> _Manifest:
     try:
-        manifest = _Manifest.model_validate_json(_read(folder, MANIFEST, MAX_MANIFEST))
-        packed = _read(folder, _tensors_file(folder, manifest).name, MAX_TENSORS)
-    except FileNotFoundError as error:
-        raise DetectorFolderError(
-            f"{folder}: no {Path(error.filename).name}; is this a folder from ants.save()?"
-        ) from None
-    except (OSError, RuntimeError) as error:
-        raise DetectorFolderError(f"{folder}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        manifest = _Manifest.model_validate(json.loads(data))
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at {place}: {first['msg']}") from None
+        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at {_first(error)}") from None
+    except (ValueError, RecursionError) as error:
+        raise DetectorFolderError(f"{folder / MANIFEST}: damaged, not JSON: {error}") from None
     if not 1 <= manifest.format <= FORMAT:
         raise DetectorFolderError(f"{folder}: format {manifest.format}; this version reads formats up to {FORMAT}")
-    if hashlib.sha256(packed).hexdigest() != manifest.tensors_sha256:
-        raise DetectorFolderError(f"{_tensors_file(folder, manifest)}: damaged (sha256 differs); save it again")
+    return manifest
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(map(str, first["loc"])) or "the file"
+    return f"{place}: {first['msg']}"
+
+
+def _named_files(folder: Path) -> set[Path]:
+    """Return the files beside it that the manifest now in the folder names; none where it cannot be read."""
     try:
-        return _assemble(manifest, load_tensors(packed), folder)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at report: {first['msg']}") from None
-    except (SafetensorError, SettingError, ClassListError, KeyError, ValueError, TypeError, OverflowError) as error:
-        raise DetectorFolderError(f"{folder}: its parts do not fit together: {error}") from None
+        data = json.loads(_read(folder, MANIFEST, MAX_MANIFEST))
+        tensors = [data["tensors_sha256"]]
+        known = (data.get("state") or {}).get("known", [])
+        pictures = [item["copy_sha256"] for item in known if item.get("copy_sha256") is not None]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RuntimeError, DetectorFolderError):
+        return set()
+    named = [(folder, _tensors_name, digest) for digest in tensors]
+    named += [(folder / COPIES, copy_name, digest) for digest in pictures]
+    # a digest and nothing else: the manifest may be anybody's
+    return {
+        place / name(digest) for place, name, digest in named if isinstance(digest, str) and _SHA256.fullmatch(digest)
+    }
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system takes back from a process that ends.
+
+    Raises:
+        Timeout: another process has held it for too long.
+        OSError: the lock's file cannot be made or opened.
+        DetectorFolderError: something else lies in its place.
+    """
+    path = folder / LOCK
+    try:
+        # made here, so that the umask decides who else may save
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except FileExistsError:
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+            raise DetectorFolderError(
+                f"{path}: a link or no file, where the folder's lock should be; remove it"
+            ) from None
+    lock = FileLock(path, timeout=LOCK_PATIENCE)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        if error.errno not in _LOCKLESS:
+            raise
+        # nobody can hold it here: processes that save at the same time are on their own
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor], folder: Path) -> SavedDetector:
-    class_features = tensors["class_features"]
+    class_features = unit_rows(tensors["class_features"], None, "class_features", len(manifest.classes))
+    dim = int(class_features.shape[1])
     settings = load_settings(manifest.settings, environment={})
     classes = ClassList.saved(manifest.classes, manifest.order, settings.text.class_template)
     if manifest.template is not None:
         classes = replace(classes, template=manifest.template, own_template=manifest.own_template)
-    dim = class_features.shape[-1]
-    if class_features.shape != (len(classes), dim):
-        raise ValueError(f"class_features has shape {tuple(class_features.shape)} for {len(classes)} classes")
     banks = {}
     for name in BANKS:
-        bank, features = manifest.banks[name], tensors[f"{name}_features"]
-        if features.shape != (len(bank.texts), dim):
-            raise ValueError(f"{name} has {len(bank.texts)} texts and features of shape {tuple(features.shape)}")
-        features = finite(features, f"{name}_features").to(torch.float32)
+        bank, what = manifest.banks[name], f"{name}_features"
+        features = unit_rows(tensors[what], dim, what, len(bank.texts))
         banks[name] = NegativeBank(name, tuple(bank.texts), tuple(bank.sources), features)
     detector = Detector(
         classes=classes,
-        class_features=finite(class_features, "class_features").to(torch.float32),
+        class_features=class_features,
         initial=banks["neglabel"],
         ens=banks["ens"],
         vsnl=banks["vsnl"],
@@ -229,12 +364,14 @@ def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor], folder: Pat
 
 def _note_unchecked(state: SavedState, report: BuildReport) -> None:
     count = sum(item.path is not None and item.sha256 is None for item in state.known)
-    note = (
-        f"{count} pictures that wait to be described were saved without the sha256 of their files (by an earlier "
+    said = (
+        "pictures that wait to be described were saved without the sha256 of their files (by an earlier "
         "version, or the files were away): they will not be shown to the MLLM"
     )
-    if count and note not in report.notes:
-        report.notes.append(note)
+    # of an earlier load, maybe with another number
+    report.notes[:] = [note for note in report.notes if not note.endswith(said)]
+    if count:
+        report.notes.append(f"{count} {said}")
 
 
 def _read(folder: Path, name: str, limit: int) -> bytes:
@@ -253,8 +390,8 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
     if info.st_size > limit:
         raise DetectorFolderError(f"{path}: {info.st_size:,} bytes, more than the {limit:,} that such a file can have")
     with path.open("rb") as file:
-        return file.read(limit)
+        return read_at_most(file, limit)
 
 
-def _tensors_file(folder: Path, manifest: _Manifest) -> Path:
-    return folder / TENSORS.format(manifest.tensors_sha256[:16])
+def _tensors_name(sha256: str) -> str:
+    return TENSORS.format(sha256[:16])

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ants_engine.scores import Score, Verdict
+from ants_engine.terminal_text import encodable
 
 KINDS = {
     "ens": "what the MLLM said of",
@@ -51,4 +52,4 @@ class Explanation:
         lines = [f"{score.name}: {verdict}  (id_score {score.id_score:.3f} {relation} threshold {self.threshold:.3f})"]
         lines += [f"  {near.cosine:.3f}  ID class    {near.text}" for near in self.classes]
         lines += [f"  {near.cosine:.3f}  {near.kind:<10}  {near.text}  [{near.origin()}]" for near in self.negatives]
-        return "\n".join(lines)
+        return encodable("\n".join(lines))

@@ -22,6 +22,11 @@ def plain(text: str) -> str:
     return _UNFIT.sub(_spelled, text)
 
 
+def encodable(text: str) -> str:
+    r"""Spell what Python makes of a file name that is not UTF-8, which no terminal and no file takes: ``\\udce9``."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def plain_lines(text: str) -> str:
     """Do the same to each line of a text that is laid out in lines; give `plain` the parts of it before."""
     return "\n".join(plain(line) for line in text.split("\n"))

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from ants_engine.build_report import BuildReport, SetAside
-
-SHOWN = 1000
+from ants_engine.build_report import BuildReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +37,6 @@ class Adaptation:
 class StreamReport(BuildReport):
     """What has happened in a stream so far; it stays small however long that is."""
 
-    set_aside_count: int = 0
-    """How much was set aside; ``set_aside`` shows the latest 1,000."""
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Per task (``ens``, ``vsnl``): questions that have ended, and how many of them have no usable answer."""
 
-    def put_aside(self, item: SetAside) -> None:
-        """Note something that was not used."""
-        self.set_aside_count += 1
-        self.set_aside.append(item)
-        del self.set_aside[:-SHOWN]

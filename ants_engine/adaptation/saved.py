@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from torch import Tensor
 
 from ants_engine.adaptation.candidates import Candidate, Candidates, Caption
-from ants_engine.adaptation.rows import Rows
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.updates import EnsUpdate, Update, VsnlUpdate
+from ants_engine.build_report import AnyText
 from ants_engine.clip.checked_file import CheckedFile, file_sha256
 from ants_engine.clip.image_ref import Held, ImageRef
 from ants_engine.clip.picture import shrink
@@ -22,11 +22,20 @@ from ants_engine.config import Settings
 from ants_engine.detector import ActivationRanking, Detector
 from ants_engine.errors import ImageError
 
-_ROWS = ("recent", "recent_initial", "recent_scores", "past_scores", "activation_scores")
+_ROWS = ("recent",)
+_SCORES = ("recent_initial", "recent_scores", "past_scores", "activation_scores")
 _PLAIN = (
     "gamma", "batch", "pictures", "looked", "members", "ens_updates", "held", "far_sum", "near_sum", "balanced",
 )  # fmt: skip
 
+
+LENGTH_TOLERANCE = 0.01
+"""How far from 1 the length of a feature may be. Ours are off by 1e-6; a folder in bfloat16 rounds each component, and
+so the length, by up to 0.4 %. What is further off was not written here, and makes scores of NaN where it is far off."""
+SCORE_TOLERANCE = 0.005
+"""How far outside of [0, 1] a score may be: what rounding to bfloat16 does."""
+_REAL = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+"""Types that a folder may hold real numbers in: not float8, which keeps too little of a feature."""
 
 NonNegativeInt = Annotated[int, Field(ge=0, lt=1 << 53)]
 """A count or a position that no tensor's arithmetic overflows."""
@@ -40,9 +49,9 @@ class SavedCandidate(_Strict):
     """A picture that may still have to be described."""
 
     id: NonNegativeInt
-    name: str
+    name: AnyText
     predicted: NonNegativeInt
-    path: str | None = None
+    path: AnyText | None = None
     """Where it is, if it is a file."""
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """Of the file's content: it is shown to the MLLM only while it has this digest."""
@@ -77,8 +86,8 @@ class SavedState(_Strict):
     """Ids, oldest first."""
     known: list[SavedCandidate]
     """Every candidate of the history and of the updates."""
-    captions: dict[NonNegativeInt, tuple[str | None, str]]
-    labels: dict[NonNegativeInt, list[str]]
+    captions: dict[NonNegativeInt, tuple[AnyText | None, AnyText]]
+    labels: dict[NonNegativeInt, list[AnyText]]
     pending: list[SavedUpdate]
     activation_step: NonNegativeInt = 0
 
@@ -104,7 +113,7 @@ def pack_state(
         pending=[_update(update) for update in state.pending],
         activation_step=0 if state.detector.activation is None else state.detector.activation.step,
     )
-    tensors = {name: getattr(state, name).tensor() for name in _ROWS}
+    tensors = {name: getattr(state, name).tensor() for name in (*_ROWS, *_SCORES)}
     tensors |= {name: getattr(state, name) for name in ("class_counts", "first_seen", "feature_sum", "negatives")}
     tensors |= {"candidate_scores": state.candidates.scores.tensor()}
     tensors |= {"candidate_features": state.candidates.features.tensor()}
@@ -134,12 +143,16 @@ def unpack_state(
         ValueError: parts do not fit together.
     """
     cold = AdaptationState.cold(detector, settings)
-    rows: dict[str, Any] = {name: _filled(getattr(cold, name), tensors[f"state_{name}"]) for name in _ROWS}
+    dim = detector.dim
+    rows: dict[str, Any] = {
+        **{name: getattr(cold, name).append(unit_rows(tensors[f"state_{name}"], dim, name)) for name in _ROWS},
+        **{name: getattr(cold, name).append(_scores(tensors[f"state_{name}"], name)) for name in _SCORES},
+    }
     known = {item.id: _reference(item, copies) for item in saved.known}
     candidates = Candidates(
         {key: known[key] for key in saved.candidates},
-        _filled(cold.candidates.scores, tensors["state_candidate_scores"]),
-        _filled(cold.candidates.features, tensors["state_candidate_features"]),
+        cold.candidates.scores.append(_scores(tensors["state_candidate_scores"], "candidate_scores")),
+        cold.candidates.features.append(unit_rows(tensors["state_candidate_features"], dim, "candidate_features")),
     )
     if len(rows["recent"]) != len(rows["recent_initial"]):
         raise ValueError("recent features and recent scores differ in number")
@@ -148,10 +161,9 @@ def unpack_state(
     fixed: dict[str, Any] = {}
     for name in ("class_counts", "first_seen", "feature_sum"):
         fixed[name] = tensors[f"state_{name}"]
-        if not bool(torch.isfinite(fixed[name]).all()):
-            raise ValueError(f"{name} holds numbers that are not finite")
         if fixed[name].shape != getattr(cold, name).shape or fixed[name].dtype != getattr(cold, name).dtype:
-            raise ValueError(f"{name} has shape {tuple(fixed[name].shape)}")
+            raise ValueError(f"{name} has shape {tuple(fixed[name].shape)} and type {fixed[name].dtype}")
+    _check_sums(saved, fixed)
     if saved.activation_step:
         ranking = ActivationRanking(tensors["state_activation_rows"], saved.activation_step)
         if ranking.rows.dtype != torch.int64 or ranking.rows.ndim != 1 or not len(ranking.rows):
@@ -174,12 +186,12 @@ def unpack_state(
         **plain,
         **rows,
         **fixed,
-        negatives=_of_width(tensors["state_negatives"], detector.dim),
+        negatives=unit_rows(tensors["state_negatives"], dim, "negatives"),
         candidates=candidates,
         captions={key: Caption(text, source) for key, (text, source) in saved.captions.items()},
         labels={key: tuple(labels) for key, labels in saved.labels.items()},
         pending=tuple(
-            _restored(update, known, tensors.get(f"state_pending_{place}"), detector.dim)
+            _restored(update, known, tensors.get(f"state_pending_{place}"), dim)
             for place, update in enumerate(saved.pending)
         ),
     )
@@ -242,29 +254,56 @@ def _restored(update: SavedUpdate, known: Mapping[int, Candidate], features: Ten
     if features is None:
         raise ValueError("the features of an update are missing")
     asked = tuple(known[key] for key in update.asked)
-    return EnsUpdate(update.due, asked, tuple(update.members), _of_width(features, dim))
+    return EnsUpdate(update.due, asked, tuple(update.members), unit_rows(features, dim, "the features of an update"))
 
 
-def _of_width(features: Tensor, dim: int) -> Tensor:
-    if features.ndim != 2 or features.shape[1] != dim:
-        raise ValueError(f"features of shape {tuple(features.shape)} for a detector of width {dim}")
-    return finite(features, "features").to(torch.float32)
+def unit_rows(features: Tensor, dim: int | None, what: str, rows: int | None = None) -> Tensor:
+    """Return features as float32 (N, D), each of length 1 but for `LENGTH_TOLERANCE`.
 
-
-def finite(rows: Tensor, what: str) -> Tensor:
-    """Return real numbers, none of them NaN or infinite.
+    Args:
+        features: of any shape and type.
+        dim: D; any but 0 when None.
+        what: they are, in an error.
+        rows: N; any when None.
 
     Raises:
-        ValueError: some are, or they are of another kind.
+        ValueError: they are of another shape, type or length.
     """
-    if not rows.dtype.is_floating_point:
-        raise ValueError(f"{what} are {rows.dtype}, not real numbers")
-    if not bool(torch.isfinite(rows).all()):
-        raise ValueError(f"{what} hold numbers that are not finite")
-    return rows
+    shape = tuple(features.shape)
+    if len(shape) != 2 or shape[1] == 0 or dim not in (None, shape[1]) or rows not in (None, shape[0]):
+        raise ValueError(f"{what}: shape {shape} where ({'N' if rows is None else rows}, {dim or 'D'}) is expected")
+    lengths = torch.linalg.vector_norm(_real(features, what), dim=1, dtype=torch.float64)
+    # NaN is in no range
+    if not bool(((lengths - 1.0).abs() <= LENGTH_TOLERANCE).all()):
+        raise ValueError(f"{what}: not every row is a finite feature of length 1")
+    return features.to(torch.float32)
 
 
-def _filled(empty: Rows, rows: Tensor) -> Rows:
-    if rows.shape[1:] != empty.empty.shape[1:]:
-        raise ValueError(f"rows of shape {tuple(rows.shape)}")
-    return empty.append(finite(rows, "rows"))
+def _scores(scores: Tensor, what: str) -> Tensor:
+    if scores.ndim != 1:
+        raise ValueError(f"{what}: shape {tuple(scores.shape)} where (N,) is expected")
+    if not bool(((_real(scores, what).double() - 0.5).abs() <= 0.5 + SCORE_TOLERANCE).all()):
+        raise ValueError(f"{what}: not every score is in [0, 1]")
+    return scores
+
+
+def _real(numbers: Tensor, what: str) -> Tensor:
+    if numbers.dtype not in _REAL:
+        raise ValueError(f"{what}: of type {numbers.dtype}, not one of {', '.join(map(str, _REAL))}")
+    return numbers
+
+
+def _check_sums(saved: SavedState, fixed: Mapping[str, Tensor]) -> None:
+    """Refuse counts below 0, and sums that so many pictures cannot have.
+
+    Raises:
+        ValueError: there are such.
+    """
+    if any(bool((fixed[name] < 0).any()) for name in ("class_counts", "first_seen")):
+        raise ValueError("class_counts and first_seen are counts, and one is below 0")
+    length = float(torch.linalg.vector_norm(fixed["feature_sum"]))
+    if not length < 1 << 53:
+        raise ValueError(f"feature_sum has length {length:g}, which no number of features has")
+    most = saved.balanced * (1 + SCORE_TOLERANCE)
+    if not (0.0 <= saved.far_sum <= most and 0.0 <= saved.near_sum <= most):
+        raise ValueError(f"far_sum or near_sum is no sum of {saved.balanced} scores")

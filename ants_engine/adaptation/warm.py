@@ -38,9 +38,12 @@ def warm_state(
     features, scores = history.features(), history.scores()
     state = count_classes(AdaptationState.cold(detector, settings), detector.relook(features, scores))
     low = [row for row, score in enumerate(scores.double().tolist()) if score < settings.mining.gamma]
+    # what has left the history is forgotten, as in a stream: the banks hold its texts, and nothing asks for it again
+    kept = set(low[-state.candidates.scores.limit :])
+    left = [row for row in members if row in kept]
     found = [Candidate(row, history.names[row], history.predicted[row], history.refs[row]) for row in low]
     read: dict[int, Caption] = {}
-    for row, raw in captions.items():
+    for row, raw in ((row, raw) for row, raw in captions.items() if row in kept):
         sentence = None if raw is None else read_sentence(raw, names, settings.ens, fits)
         read[row] = Caption(None if isinstance(sentence, Rejection) else sentence, history.names[row])
     labels = {
@@ -53,9 +56,9 @@ def warm_state(
         recent=state.recent.append(features),
         recent_initial=state.recent_initial.append(scores),
         candidates=state.candidates.append(found, scores[low], features[low]).described(read),
-        negatives=features[list(members)],
+        negatives=features[left],
         pictures=len(history) + len(history.failures),
-        members=tuple(members),
+        members=tuple(left),
         captions=read,
         ens_updates=1 if captions else 0,
         held=tuple(similar),

@@ -91,7 +91,7 @@ def _run(
         say(str(plain_parts(ants.report)))
         say(f"lambda {ants.weight:.3f} (1 = far-OOD, 0 = near-OOD), threshold {ants.threshold:.3f}")
         say(f"saved to {out}" if out else "not saved; name a folder with -o to keep the detector")
-    return 3 if any(item.what == "picture" for item in ants.report.set_aside) else 0
+    return 3 if "picture" in ants.report.set_aside_reasons else 0
 
 
 async def _built(classes: list[str], images: Any, settings: "Settings", out: Path | None, live: int | None) -> "ANTS":

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from ants_engine.atomic_file import read_at_most
 from ants_engine.clip.checked_file import CheckedFile
 from ants_engine.clip.costly import excess
 from ants_engine.clip.fetch import fetch
@@ -152,7 +153,7 @@ def _read_file(source: "str | os.PathLike[str]", name: str, limits: ImageSetting
         if info.st_size > limits.max_bytes:
             raise _too_many_bytes(info.st_size, name, limits)
         with path.open("rb") as file:
-            data = file.read(limits.max_bytes + 1)
+            data = read_at_most(file, limits.max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageNotFoundError(name, "no such file") from error
     except PermissionError as error:

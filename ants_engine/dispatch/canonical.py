@@ -32,14 +32,16 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def readable(value: object) -> str:
+def readable(value: object, indent: int | None = None) -> str:
     """Spell JSON for people: other scripts stay as they are, whatever could disturb a terminal is escaped.
+
+    So is what Python makes of a file name that is not UTF-8: the text can be encoded, and the name comes back.
 
     Raises:
         TypeError: the value, or a part of it, is not JSON.
         ValueError: a number is not finite.
     """
-    return _HIDDEN.sub(_escape, json.dumps(value, ensure_ascii=False, allow_nan=False))
+    return _HIDDEN.sub(_escape, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent))
 
 
 def excerpt(text: str, limit: int = 80) -> str:

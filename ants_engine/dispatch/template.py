@@ -8,6 +8,7 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from ants_engine.atomic_file import read_at_most
 from ants_engine.dispatch.canonical import excerpt
 from ants_engine.dispatch.prompt_template import MAX_BYTES, PromptTemplate
 from ants_engine.errors import TemplateError
@@ -91,7 +92,7 @@ class TemplateLibrary:
         if self._folder is not None and isinstance(source, Path) and source.is_relative_to(self._folder):
             return PromptTemplate.from_bytes(_read_user_file(source, self._folder), ref=ref, origin=str(source))
         with source.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+            data = read_at_most(stream, MAX_BYTES + 1)
         return PromptTemplate.from_bytes(data, ref=ref, origin=f"ants_engine.prompts/{ref}.toml")
 
 
@@ -110,7 +111,7 @@ def _read_user_file(path: Path, folder: Path) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             raise TemplateError(f"{path}: not a regular file")
         with path.open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
+            return read_at_most(stream, MAX_BYTES + 1)
     except (OSError, RuntimeError) as error:
         raise TemplateError(f"{path}: cannot be read: {error}") from error
 

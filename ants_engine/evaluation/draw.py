@@ -108,4 +108,4 @@ def _first(name: str, rows: list[int] | int, salt: str, count: int) -> list[int]
 
 
 def _digest(name: str, row: int, salt: str) -> bytes:
-    return hashlib.sha256(f"{salt}\n{name}\n{row}".encode()).digest()
+    return hashlib.sha256(f"{salt}\n{name}\n{row}".encode("utf-8", "surrogateescape")).digest()

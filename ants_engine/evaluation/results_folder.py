@@ -16,6 +16,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +25,12 @@ from typing import Any
 import numpy as np
 
 from ants_engine.atomic_file import write_whole
+from ants_engine.dispatch.canonical import readable
 from ants_engine.errors import UsageError
 from ants_engine.evaluation.metrics import COLUMNS
 from ants_engine.evaluation.passes import PassKey, PassScores
 from ants_engine.evaluation.summary import SummaryRow
+from ants_engine.terminal_text import encodable
 
 RECORD = "results.json"
 TABLE = "table.txt"
@@ -86,7 +89,7 @@ class ResultsFolder:
             self._write(f"{place}.csv", _csv(own, deviation=False))
             if any(spread and spread.deviation is not None for row in own for spread in (row.values or {}).values()):
                 self._write(f"{place}_std.csv", _csv(own, deviation=True))
-        self._write(TABLE, table.encode())
+        self._write(TABLE, encodable(table).encode())
 
     def add_record(self, record: dict[str, Any]) -> None:
         """Write ``results.json``.
@@ -95,7 +98,7 @@ class ResultsFolder:
             UsageError: it cannot be written.
         """
         listed = {"format": FORMAT, **record, "files": [*self.files, RECORD]}
-        self._write(RECORD, (json.dumps(listed, ensure_ascii=False, indent=1) + "\n").encode())
+        self._write(RECORD, f"{readable(listed, indent=1)}\n".encode())
 
     def _write(self, name: str, data: bytes) -> None:
         path = self.folder / name
@@ -122,7 +125,7 @@ class ResultsFolder:
 def file_name(name: str) -> str:
     """Return a set's name as a file name, told apart by a digest where a character had to go."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:80]
-    return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return plain if plain == name else f"{plain}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
 
 
 def _place(method: str, prevalence: float | None) -> str:
@@ -141,4 +144,4 @@ def _csv(rows: Sequence[SummaryRow], *, deviation: bool) -> bytes:
             value = None if spread is None else spread.deviation if deviation else spread.mean
             cells.append("" if value is None else f"{value:.2f}")
         writer.writerow([row.dataset, *cells])
-    return text.getvalue().encode()
+    return encodable(text.getvalue()).encode()

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from ants_engine.atomic_file import read_at_most
 from ants_engine.errors import LexiconError
 from ants_engine.method.class_names import ClassNames
 from ants_engine.text_file import decode_text
@@ -98,7 +99,7 @@ def _read(source: str) -> bytes:
         return resources.files("ants_engine.lexicon").joinpath("wordnet.txt.gz").read_bytes()
     try:
         with Path(source).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = read_at_most(file, MAX_BYTES + 1)
     except FileNotFoundError:
         raise LexiconError(f'no lexicon at {source}; give "{SHIPPED}", or the path of a file ({_WHAT_TO_DO})') from None
     except (OSError, ValueError) as error:
@@ -111,7 +112,7 @@ def _unpack(data: bytes, name: str) -> bytes:
     if data.startswith(_GZIP_MAGIC):
         try:
             with gzip.open(io.BytesIO(data)) as file:
-                data = file.read(MAX_BYTES + 1)
+                data = read_at_most(file, MAX_BYTES + 1)
         except (EOFError, OSError, zlib.error) as error:
             raise LexiconError(f"{name} is a damaged gzip file: {error}; copy or compress it again") from error
         _check_size(data, name)

@@ -162,6 +162,6 @@ def _set_aside(ants: "ANTS") -> tuple[SetAsideCount, ...]:
     for item in ants.report.set_aside:
         examples.setdefault((item.what, item.reason), item.name)
     return tuple(
-        SetAsideCount(what=what, reason=plain(reason), count=count, example=plain(examples[what, reason]))
+        SetAsideCount(what=what, reason=plain(reason), count=count, example=plain(examples.get((what, reason), "")))
         for (what, reason), count in ants.report.reasons().most_common(REASONS)
     )

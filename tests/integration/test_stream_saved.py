@@ -204,7 +204,8 @@ async def test_saving_between_two_streams_keeps_what_was_asked(tmp_path: Path) -
     half = cold(settings, ScriptedBackend.from_callable(listen))
     await run(half, PICTURES[:60], FEATURES[:60], batch_size=BATCH, lag=4)
     half.save(tmp_path / "d")
-    again = ANTS.load(tmp_path / "d", encoder=given_encoder(), backend=ScriptedBackend.from_callable(listen))
+    own = {"dispatch": {"store": str(tmp_path / "store")}}
+    again = ANTS.load(tmp_path / "d", encoder=given_encoder(), backend=ScriptedBackend.from_callable(listen), **own)
     await run(again, PICTURES[60:], FEATURES[60:], batch_size=BATCH, lag=4)
     assert len(asked) == before, "every answer was in the store"
     assert again.detector.ens.texts == whole.detector.ens.texts

@@ -56,10 +56,19 @@ class Served:
         return self.process.wait(timeout=60)
 
 
+def beside(detector: Path) -> dict[str, dict[str, str]]:
+    """Return where a detector's build has kept what it keeps: a folder may not say that by itself."""
+    return {
+        "dispatch": {"store": str(detector.parent / "store")},
+        "text": {"feature_cache": str(detector.parent / "features")},
+    }
+
+
 @contextmanager
 def serving(detector: Path, log: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[Served]:
     """Run ``ants serve`` on a free port until the end of the block."""
-    command = [ANTS, "serve", str(detector), "--port", "0", *options]
+    own = [f"--set={stage}.{key}={path}" for stage, paths in beside(detector).items() for key, path in paths.items()]
+    command = [ANTS, "serve", str(detector), "--port", "0", *own, *options]
     announces = r"listening on http://\S+:(\d+)"
     with started(command, cwd=log.parent, log=log, announces=announces, environment=environment) as (process, port):
         yield Served(process, int(port), log)

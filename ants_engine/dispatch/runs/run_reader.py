@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias
 
+from ants_engine.atomic_file import read_at_most
 from ants_engine.dispatch.canonical import excerpt
 from ants_engine.dispatch.runs.run_summary import RunSummary
 from ants_engine.dispatch.runs.run_writer import EVENTS, RECORD, RESPONSES
@@ -133,7 +134,7 @@ class RunReader:
         try:
             with _open(path) as stream:
                 # what is cut at the bound is not JSON any more
-                return _parse(stream.read(MAX_RECORD_BYTES))
+                return _parse(read_at_most(stream, MAX_RECORD_BYTES))
         except FileNotFoundError:
             problem = "is missing: what was asked of this run is not known"
         except OSError as error:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ants_engine.atomic_file import draft_of
 from ants_engine.dispatch.canonical import readable
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.storage.entry import Entry
@@ -38,7 +39,7 @@ async def export(store: ResponseStore, path: Path) -> int:
     order = sorted([(entry.request.task, entry.request.key) async for entry in store.entries()])
     models = [each.parts() for each in await store.get_identities()]
     header = {"format": FORMAT, "version": VERSION, "count": len(order), "models": models}
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = draft_of(path)
     try:
         stream = await asyncio.to_thread(draft.open, "xb")
         try:

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ants_engine import ANTS
 from tests.integration.conftest import WORLD
 from tests.support.browser import browser
-from tests.support.served import Served, serving
+from tests.support.served import Served, beside, serving
 
 __all__ = ["browser", "detector", "jpegs", "server", "strict"]
 
@@ -26,12 +27,13 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     pictures = [str(path) for path in sorted(PICTURES.glob("*/*/00.jpg"))[::6]][:40]
     # what is kept lies beside it, so that streams ask the MLLM with the same settings
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "mining": {"max_images": 12},
-        "dispatch": {"store": str(folder / "store"), "runs": None},
-        "text": {"feature_cache": str(folder / "features")},
+        "dispatch": {"runs": None},
         "progress": {"bar": "off"},
     }
+    for stage, paths in beside(folder / "detector").items():
+        own[stage] = {**own.get(stage, {}), **paths}
     ants = asyncio.run(ANTS.build({**CLASSES, MARKUP: "The nice thing."}, pictures, config=str(WORLD), **own))
     assert len(ants.detector.ens)
     ants.save(folder / "detector")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ants_engine import ANTS
-from tests.support.served import Served
+from tests.support.served import Served, beside
 
 
 def post(server: Served, name: str, *pictures: bytes) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def test_a_stream_is_the_librarys_stream_batch_by_batch(detector: Path, server: 
     found = [post(server, "equal", *batch) for batch in batches]
 
     async def library() -> list[Any]:
-        ants, scored = ANTS.load(detector), []
+        ants, scored = ANTS.load(detector, **beside(detector)), []
         for batch in batches:
             async with ants.stream(batch, batch_size=len(batch)) as stream:
                 scored += [scores async for scores in stream]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -277,6 +278,126 @@ def test_a_doctored_tensor_is_refused(folder: Path, name: str, tensor: torch.Ten
     with pytest.raises(DetectorFolderError, match="do not fit together") as error:
         load_detector(folder)
     assert str(folder) in str(error.value)
+
+
+WIDTHS = {
+    "BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4, "F64": 8,
+    "I64": 8, "U64": 8, "C64": 8, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
+}  # fmt: skip
+"""Every type of safetensors that takes whole bytes."""
+SHAPES: tuple[tuple[int, ...], ...] = ((), (0,), (3,), (0, DIM), (3, DIM), (3, DIM, 1), (1, 3, DIM), (0, 0), (3, 0))
+
+
+def raw_swap(folder: Path, name: str, kind: str, shape: tuple[int, ...], content: bytes) -> None:
+    """Replace one tensor by raw bytes of any type, as no library would write it."""
+    (path,) = folder.glob("tensors-*.safetensors")
+    whole = path.read_bytes()
+    length = int.from_bytes(whole[:8], "little")
+    header, data = json.loads(whole[8 : 8 + length]), whole[8 + length :]
+    parts: dict[str, tuple[dict[str, Any], bytes]] = {
+        key: (entry, data[slice(*entry["data_offsets"])]) for key, entry in header.items() if key != "__metadata__"
+    }
+    assert name in parts
+    parts[name] = ({"dtype": kind, "shape": list(shape)}, content)
+    made, packed = {}, b""
+    for key, (entry, part) in sorted(parts.items(), key=lambda item: -WIDTHS[item[1][0]["dtype"]]):
+        made[key] = {**entry, "data_offsets": [len(packed), len(packed) + len(part)]}
+        packed += part
+    head = json.dumps(made).encode()
+    head += b" " * (-len(head) % 8)
+    file = len(head).to_bytes(8, "little") + head + packed
+    path.unlink()
+    digest = hashlib.sha256(file).hexdigest()
+    (folder / f"tensors-{digest[:16]}.safetensors").write_bytes(file)
+    edit(folder, lambda data: data.update(tensors_sha256=digest))
+
+
+TENSORS = (
+    "class_features", "neglabel_features", "ens_features", "vsnl_features", "state_recent", "state_recent_initial",
+    "state_recent_scores", "state_past_scores", "state_activation_scores", "state_class_counts", "state_first_seen",
+    "state_feature_sum", "state_negatives", "state_candidate_scores", "state_candidate_features",
+    "state_activation_rows", "state_pending_0", "state_pending_2",
+)  # fmt: skip
+
+
+def test_the_table_of_tensors_is_whole(folder: Path) -> None:
+    (path,) = folder.glob("tensors-*.safetensors")
+    assert set(load_file(path)) == set(TENSORS)
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_a_tensor_of_any_type_rank_and_content_loads_sound_or_not_at_all(name: str, folder: Path) -> None:
+    (path,) = folder.glob("tensors-*.safetensors")
+    sound = {path.name: path.read_bytes(), MANIFEST: (folder / MANIFEST).read_bytes()}
+    tries = [(kind, (3, DIM), 0x7F) for kind in WIDTHS]
+    tries += [(kind, shape, 0) for kind in ("F32", "I64", "F8_E4M3") for shape in SHAPES]
+    tries += [("F32", shape, byte) for shape in ((3,), (3, DIM), (DIM,)) for byte in (0x7E, 0x7F, 0xFF)]
+    for kind, shape, byte in tries:
+        for old in folder.glob("tensors-*.safetensors"):
+            old.unlink()
+        for file, data in sound.items():
+            (folder / file).write_bytes(data)
+        raw_swap(folder, name, kind, shape, bytes([byte]) * (int(np.prod(shape, dtype=np.int64)) * WIDTHS[kind]))
+        try:
+            found = load_detector(folder).state
+        except DetectorFolderError as error:
+            assert str(folder) in str(error)
+            continue
+        assert np.isfinite(found.detector.score(unit_rows(2, 9)).id_score).all()
+        assert all(bool(torch.isfinite(rows.tensor()).all()) for rows in (found.recent, found.past_scores))
+        assert bool(torch.isfinite(found.feature_sum).all())
+
+
+@pytest.mark.parametrize("name", [name for name in TENSORS if name.endswith("features")] + ["state_recent"])
+@pytest.mark.parametrize("factor", [0.0, 0.9, 1.1, 1e19, 1e30])
+def test_features_that_are_not_of_length_1_are_refused(name: str, factor: float, folder: Path) -> None:
+    (path,) = folder.glob("tensors-*.safetensors")
+    swap(folder, name, load_file(path)[name] * factor)
+    with pytest.raises(DetectorFolderError, match="not every row is a finite feature of length 1"):
+        load_detector(folder)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_features_rounded_by_an_earlier_version_load(kind: torch.dtype, folder: Path) -> None:
+    (path,) = folder.glob("tensors-*.safetensors")
+    for name, tensor in load_file(path).items():
+        if name.endswith("_features") or "scores" in name or name in ("state_recent", "state_negatives"):
+            swap(folder, name, tensor.to(kind))
+    state = load_detector(folder).state
+    assert state.detector.ens.features.dtype == state.recent.tensor().dtype == torch.float32
+    assert np.isfinite(state.detector.score(unit_rows(2, 9)).id_score).all()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.update(far_sum=1e300),
+        lambda state: state.update(near_sum=-1.0),
+        lambda state: state.update(balanced=0),
+    ],
+)
+def test_sums_that_no_scores_have_are_refused(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    edit(folder, lambda data: change(data["state"]))
+    with pytest.raises(DetectorFolderError, match="far_sum or near_sum"):
+        load_detector(folder)
+
+
+def test_a_candidates_name_and_path_of_any_bytes_come_back(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9 \xff.png")
+    Image.fromarray(PICTURE).save(path, format="PNG")
+    state = full_state()
+    item = Candidate(2, str(path), 0, file_ref(2, path))
+    only = Candidates.of(8, DIM).append([item], torch.rand(1), unit_rows(1, 2))
+    captions = {2: Caption("a lamp \udce9", str(path))}
+    named = replace(state, candidates=only, pending=(), captions={})
+    save_detector(tmp_path / "d", SavedDetector(named, SETTINGS, BuildReport()))
+    (found,) = load_detector(tmp_path / "d").state.candidates.items.values()
+    assert found.name == str(path)
+    assert found.ref is not None
+    assert found.ref.key == path.as_posix()
+    assert np.array_equal(np.asarray(found.ref.load(SETTINGS.pictures)), PICTURE)
+    save_detector(tmp_path / "d", SavedDetector(replace(named, captions=captions), SETTINGS, BuildReport()))
+    assert load_detector(tmp_path / "d").state.captions == captions
 
 
 # ---- a folder names a picture of this machine ------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Which addresses are taken, what they are called, and which networks they may lead to."""
 
+import ipaddress
+
 import pytest
 
 from ants_engine.clip.network_place import is_public
@@ -130,3 +132,55 @@ def test_no_public_address(address: str) -> None:
 )
 def test_public_addresses(address: str) -> None:
     assert is_public(address)
+
+
+IANA_CLOSED = (
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
+    "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+    "224.0.0.0/4", "240.0.0.0/4",
+    "::/128", "::1/128", "::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "100::/64", "100:0:0:1::/64", "2001::/23",
+    "2001:db8::/32", "3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8",
+)  # fmt: skip
+"""Of IANA's registries of special-purpose addresses, and of IPv6's address space: what is nobody's public host."""
+
+
+@pytest.mark.parametrize("block", IANA_CLOSED)
+def test_no_address_of_a_special_block_is_public(block: str) -> None:
+    network = ipaddress.ip_network(block)
+    for address in (network[0], network[network.num_addresses // 2], network[-1]):
+        assert not is_public(str(address))
+        if isinstance(address, ipaddress.IPv4Address):
+            for wrapped in wrappings(address):
+                assert not is_public(wrapped), wrapped
+
+
+def wrappings(inner: ipaddress.IPv4Address) -> list[str]:
+    """Return the IPv6 addresses that lead to an IPv4 address from a network where there is none."""
+    number = int(inner)
+    return [
+        f"::ffff:{inner}",
+        f"64:ff9b::{number >> 16:x}:{number & 0xFFFF:x}",
+        f"2002:{number >> 16:x}:{number & 0xFFFF:x}::1",
+        f"2606:4700::5efe:{inner}",
+        f"2606:4700::200:5efe:{inner}",
+    ]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "1.0.0.0", "9.255.255.255", "11.0.0.0", "100.63.255.255", "100.128.0.0", "128.0.0.0", "169.253.255.255",
+        "172.15.255.255", "192.0.1.0", "192.88.98.255", "192.88.100.0", "198.17.255.255", "198.20.0.0",
+        "223.255.255.255",
+        "2000::1", "2001:200::1", "2400:cb00::1", "2606:4700::5eff:a00:1", "2606:4700::1:5efe:a00:1",
+    ],
+)  # fmt: skip
+def test_the_neighbours_of_special_blocks_are_public(address: str) -> None:
+    assert is_public(address)
+    if ":" not in address:
+        assert all(map(is_public, wrappings(ipaddress.IPv4Address(address))))
+
+
+def test_the_host_of_a_cloud_machine_is_not_public() -> None:
+    for address in ("169.254.169.254", "100.100.100.200", "192.0.0.192", "168.63.129.16", "fd00:ec2::254"):
+        assert not is_public(address)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,3 +168,14 @@ async def test_an_export_that_fails_leaves_the_file_as_it_was(tape: Path, folder
         with pytest.raises(CassetteError, match="cannot be read"):
             await import_(tape.parent / "none.jsonl", store)
     assert sorted(path.name for path in tape.parent.glob("*tape*")) == ["tape.jsonl"]
+
+
+async def test_what_a_killed_export_left_holds_no_later_one_up(tape: Path, tmp_path: Path) -> None:
+    """A container that restarts gives its processes the same numbers."""
+    tape.unlink()
+    for left in (f".{tape.name}.{os.getpid()}.tmp", f".{tape.name}.{os.getpid()}", f".{tape.name}"):
+        (tmp_path / left).write_bytes(b"half of it")
+    async with ResponseStore(tmp_path / "origin") as store:
+        for _ in range(2):
+            assert await export(store, tape) == 14
+    assert len(list(tmp_path.glob(f".{tape.name}*"))) == 3, "nothing of its own is left"
