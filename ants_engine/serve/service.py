@@ -74,7 +74,8 @@ class Service:
         if options.streams:
             self.streams = NamedStreams(ants.fork(encoder=encoder), ants.make_backend(), options)
         self._budget = ByteBudget(options.max_held)
-        self._parsing = ThreadPoolExecutor(1, thread_name_prefix="ants-serve-json")
+        # two, so that one body that takes long does not hold up all others
+        self._parsing = ThreadPoolExecutor(2, thread_name_prefix="ants-serve-parse")
         self.started = False
         self.stopping = False
         """No new requests are wanted; those that come on open connections are answered all the same."""
