@@ -248,14 +248,14 @@ def _content(pieces: Iterator[bytes]) -> Iterator[bytes]:
     left = b""
     padding = b""
     for piece in pieces:
-        text, equals, rest = (left + piece.translate(_STANDARD, _SPACES)).partition(b"=")
-        if (padding and text) or rest.strip(b"="):
+        text, equals, rest = piece.translate(_STANDARD, _SPACES).partition(b"=")
+        if (padding and text) or rest.strip(b"=") or len(padding + equals + rest) > 2:
             raise binascii.Error
         padding += equals + rest
-        left = text[len(text) & ~3 :]
-        yield binascii.a2b_base64(text[: len(text) & ~3], strict_mode=True)
-    if len(padding) > 2:
-        raise binascii.Error
+        text = left + text
+        whole = len(text) & ~3
+        left = text[whole:]
+        yield binascii.a2b_base64(text[:whole], strict_mode=True)
     yield binascii.a2b_base64(left + b"=" * (-len(left) % 4), strict_mode=True)
 
 
