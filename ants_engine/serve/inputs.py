@@ -135,10 +135,12 @@ class _Form:
             raise _malformed_form(str(error)) from None
 
     def read(self, body: bytearray) -> list[Item]:
-        """Return the parts as items."""
+        """Return the parts as items; ``body`` is empty then, so that nothing is held twice."""
         try:
-            for start in range(0, len(body), PIECE):
-                self._parser.write(bytes(body[start : start + PIECE]))
+            while body:
+                piece = bytes(body[:PIECE])
+                del body[:PIECE]
+                self._parser.write(piece)
         except FormParserError as error:
             raise _malformed_form(str(error)) from None
         if not self._ended:
@@ -235,8 +237,11 @@ def _picture(reader: JSONReader, index: int) -> Item:
 
 def _decoded(pieces: Iterator[bytes]) -> tuple[bytes, None] | tuple[None, str]:
     """Decode base64; return the content, or what is wrong with it. All pieces are consumed."""
+    content = bytearray()
     try:
-        return b"".join(_content(_without_prefix(pieces))), None
+        for piece in _content(_without_prefix(pieces)):
+            content += piece
+        return bytes(content), None
     except ValueError as error:
         problem = _NOT_BASE64 if isinstance(error, binascii.Error) else str(error)
     for _ in pieces:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -87,6 +88,8 @@ class Service:
 
     def start(self) -> None:
         """Begin to answer; the loop runs."""
+        # threads that parse take the interpreter lock away from the loop for so long, at each of its system calls
+        sys.setswitchinterval(0.001)
         self.scorer.start()
         self.started = True
 
