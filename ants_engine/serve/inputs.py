@@ -96,7 +96,7 @@ async def read_items(
     def parse() -> list[Item]:
         if kind == b"application/json":
             return _from_json(body, options.max_pictures)
-        return _Form(parameters.get(b"boundary", b""), options.max_pictures).read(body)
+        return _Form(options.max_pictures).read(body, parameters.get(b"boundary", b""))
 
     if len(body) <= _INLINE:
         return parse()
@@ -106,9 +106,7 @@ async def read_items(
 class _Form:
     """A multipart body, read by python-multipart."""
 
-    def __init__(self, boundary: bytes, most: int) -> None:
-        if not boundary:
-            raise _malformed_form("the Content-Type names no boundary")
+    def __init__(self, most: int) -> None:
         self._most = most
         self._items: list[Item] = []
         self._header = bytearray()
@@ -117,8 +115,14 @@ class _Form:
         self._name: str | None = None
         self._data = bytearray()
         self._ended = False
+
+    def read(self, body: bytearray, boundary: bytes) -> list[Item]:
+        """Return the parts as items; ``body`` is empty then, so that nothing is held twice."""
+        if not boundary:
+            raise _malformed_form("the Content-Type names no boundary")
         try:
-            self._parser = MultipartParser(
+            # not kept in self: the two would hold each other, and the pictures, until the next collection
+            parser = MultipartParser(
                 boundary,
                 {
                     "on_part_begin": self._on_begin,
@@ -131,16 +135,10 @@ class _Form:
                     "on_end": self._on_end,
                 },
             )
-        except FormParserError as error:
-            raise _malformed_form(str(error)) from None
-
-    def read(self, body: bytearray) -> list[Item]:
-        """Return the parts as items; ``body`` is empty then, so that nothing is held twice."""
-        try:
             while body:
                 piece = bytes(body[:PIECE])
                 del body[:PIECE]
-                self._parser.write(piece)
+                parser.write(piece)
         except FormParserError as error:
             raise _malformed_form(str(error)) from None
         if not self._ended:
