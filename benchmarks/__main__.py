@@ -21,6 +21,7 @@ PARTS = (
     "picture_pipeline",
     "start",
     "serve_throughput",
+    "serve_bodies",
 )
 """In the order of the table."""
 

@@ -1,24 +1,35 @@
 """Bodies become items: multipart files, or JSON with base64 pictures or CLIP features."""
 
 import asyncio
-import base64
 import binascii
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor
-from typing import Annotated, Any
+from itertools import chain
+from typing import Annotated
+from urllib.parse import unquote_to_bytes
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from starlette.datastructures import Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.datastructures import Headers
 
 from ants_engine.serve.item import LONGEST_NAME, Item, item_name
+from ants_engine.serve.json_reader import PIECE, JSONReader, unfit
 from ants_engine.serve.options import ServeOptions
 from ants_engine.serve.refusal import Refusal
 
 WIDEST_FEATURE = 8192
 FIELD = "pictures"
 _INLINE = 1 << 16
-"""Bytes of JSON that are read on the loop; more would hold up other requests."""
+"""Bytes of a body that is parsed on the loop; more would hold up other requests."""
+_SPACES = b" \t\r\n\v\f"
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+"""From base64's alphabet for URLs and file names to the other one."""
+_NOT_BASE64 = (
+    "is not base64: the standard and the URL-safe alphabet are taken, with or without padding and line breaks, "
+    "also as a data URI (data:image/jpeg;base64,…)"
+)
 
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 
@@ -26,16 +37,19 @@ Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 class EncodedPicture(BaseModel):
     """One picture file."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
-    base64: str = Field(description="The file's content in base64.")
+    base64: str = Field(
+        description="The file's content in base64, standard or URL-safe, with or without line breaks and padding; "
+        "also as a data URI (data:image/jpeg;base64,…)."
+    )
     name: Name | None = Field(default=None, description="What the answer calls it; its position when left out.")
 
 
 class PicturesBody(BaseModel):
     """Pictures in JSON."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     pictures: list[EncodedPicture] = Field(min_length=1)
 
@@ -43,7 +57,7 @@ class PicturesBody(BaseModel):
 class FeaturesBody(BaseModel):
     """CLIP image features, of the detector's own CLIP."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid")
 
     features: list[Annotated[list[float], Field(min_length=1, max_length=WIDEST_FEATURE)]] = Field(
         min_length=1, description="A row of D numbers per picture; normalised by the server."
@@ -52,19 +66,19 @@ class FeaturesBody(BaseModel):
 
 
 BODIES = (PicturesBody, FeaturesBody)
-_JSON: TypeAdapter[PicturesBody | FeaturesBody] = TypeAdapter(PicturesBody | FeaturesBody)
+"""What OpenAPI says of the JSON forms; `_from_json` reads them without building one."""
 
 
 async def read_items(
     headers: Headers, chunks: AsyncGenerator[bytes, None], options: ServeOptions, parsing: Executor
 ) -> list[Item]:
-    """Read a body as its content type says.
+    """Read a body as its content type says. Memory is at most four times the body's size.
 
     Args:
         headers: of the request.
         chunks: its body.
         options: how many items are taken.
-        parsing: one thread, so that one large document at a time is unfolded in memory.
+        parsing: where bodies are parsed that are too large for the loop.
 
     Returns:
         At least one item, in the order sent.
@@ -72,100 +86,209 @@ async def read_items(
     Raises:
         Refusal: 400 malformed, 413 too many, 415 another kind of body, 422 not what is described.
     """
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        return await _from_form(headers, chunks, options)
-    if kind != "application/json":
+    kind, parameters = parse_options_header(headers.get("content-type"))
+    if kind not in {b"multipart/form-data", b"application/json"}:
         raise Refusal(415, "wrong_kind", "send multipart/form-data with files, or application/json")
     body = bytearray()
     async for chunk in chunks:
         body += chunk
+
+    def parse() -> list[Item]:
+        if kind == b"application/json":
+            return _from_json(body, options.max_pictures)
+        return _Form(options.max_pictures).read(body, parameters.get(b"boundary", b""))
+
     if len(body) <= _INLINE:
-        return _from_json(body, options)
-    return await asyncio.get_running_loop().run_in_executor(parsing, _from_json, body, options)
+        return parse()
+    return await asyncio.get_running_loop().run_in_executor(parsing, parse)
 
 
-class _FormParser(MultiPartParser):
-    """Starlette's parser; files stay in memory, which `Upload` bounds, and an end that is missing is noticed."""
+class _Form:
+    """A multipart body, read by python-multipart."""
 
-    spool_max_size = 1 << 62
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._items: list[Item] = []
+        self._header = bytearray()
+        self._value = bytearray()
+        self._disposition = b""
+        self._name: str | None = None
+        self._data = bytearray()
+        self._ended = False
 
-    def __init__(self, headers: Headers, chunks: AsyncGenerator[bytes, None], most: int) -> None:
-        super().__init__(headers, chunks, max_files=most, max_fields=most, max_part_size=1 << 16)
-        self.most = most
-        self.parts = 0
-        self.ended = False
+    def read(self, body: bytearray, boundary: bytes) -> list[Item]:
+        """Return the parts as items; ``body`` is empty then, so that nothing is held twice."""
+        if not boundary:
+            raise _malformed_form("the Content-Type names no boundary")
+        try:
+            # not kept in self: the two would hold each other, and the pictures, until the next collection
+            parser = MultipartParser(
+                boundary,
+                {
+                    "on_part_begin": self._on_begin,
+                    "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
+                    "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
+                    "on_header_end": self._on_header,
+                    "on_headers_finished": self._on_headers,
+                    "on_part_data": lambda data, start, end: self._data.extend(data[start:end]),
+                    "on_part_end": self._on_part,
+                    "on_end": self._on_end,
+                },
+            )
+            while body:
+                piece = bytes(body[:PIECE])
+                del body[:PIECE]
+                parser.write(piece)
+        except FormParserError as error:
+            raise _malformed_form(str(error)) from None
+        if not self._ended:
+            raise _malformed_form("it is cut off, its last boundary is missing")
+        if not self._items:
+            raise Refusal(422, "no_pictures", "there is no picture in the request")
+        return self._items
 
-    def on_part_begin(self) -> None:
-        super().on_part_begin()
-        self.parts += 1
-        if self.parts > self.most:
-            raise _too_many(self.most)
+    def _on_begin(self) -> None:
+        if len(self._items) == self._most:
+            raise _too_many(self._most)
+        self._disposition = b""
 
-    def on_end(self) -> None:
-        super().on_end()
-        self.ended = True
+    def _on_header(self) -> None:
+        if self._header.lower() == b"content-disposition":
+            self._disposition = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+
+    def _on_headers(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"name" not in options:
+            raise _malformed_form("a part has no Content-Disposition with a name")
+        if options[b"name"] != FIELD.encode() or b"filename" not in options:
+            raise Refusal(422, "no_file", f"send each picture as a file in a part called {FIELD}")
+        self._name = options[b"filename"].decode("utf-8", "replace")
+
+    def _on_part(self) -> None:
+        self._items.append(Item(item_name(self._name, len(self._items)), data=bytes(self._data)))
+        self._data = bytearray()
+
+    def _on_end(self) -> None:
+        self._ended = True
 
 
-async def _from_form(headers: Headers, chunks: AsyncGenerator[bytes, None], options: ServeOptions) -> list[Item]:
-    parser = _FormParser(headers, chunks, options.max_pictures)
-    try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise Refusal(400, "malformed", f"the multipart body is malformed: {error.message}") from None
-    except (ValueError, LookupError) as error:
-        raise Refusal(400, "malformed", f"the multipart body is malformed ({type(error).__name__})") from None
-    items: list[Item] = []
-    try:
-        if not parser.ended:
-            raise Refusal(400, "malformed", "the multipart body is cut off: its last boundary is missing")
-        for field, value in form.multi_items():
-            if field != FIELD or not isinstance(value, UploadFile):
-                raise Refusal(422, "no_file", f"send each picture as a file in a part called {FIELD}")
-            items.append(Item(item_name(value.filename, len(items)), data=await value.read()))
-    finally:
-        await form.close()
+def _from_json(body: bytearray, most: int) -> list[Item]:
+    """Read one of `BODIES`; which one it is, its first key says."""
+    reader = JSONReader(body)
+    if reader.peek() not in {"{", ""}:
+        raise Refusal(400, "malformed", "the body is no JSON object")
+    items: list[Item] | None = None
+    names: list[str] = []
+    form: str | None = None
+    for key in reader.members("", ("pictures", "features", "names")):
+        # names belong to features
+        wanted = "pictures" if key == "pictures" else "features"
+        if form not in {None, wanted}:
+            raise unfit("", f"{key} does not go with {form}; send {{pictures}}, or {{features, names}}")
+        form = wanted
+        if key == "pictures":
+            items = [_picture(reader, index) for index in _elements(reader, key, most)]
+        elif key == "features":
+            items = [
+                Item("", feature=np.frombuffer(reader.numbers(f"{key}.{index}", WIDEST_FEATURE), np.float32))
+                for index in _elements(reader, key, most)
+            ]
+        elif not reader.null():
+            names = [reader.text(f"{key}.{index}", LONGEST_NAME) for index in _elements(reader, key, most)]
+    reader.end()
+    if items is None:
+        raise unfit("", "pictures or features are missing")
     if not items:
-        raise Refusal(422, "no_pictures", "there is no picture in the request")
-    return items
-
-
-def _from_json(body: bytes | bytearray, options: ServeOptions) -> list[Item]:
-    try:
-        found = _JSON.validate_json(body)
-    except ValidationError as error:
-        raise _unfit(error) from None
-    rows: list[Any] = found.pictures if isinstance(found, PicturesBody) else found.features
-    if len(rows) > options.max_pictures:
-        raise _too_many(options.max_pictures)
-    if isinstance(found, PicturesBody):
-        return [_decoded(picture, index) for index, picture in enumerate(found.pictures)]
-    names = found.names or []
+        raise unfit(form or "body", "at least one is needed")
+    if form == "pictures":
+        return items
     return [
-        Item(item_name(names[index] if index < len(names) else None, index), feature=tuple(row))
-        for index, row in enumerate(found.features)
+        Item(item_name(names[index] if index < len(names) else None, index), feature=item.feature)
+        for index, item in enumerate(items)
     ]
 
 
-def _decoded(picture: EncodedPicture, index: int) -> Item:
-    name = item_name(picture.name, index)
+def _elements(reader: JSONReader, place: str, most: int) -> Iterator[int]:
+    for index in reader.elements(place):
+        if index == most:
+            raise _too_many(most)
+        yield index
+
+
+def _picture(reader: JSONReader, index: int) -> Item:
+    """Read an `EncodedPicture`."""
+    place = f"pictures.{index}"
+    name: str | None = None
+    data: bytes | None = None
+    error: str | None = None
+    for key in reader.members(place, ("base64", "name")):
+        if key == "base64":
+            data, error = _decoded(reader.text_pieces(f"{place}.base64"))
+        elif not reader.null():
+            name = reader.text(f"{place}.name", LONGEST_NAME)
+    if data is None and error is None:
+        raise unfit(place, "base64 is missing")
+    return Item(item_name(name, index), data=data, error=error)
+
+
+def _decoded(pieces: Iterator[bytes]) -> tuple[bytes, None] | tuple[None, str]:
+    """Decode base64; return the content, or what is wrong with it. All pieces are consumed."""
+    content = bytearray()
     try:
-        return Item(name, data=base64.b64decode(picture.base64, validate=True))
-    except (binascii.Error, ValueError):
-        return Item(name, error="is not base64")
+        for piece in _content(_without_prefix(pieces)):
+            content += piece
+        return bytes(content), None
+    except ValueError as error:
+        problem = _NOT_BASE64 if isinstance(error, binascii.Error) else str(error)
+    for _ in pieces:
+        pass
+    return None, problem
+
+
+def _content(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    left = b""
+    padding = b""
+    for piece in pieces:
+        text, equals, rest = piece.translate(_STANDARD, _SPACES).partition(b"=")
+        if (padding and text) or rest.strip(b"=") or len(padding + equals + rest) > 2:
+            raise binascii.Error
+        padding += equals + rest
+        text = left + text
+        whole = len(text) & ~3
+        left = text[whole:]
+        yield binascii.a2b_base64(text[:whole], strict_mode=True)
+    yield binascii.a2b_base64(left + b"=" * (-len(left) % 4), strict_mode=True)
+
+
+def _without_prefix(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield base64 as it is; of a data URI the data, with its percent signs decoded.
+
+    Raises:
+        ValueError: a data URI of something else; its message follows a picture's name.
+    """
+    first = next((text for piece in pieces if (text := piece.lstrip(_SPACES))), b"")
+    is_uri = first[:5].lower() == b"data:"
+    if is_uri:
+        media, _, first = first.partition(b",")
+        if media.rpartition(b";")[2].strip(_SPACES).lower() != b"base64":
+            raise ValueError("is a data URI without base64: data:image/jpeg;base64,… is taken")
+    cut = b""
+    # no `yield from`, which would close the pieces together with this one
+    for piece in chain((first,), pieces):
+        text = cut + piece
+        # an escape may be cut at the end of a piece
+        percent = text.rfind(b"%", -2) if is_uri else -1
+        cut = b"" if percent < 0 else text[percent:]
+        whole = text.removesuffix(cut)
+        yield unquote_to_bytes(whole) if is_uri else whole
+    yield cut
 
 
 def _too_many(most: int) -> Refusal:
     return Refusal(413, "too_many", f"a request may hold {most} pictures; send the others in another one")
 
 
-def _unfit(error: ValidationError) -> Refusal:
-    """Say what does not fit, without repeating what was sent."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    if found[0]["type"] == "json_invalid":
-        return Refusal(400, "malformed", f"the body is no JSON: {found[0]['msg']}")
-    # both forms complain; the one that was meant complains least
-    forms = {body.__name__: [item for item in found if item["loc"][:1] == (body.__name__,)] for body in BODIES}
-    least = min(forms.values(), key=lambda items: len(items) or len(found)) or found
-    said = "; ".join(f"{'.'.join(map(str, item['loc'][1:])) or 'body'}: {item['msg']}" for item in least[:3])
-    return Refusal(422, "unfit", f"the body is not as described: {said}")
+def _malformed_form(reason: str) -> Refusal:
+    return Refusal(400, "malformed", f"the multipart body is malformed: {reason}")

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 LONGEST_NAME = 255
 
 
@@ -12,7 +15,7 @@ class Item:
     name: str
     data: bytes | None = None
     """A picture file's content."""
-    feature: tuple[float, ...] | None = None
+    feature: NDArray[np.float32] | None = None
     """(D,) as it came, not checked."""
     error: str | None = None
     """Why there is neither."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -74,7 +75,8 @@ class Service:
         if options.streams:
             self.streams = NamedStreams(ants.fork(encoder=encoder), ants.make_backend(), options)
         self._budget = ByteBudget(options.max_held)
-        self._parsing = ThreadPoolExecutor(1, thread_name_prefix="ants-serve-json")
+        # two, so that one body that takes long does not hold up all others
+        self._parsing = ThreadPoolExecutor(2, thread_name_prefix="ants-serve-parse")
         self.started = False
         self.stopping = False
         """No new requests are wanted; those that come on open connections are answered all the same."""
@@ -86,6 +88,8 @@ class Service:
 
     def start(self) -> None:
         """Begin to answer; the loop runs."""
+        # threads that parse take the interpreter lock away from the loop for so long, at each of its system calls
+        sys.setswitchinterval(0.001)
         self.scorer.start()
         self.started = True
 

@@ -1,9 +1,50 @@
-"""uvicorn's HTTP protocol with the time limits that it has not got."""
+"""uvicorn's HTTP protocol with the limits of time, number and framing that it has not got."""
 
 import asyncio
+import json
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from ants_engine.serve.refusal import Refusal
+
+FREE_CHUNKS = 1000
+"""Chunks of a body that may be of any size."""
+SMALLEST_CHUNK = 32
+"""Bytes that a chunk beyond those has to have on average: an empty one costs as much work as a large one."""
+
+
+class StrictConnection(h11.Connection):
+    """h11 that refuses what servers behind each other may read differently, and bodies in crumbs."""
+
+    problem = "the request is no valid HTTP"
+    """Why the connection is ended, when it is."""
+
+    def __init__(self, largest_head: int) -> None:
+        """Begin on the server's side; ``largest_head`` is in bytes."""
+        super().__init__(h11.SERVER, largest_head)
+        self._chunks = 0
+        self._bytes = 0
+
+    def next_event(self) -> Any:
+        """See `h11.Connection`."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+            names = {name for name, _ in event.headers}
+            if b"transfer-encoding" in names and (b"content-length" in names or event.http_version < b"1.1"):
+                raise self._refused("Transfer-Encoding is not taken together with Content-Length, nor in HTTP/1.0")
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > FREE_CHUNKS + self._bytes // SMALLEST_CHUNK:
+                raise self._refused(f"the body's chunks are too small; send {SMALLEST_CHUNK} bytes or more in each")
+        return event
+
+    def _refused(self, problem: str) -> h11.RemoteProtocolError:
+        self.problem = problem
+        return h11.RemoteProtocolError(problem)
 
 
 def timed_protocol(header_timeout: float, most: int) -> type[H11Protocol]:
@@ -12,17 +53,25 @@ def timed_protocol(header_timeout: float, most: int) -> type[H11Protocol]:
     Args:
         header_timeout: seconds in which a request's line and headers have to come, what follows a refused upload has to
             end, and a client has to take an answer off.
-        most: connections; what is beyond is closed at once.
+        most: connections; one more takes the place of the one that has kept the server waiting longest.
     """
 
     class TimedProtocol(H11Protocol):
         """Ends a connection that keeps the server waiting where no request runs that has limits of its own."""
 
         _timer: asyncio.TimerHandle | None = None
+        _heard = 0.0
+        """The loop's time when the client last did something."""
+
+        def __init__(self, *args: Any, **keywords: Any) -> None:
+            super().__init__(*args, **keywords)
+            self._strict = StrictConnection(self.config.h11_max_incomplete_event_size or 1 << 14)
+            self.conn = self._strict
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            if len(self.connections) > most:
+            self._heard = self.loop.time()
+            if len(self.connections) > most and not self._finds_room():
                 transport.abort()
                 return
             self._arm()
@@ -32,12 +81,25 @@ def timed_protocol(header_timeout: float, most: int) -> type[H11Protocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
+            self._heard = self.loop.time()
             super().data_received(data)
             if self._in_request():
                 self._disarm()
             else:
                 # a head that comes drop by drop, or the rest of an upload that was refused
                 self._arm()
+
+        def send_400_response(self, msg: str) -> None:
+            if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+                # an answer is on its way, or was given
+                self.transport.close()
+                return
+            body = json.dumps(Refusal(400, "malformed", self._strict.problem).body).encode()
+            kind, length = ("content-type", "application/json"), ("content-length", str(len(body)))
+            headers = [kind, length, ("connection", "close")]
+            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
@@ -50,11 +112,29 @@ def timed_protocol(header_timeout: float, most: int) -> type[H11Protocol]:
 
         def resume_writing(self) -> None:
             super().resume_writing()
+            self._heard = self.loop.time()
             if self._in_request():
                 self._disarm()
 
         def _in_request(self) -> bool:
             return self.cycle is not None and not self.cycle.response_complete
+
+        def _waits_for_client(self) -> bool:
+            return not self._in_request() or self.cycle.more_body or self.flow.write_paused
+
+        def _finds_room(self) -> bool:
+            """End the connection that has kept the server waiting longest; none may have."""
+            others = [
+                other
+                for other in self.connections
+                if isinstance(other, TimedProtocol) and other is not self and other._waits_for_client()
+            ]
+            longest = min(others, key=lambda other: other._heard, default=None)
+            if longest is None:
+                return False
+            self.connections.discard(longest)
+            longest.transport.abort()
+            return True
 
         def _arm(self) -> None:
             if self._timer is None:

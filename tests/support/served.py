@@ -44,8 +44,15 @@ class Served:
 
     def resident(self) -> int:
         """Give the process's memory in bytes."""
+        return self._memory("VmRSS")
+
+    def peak(self) -> int:
+        """Give the most that it has been."""
+        return self._memory("VmHWM")
+
+    def _memory(self, key: str) -> int:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"VmRSS:\s+(\d+) kB", status)
+        found = re.search(rf"{key}:\s+(\d+) kB", status)
         assert found
         return int(found[1]) << 10
 

@@ -1,9 +1,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+import ants_engine.serve.upload as uploads
 from ants_engine.serve.options import ServeOptions
 from ants_engine.serve.refusal import Refusal
 from ants_engine.serve.upload import ByteBudget, Upload
@@ -23,9 +25,17 @@ def sending(*chunks: bytes, end: bool = True) -> Callable[[], Awaitable[dict[str
     return receive
 
 
-async def read(headers: dict[str, str], receive: Any, budget: ByteBudget) -> bytes:
-    async with Upload(headers, receive, OPTIONS, budget) as upload:
+async def read(headers: dict[str, str], receive: Any, budget: ByteBudget, options: ServeOptions = OPTIONS) -> bytes:
+    async with Upload(headers, receive, options, budget) as upload:
         return b"".join([chunk async for chunk in upload.chunks()])
+
+
+async def attempt(headers: dict[str, str], receive: Any, budget: ByteBudget, options: ServeOptions = OPTIONS) -> int:
+    try:
+        await read(headers, receive, budget, options)
+    except Refusal as refusal:
+        return refusal.status
+    return 200
 
 
 async def test_what_is_held_is_given_back_whatever_happens() -> None:
@@ -47,16 +57,56 @@ async def test_what_is_held_is_given_back_whatever_happens() -> None:
 
 async def test_the_budget_is_of_all_uploads() -> None:
     budget = ByteBudget(150)
-    async with Upload({"content-length": "100"}, sending(), OPTIONS, budget):
+    async with Upload({}, sending(b"a" * 100), OPTIONS, budget) as upload:
+        assert b"".join([chunk async for chunk in upload.chunks()]) == b"a" * 100
         assert budget.held == 100
-        with pytest.raises(Refusal) as refused:
-            await read({"content-length": "51"}, sending(b"a" * 51), budget)
-        assert (refused.value.status, dict(refused.value.headers)) == (429, {"Retry-After": "1"})
-        with pytest.raises(Refusal) as refused:
-            await read({}, sending(b"a" * 51), budget)
-        assert refused.value.status == 429
+        for headers in ({"content-length": "51"}, {}):
+            with pytest.raises(Refusal) as refused:
+                await read(headers, sending(b"a" * 51), budget)
+            assert (refused.value.status, dict(refused.value.headers)) == (429, {"Retry-After": "1"})
         assert await read({}, sending(b"a" * 50), budget) == b"a" * 50
         assert budget.held == 100
+    assert budget.held == 0
+
+
+async def test_what_is_announced_and_not_sent_holds_nothing() -> None:
+    budget = ByteBudget(150)
+    async with asyncio.TaskGroup() as group:
+        silent = [
+            group.create_task(attempt({"content-length": "100"}, sending(b"a", end=False), budget)) for _ in range(9)
+        ]
+        while budget.held < 9:
+            await asyncio.sleep(0)
+        assert await read({"content-length": "100"}, sending(b"b" * 100), budget) == b"b" * 100
+    assert [task.result() for task in silent] == [408] * 9
+    assert budget.held == 0
+
+
+@pytest.mark.parametrize("drips", [False, True])
+async def test_a_slow_upload_gives_way_to_others(drips: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "PATIENCE", 0.05)
+    monkeypatch.setattr(uploads, "STEP", 10)
+    budget = ByteBudget(150)
+    patient = replace(OPTIONS, upload_timeout=30)
+    first = [b"a" * 90]
+
+    async def receive() -> dict[str, Any]:
+        if not first:
+            await asyncio.sleep(0.01 if drips else 60)
+        return {"type": "http.request", "body": first.pop() if first else b"a", "more_body": True}
+
+    slow = asyncio.create_task(attempt({}, receive, budget, patient))
+    while budget.held < 90:
+        await asyncio.sleep(0)
+    # it has just brought much
+    assert await attempt({}, sending(b"b" * 100), budget) == 429
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + 5
+    while (status := await attempt({}, sending(b"b" * 100), budget)) == 429:
+        assert loop.time() < deadline
+        await asyncio.sleep(0)
+    assert status == 200
+    assert await slow == 408
     assert budget.held == 0
 
 
