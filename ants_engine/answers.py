@@ -21,6 +21,9 @@ from ants_engine.method.answer import Rejection
 # loaded, a key that is refused, a quota or the run's own budget that is spent
 FATAL = (StoreError, UsageError, AuthenticationError, QuotaError, BudgetSpentError)
 
+# a build has no use for the rest either when every question so far failed with one cause; a stream goes on scoring
+ENDS_A_BUILD = (*FATAL, NotEnoughAnswersError)
+
 
 class AnswerReport(Protocol):
     """What is written down about questions."""

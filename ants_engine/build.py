@@ -17,7 +17,7 @@ from torch import Tensor
 from ants_engine.adaptation.balance import balance
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.warm import warm_state
-from ants_engine.answers import FATAL, check_share, sort_answers
+from ants_engine.answers import ENDS_A_BUILD, check_share, sort_answers
 from ants_engine.build_report import BuildReport, SetAside
 from ants_engine.class_list import ClassList
 from ants_engine.clip.image_ref import ImageRef
@@ -205,7 +205,7 @@ class Build:
         return outcome
 
     def _answered(self, stage: str, total: int, outcome: Outcome) -> None:
-        if isinstance(outcome.error, FATAL):
+        if isinstance(outcome.error, ENDS_A_BUILD):
             raise outcome.error
         self._done[stage] += 1
         self._progress(ProgressEvent(stage, self._done[stage], total, self._questions.in_words()))

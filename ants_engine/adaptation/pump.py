@@ -29,7 +29,7 @@ from ants_engine.clip.worker import ClipWorker
 from ants_engine.config import Settings
 from ants_engine.detector import Look
 from ants_engine.dispatch.outcome import Outcome
-from ants_engine.errors import ImageError, TransientBackendError
+from ants_engine.errors import ImageError, NotEnoughAnswersError, TransientBackendError
 from ants_engine.method.answer import Rejection
 from ants_engine.method.class_names import ClassNames
 from ants_engine.negative_bank import NegativeBank
@@ -266,8 +266,10 @@ class Pump:
                     self._report.put_aside(set_text_aside(text, reason))
                 labels[index] = found.labels
             useless += not labels[index]
-            if isinstance(outcome, Outcome) and isinstance(outcome.error, TransientBackendError):
-                # the MLLM was away: that says nothing of the class
+            if isinstance(outcome, Outcome) and isinstance(
+                outcome.error, TransientBackendError | NotEnoughAnswersError
+            ):
+                # the MLLM was away, or not asked any more: that says nothing of the class
                 del labels[index]
         self._report.ended("vsnl", len(ended), useless)
         return replace(state, labels=labels)
