@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks.reliability import faults, fuzz, kills, latency, processes, rate, replay
+from benchmarks.reliability import faults, fuzz, kills, latency, outage, processes, rate, replay
 from benchmarks.reliability.harness import Report
 
 BARS: dict[str, Callable[[], Iterator[Report]]] = {
@@ -15,6 +15,7 @@ BARS: dict[str, Callable[[], Iterator[Report]]] = {
     "5": lambda: (rate.run(wish=wish) for wish in (None, 1.0)),
     "6": lambda: iter([fuzz.run()]),
     "7": lambda: iter([replay.run()]),
+    "8": lambda: (outage.run(away) for away in outage.AWAY),
 }
 
 

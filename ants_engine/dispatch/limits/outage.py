@@ -14,7 +14,7 @@ FIRST_CONTACT = 15.0
 EVIDENCE = 3
 """Calls in a row that find the server down, one of them sent after the first had failed, make an outage. One call that
 finds nobody to connect to is enough: no question can cause that."""
-FIRST_PROBE, LONGEST_PROBE = 0.5, 5.0
+FIRST_PROBE, LONGEST_PROBE = 0.5, 3.0
 """Seconds before the first probe, and between two at most; each pause is twice the one before, with jitter."""
 
 _LOG = logging.getLogger("ants_engine.dispatch")
