@@ -56,6 +56,8 @@ class Outage:
         self._first_at = 0.0
         self._outages: set[int] = set()
         self._last: BackendUnavailableError | None = None
+        self._drained = False
+        """It takes no connections, so an answer to a call that began before says nothing of now."""
         self._probing = False
         self._probes = 0
         self._next_probe, self._pause = 0.0, FIRST_PROBE
@@ -125,7 +127,8 @@ class Outage:
             return False
         now = self._clock()
         if not isinstance(error, BackendUnavailableError) or not error.down:
-            self._answered(now)
+            if not (self._drained and started < self._first_at):
+                self._answered(now)
             return False
         if error.sent:
             if self._alive_at >= trace.failed_at:
@@ -139,6 +142,7 @@ class Outage:
         enough = self._failures >= EVIDENCE and started >= self._first_at
         if self.open or not (enough or not error.sent):
             return False
+        self._drained = not error.sent
         self._begin(now)
         return True
 
@@ -158,9 +162,7 @@ class Outage:
         """
         known = f"longer than {self._waits:g} s (dispatch.deadline)"
         if not self._ever:
-            known = (
-                f"{self._waits:g} s, and nothing was ever answered in this run: is it started, and its address right?"
-            )
+            known = f"{self._waits:g} s, and has answered nothing in this run: is it started, and is its address right?"
         return BackendUnavailableError(
             f"{self._last}. The server has been down since {self._since_shown}, for {limit or known}"
         )
@@ -180,7 +182,7 @@ class Outage:
         if self._since is not None:
             seconds = now - self._since
             self._since = None
-            self._probing = False
+            self._drained = self._probing = False
             _LOG.warning("the server is back after %.0f s and %d probes", seconds, self._probes)
             self._tell("server_back", seconds=round(seconds, 1), probes=self._probes)
         if self._failures:
