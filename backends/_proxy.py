@@ -1,5 +1,6 @@
 """Which proxy of the environment stands in front of a server."""
 
+import importlib
 import ipaddress
 import os
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from urllib.request import getproxies
 
 from pydantic import SecretStr
 
-from ants_engine.errors import MissingDependencyError, SettingError
+from ants_engine.errors import MissingDependencyError, SettingError, UsageError
 
 _SOCKS = {"socks", "socks5", "socks5h"}
 
@@ -34,6 +35,14 @@ def proxy_for(url: str) -> EnvironmentProxy | None:
         SettingError: the variable holds no address of a proxy.
         MissingDependencyError: it names a SOCKS proxy, and the package for that is not installed.
     """
+    found = _find(url)
+    # raised here, where no frame holds the address
+    if isinstance(found, UsageError):
+        raise found
+    return found
+
+
+def _find(url: str) -> EnvironmentProxy | UsageError | None:
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     known = getproxies()
@@ -51,18 +60,18 @@ def proxy_for(url: str) -> EnvironmentProxy | None:
     # what desktops write into all_proxy
     scheme = "socks5" if scheme == "socks" else scheme
     if scheme not in {"http", "https", *_SOCKS} or not _is_address(f"{scheme}://{rest}"):
-        raise SettingError(
+        return SettingError(
             f"{variable}: not the address of a proxy, which is http://host:port or socks5://host:port. "
             f"To reach {host} without it, put that into NO_PROXY"
         )
     if scheme in _SOCKS:
         try:
-            import socksio  # noqa: F401
-        except ImportError as error:
-            raise MissingDependencyError(
+            importlib.import_module("socksio")
+        except ImportError:
+            return MissingDependencyError(
                 f"{variable} names a SOCKS proxy, which takes one more package: pip install 'httpx2[socks]'. "
                 f"To reach {host} without it, put that into NO_PROXY"
-            ) from error
+            )
     return EnvironmentProxy(variable, SecretStr(f"{scheme}://{rest}"))
 
 
