@@ -45,6 +45,8 @@ LONGEST, SHOWN = 60, 60
 """Words of a sentence that are compared, and characters of an answer that a message shows."""
 _ABOUT = {"ens": ("pictures", "sentence"), "vsnl": ("classes", "look-alike")}
 _SHOWN = {"ens": "picture", "vsnl": "class's name"}
+# a build has no use for the rest either when every question so far failed with one cause; a stream goes on scoring
+ENDS_A_BUILD = (*FATAL, NotEnoughAnswersError)
 
 
 class AnswerReport(Protocol):

@@ -19,7 +19,7 @@ from ants_engine.adaptation.policy import class_counts, ranked_classes
 from ants_engine.adaptation.scoring import ranked_by_activation
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.warm import warm_state
-from ants_engine.answers import FATAL, Tally, sort_answers
+from ants_engine.answers import ENDS_A_BUILD, Tally, sort_answers
 from ants_engine.build_report import BuildReport, SetAside
 from ants_engine.class_list import ClassList
 from ants_engine.clip.image_ref import ImageRef
@@ -208,7 +208,7 @@ class Build:
         return outcome
 
     def _answered(self, stage: str, total: int, outcome: Outcome) -> None:
-        if isinstance(outcome.error, FATAL):
+        if isinstance(outcome.error, ENDS_A_BUILD):
             raise outcome.error
         self._done[stage] += 1
         self._progress(ProgressEvent(stage, self._done[stage], total, self._questions.in_words()))

@@ -133,6 +133,9 @@ class ImageFetchError(ImageError):
 class BackendError(ANTSError):
     """One request to an MLLM went wrong."""
 
+    sent = True
+    """False where nothing has left this machine: such a try counts against no limit and no budget."""
+
 
 class TransientBackendError(BackendError):
     """Worth asking again. ``retry_after`` is the server's wish in seconds, if it named one."""
@@ -147,11 +150,19 @@ class BackendTimeoutError(TransientBackendError):
 
 
 class BackendUnavailableError(TransientBackendError):
-    """The server cannot be reached, or it answers with a server error."""
+    """The server cannot be reached, or it answers with a server error.
+
+    ``down`` says that no server answered: no connection, a connection that was cut, 502, 503 or 504. While every call
+    ends so, it is an outage, which is waited out and uses up no question's tries.
+    """
+
+    down = False
 
 
 class OverloadedError(BackendUnavailableError):
     """The server has more to do than it can: fewer requests at once may help."""
+
+    down = True
 
 
 class RateLimitError(TransientBackendError):

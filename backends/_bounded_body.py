@@ -24,7 +24,7 @@ async def ask_for_plain(request: httpx2.Request) -> None:
 
 
 async def bound(response: httpx2.Response) -> None:
-    """Let no more than the limit of a body through. A response hook: a transport of our own would ignore proxies.
+    """Let no more than the limit of a body through. A response hook of the client.
 
     An error's status counts, whatever its body: that is cut, and left out when it is compressed.
 

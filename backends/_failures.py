@@ -1,6 +1,8 @@
 """Which of our errors each failure of the openai client is: one table."""
 
-from collections.abc import Collection, Iterator, Mapping
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -35,16 +37,26 @@ class Row:
     """What happened and what to do, for people; what the server said follows."""
     exception: str | None = None
     """An exception's name, or that of one of its bases: the client is not imported to look something up."""
+    cause: Collection[str] = ()
+    """The name of an exception behind it, or that of one of its bases."""
     code: Collection[str] = ()
     """The error's ``code`` or ``type`` in the body, or what TLS or HTTP call the cause."""
     status: Collection[int] = ()
+    words: re.Pattern[str] | None = None
+    """What the server, or the client, says."""
+    down: bool = False
+    """No server answered; see `BackendUnavailableError`."""
+    sent: bool = True
+    """False where nothing has left this machine; see `BackendError`."""
 
     def fits(self, failure: "Failure") -> bool:
         """Say whether this row is about that failure."""
         return (
             (self.exception is None or self.exception in failure.names)
             and (not self.code or bool(failure.codes.intersection(self.code)))
+            and (not self.cause or bool(failure.causes.intersection(self.cause)))
             and (not self.status or failure.status in self.status)
+            and (self.words is None or self.words.search(failure.said) is not None)
         )
 
 
@@ -53,13 +65,15 @@ class Failure:
     """What a row is compared with."""
 
     names: frozenset[str]
+    causes: frozenset[str]
     codes: frozenset[str]
     status: int | None
+    said: str
 
     @classmethod
     def of(cls, error: Exception) -> "Failure":
         """Look at an error of the client."""
-        body = getattr(error, "body", None)
+        body = _unwrapped(getattr(error, "body", None))
         status = getattr(error, "status_code", None)
         codes = [_field(body, name) for name in ("code", "type")]
         if status is None:
@@ -68,12 +82,64 @@ class Failure:
             ]
         return cls(
             names=frozenset(base.__name__ for base in type(error).__mro__),
+            causes=frozenset(base.__name__ for cause in _causes(error) for base in type(cause).__mro__),
             codes=frozenset(str(code) for code in codes if code),
             status=status if isinstance(status, int) else None,
+            said=_said(error),
+        )
+
+    @classmethod
+    def within(cls, error: object) -> "Failure":
+        """Look at an error that came within an answer, as aggregators send it."""
+        found = [value for name, value in _fields(error) if name in _SAYS_STATUS]
+        return cls(
+            names=frozenset(),
+            causes=frozenset(),
+            codes=frozenset(str(code) for code in found if isinstance(code, str | int)),
+            # a number, wherever it stands, says more than a word
+            status=next((status for status in map(_status, sorted(found, key=_is_word)) if status is not None), None),
+            said=_words(error),
         )
 
 
+_SAYS_STATUS = {"code", "status", "status_code", "http_status", "error_code", "type", "error_type"}
+_STATUS_OF = {
+    "badrequest": 400, "invalidrequest": 400, "authentication": 401, "unauthorized": 401, "invalidapikey": 401,
+    "permission": 403, "permissiondenied": 403, "forbidden": 403, "notfound": 404, "modelnotfound": 404,
+    "ratelimit": 429, "ratelimitexceeded": 429, "toomanyrequests": 429, "resourceexhausted": 429, "server": 500,
+    "internalserver": 500, "internal": 500, "upstream": 502, "provider": 502, "badgateway": 502, "overloaded": 503,
+    "serviceunavailable": 503, "unavailable": 503, "timeout": 504, "gatewaytimeout": 504, "deadlineexceeded": 504,
+}  # fmt: skip
+"""What words mean that stand where a number might: letters alone, without ``error`` at the end."""
+_NO_PICTURES = re.compile(
+    r"(?i)mmproj|image input is not supported|image_url.{0,40}(only|not) supported|unknown variant .?image_url"
+    r"|no endpoints found that support image|at most 0 image|not (a )?multi-?modal"
+    r"|not support (image|vision|multi-?modal)"
+    r"|missing data required for image input|(images?|vision|multi-?modal)\b.{0,30} (is|are) not supported"
+    r"|can only concatenate str|content must be a string|expected a string, but got.{0,10} (list|array)"
+)
+"""How text-only servers refuse a picture, with whatever status."""
+_NO_KEY = re.compile(
+    r"(?i)(incorrect|invalid|wrong|malformed) api.?key|api.?key (is )?(not valid|invalid)|no connected db"
+)
+_NO_MODEL = re.compile(r"(?i)invalid model name|no such model|unknown model|model\b.{0,80}(does not exist|not found)")
+_NO_PARAMETER = re.compile(
+    r"(?i)(unsupported|unrecognized|unknown|unexpected) (parameter|request argument|value|keyword)"
+)
+_WANTS_NAME = re.compile(r"\b407\b")
+_DECLINES = re.compile(r"\b4\d\d\b")
+
+
 TABLE: tuple[Row, ...] = (
+    Row(
+        "transient",
+        BackendUnavailableError,
+        "no connection in time: it cannot be reached",
+        exception="APITimeoutError",
+        cause={"ConnectTimeout"},
+        down=True,
+        sent=False,
+    ),
     Row("transient", BackendTimeoutError, "no answer in time", exception="APITimeoutError"),
     Row(
         "final",
@@ -92,7 +158,38 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("final", ProtocolError, "its headers do not end", exception="APIConnectionError", code={"431"}),
     Row(
-        "transient", BackendUnavailableError, "the server cannot be reached, or hung up", exception="APIConnectionError"
+        "final",
+        AuthenticationError,
+        "the proxy wants a name and a password; its variable takes them as http://name:password@host:port",
+        exception="APIConnectionError",
+        cause={"ProxyError"},
+        words=_WANTS_NAME,
+        sent=False,
+    ),
+    Row(
+        "final",
+        BadRequestError,
+        "the proxy declines to connect to it",
+        exception="APIConnectionError",
+        cause={"ProxyError"},
+        words=_DECLINES,
+        sent=False,
+    ),
+    Row(
+        "transient",
+        BackendUnavailableError,
+        "the server cannot be reached, or hung up",
+        exception="APIConnectionError",
+        cause={"ConnectError", "ProxyError"},
+        down=True,
+        sent=False,
+    ),
+    Row(
+        "transient",
+        BackendUnavailableError,
+        "the server cannot be reached, or hung up",
+        exception="APIConnectionError",
+        down=True,
     ),
     Row(
         "final", ProtocolError, "the answer is not what the chat API agrees on", exception="APIResponseValidationError"
@@ -110,13 +207,49 @@ TABLE: tuple[Row, ...] = (
         "the server's content filter declined the question",
         code={"content_filter", "content_policy_violation"},
     ),
+    Row(
+        "final",
+        BadRequestError,
+        "the model takes no pictures: name one that does (llama.cpp needs its --mmproj), or set "
+        "`mllm.pictures = false` to ask for look-alikes alone",
+        words=_NO_PICTURES,
+    ),
     Row("rate limit", RateLimitError, "asked too fast", status={429}),
+    Row(
+        "final",
+        AuthenticationError,
+        "the key was refused; `mllm.api_key_env` names its variable",
+        words=_NO_KEY,
+    ),
+    Row("final", AuthenticationError, "the proxy wants a name and a password, in its variable", status={407}),
+    Row(
+        "final",
+        BadRequestError,
+        "no such model; look at `mllm.model`",
+        words=_NO_MODEL,
+        status={400, 404, 422, 500},
+    ),
+    Row(
+        "final",
+        BadRequestError,
+        "a field of the request is unknown there; look at `mllm.limit_parameter`, `mllm.send_temperature` and "
+        "`mllm.extra_body`",
+        words=_NO_PARAMETER,
+        status=range(400, 500),
+    ),
     Row("final", AuthenticationError, "the key was refused; `mllm.api_key_env` names its variable", status={401}),
     Row("final", AuthenticationError, "the key may not do this", status={403}),
     Row("final", BadRequestError, "no such model or address; look at `mllm.model` and `mllm.base_url`", status={404}),
     Row("final", BadRequestError, "too large; lower `mllm.image_max_side`", status={413}),
     Row("transient", BackendUnavailableError, "the server asks to try again", status={408, 409, 425}),
     Row("transient", OverloadedError, "the server has too much to do", status={503, 529}),
+    Row(
+        "transient",
+        BackendUnavailableError,
+        "what stands in front of the server got no answer from it",
+        status={502, 504, 521, 522, 523},
+        down=True,
+    ),
     Row("transient", BackendUnavailableError, "the server failed", status=range(500, 600)),
     Row("final", BadRequestError, "the server takes no such request", status=range(400, 500)),
     Row(
@@ -127,11 +260,13 @@ TABLE: tuple[Row, ...] = (
     ),
     Row("final", ProtocolError, "the answer is longer than an answer can be", exception="OversizedBodyError"),
     Row("final", ProtocolError, "the answer is compressed, and was asked for plain", exception="EncodedBodyError"),
-    Row("final", BadRequestError, "the request cannot be made", exception="UnicodeEncodeError"),
+    Row("final", BadRequestError, "the request cannot be made", exception="UnicodeEncodeError", sent=False),
     # JSON or text that is none, numbers without end, brackets without end
     Row("final", ProtocolError, "the answer cannot be read", exception="ValueError"),
     Row("final", ProtocolError, "the answer cannot be read", exception="RecursionError"),
-    Row("final", BadRequestError, "the request cannot be made", exception="Exception"),
+    Row("final", BadRequestError, "the request cannot be made", exception="Exception", sent=False),
+    # an error within an answer, of which nothing is known but words
+    Row("transient", BackendUnavailableError, "the server failed"),
 )
 """Looked through from the top; the first row that fits counts."""
 
@@ -148,14 +283,45 @@ def classify(error: Exception, *, secret: str = "", server: str = "") -> Backend
         server: names the server in the message.
     """
     failure = Failure.of(error)
-    row = next(row for row in TABLE if row.fits(failure))
     shown = "" if failure.status is None else f" (HTTP {failure.status})"
-    said = scrub(_said(error, getattr(error, "body", None)), secret)
+    headers = getattr(getattr(error, "response", None), "headers", {})
+    return _build(failure, shown, retry_after(headers), secret, server)
+
+
+def error_within(completion: object) -> object | None:
+    """Return the error that an answer of HTTP 200 holds, at its top or in its choice; None if there is none."""
+    whole = completion[0] if isinstance(completion, list) and completion else completion
+    choices = _field(whole, "choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    places = [whole, choice, _field(choice, "message")]
+    for error in (_field(place, "error") for place in places):
+        if error and isinstance(error, Mapping | str | list):
+            return error
+    said = _field(whole, "message") or _field(whole, "detail")
+    bare = choice is None and (_field(whole, "object") == "error" or (said and _status(_field(whole, "code"))))
+    return whole if bare else None
+
+
+def classify_within(error: object, *, secret: str = "", server: str = "") -> BackendError:
+    """Build the error that stands for one within an answer of HTTP 200; see `error_within` and `classify`."""
+    failure = Failure.within(error)
+    shown = " (HTTP 200 with an error in it)" if failure.status is None else f" (HTTP 200, error {failure.status})"
+    wishes = {
+        name.replace("_", "-"): str(value) for name, value in _fields(error) if isinstance(value, str | int | float)
+    }
+    return _build(failure, shown, retry_after(wishes), secret, server)
+
+
+def _build(failure: Failure, shown: str, wish: float | None, secret: str, server: str) -> BackendError:
+    row = next(row for row in TABLE if row.fits(failure))
+    said = scrub(failure.said, secret)
     message = f"{server or 'the server'}: {row.says}{shown}" + (f": {said}" if said else "")
-    if issubclass(row.becomes, TransientBackendError):
-        headers = getattr(getattr(error, "response", None), "headers", {})
-        return row.becomes(message, retry_after=retry_after(headers))
-    return row.becomes(message)
+    transient = issubclass(row.becomes, TransientBackendError)
+    built = row.becomes(message, retry_after=wish) if transient else row.becomes(message)  # type: ignore[call-arg]
+    built.sent = row.sent
+    if isinstance(built, BackendUnavailableError):
+        built.down = built.down or row.down
+    return built
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -167,18 +333,87 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def _said(error: Exception, body: object) -> str:
-    for text in (body, _field(body, "message"), _field(body, "detail"), _field(body, "error")):
-        if isinstance(text, str) and text.strip():
-            # A proxy's error page says nothing that its status has not said.
-            return "" if text.lstrip().startswith("<") else text
-    if isinstance(body, Mapping) and body:
-        return str(dict(body))
-    if getattr(error, "response", None) is not None:
-        return ""
+def _said(error: Exception) -> str:
+    found = _words(getattr(error, "body", None))
+    if found or getattr(error, "response", None) is not None:
+        return found
     cause = error.__cause__ or error
     return f"{type(cause).__name__} {cause}".strip()
 
 
+def _words(body: object) -> str:
+    """Find the message in an error's body: a text, an object, a list of them, or a page."""
+    if isinstance(body, str):
+        # of a proxy's error page, its title says all
+        page = _TITLE.search(body) if body.lstrip().startswith("<") else None
+        return body if not body.lstrip().startswith("<") else " ".join(page[2].split()) if page else ""
+    if isinstance(body, list):
+        return next((found for found in map(_words, body) if found), "")
+    if not isinstance(body, Mapping) or not body:
+        return ""
+    message = next(
+        (body[name] for name in ("message", "detail", "error", "msg") if isinstance(body.get(name), str)), ""
+    ) or (_words(body["error"]) if isinstance(body.get("error"), Mapping | list) else "")
+    # what the provider behind an aggregator said
+    raw = _field(body.get("metadata"), "raw")
+    behind = _words(_parsed(raw) if isinstance(raw, str) else raw)
+    return f"{message}: {behind}" if message and behind else message or behind or str(dict(body))
+
+
+def _unwrapped(body: object) -> object:
+    """Take an error out of the list, or the object, that it is wrapped in."""
+    for _ in range(_DEEPEST):
+        if isinstance(body, list) and body:
+            body = body[0]
+        elif isinstance(body, Mapping) and isinstance(body.get("error"), Mapping):
+            body = body["error"]
+        else:
+            break
+    return body
+
+
+def _fields(thing: object, depth: int = 0) -> Iterator[tuple[str, object]]:
+    """Walk through the fields of an error, its own before those of what it holds."""
+    thing = _parsed(thing) if isinstance(thing, str) else thing
+    if depth > _DEEPEST:
+        return
+    inner: Iterable[object] = ()
+    if isinstance(thing, Mapping):
+        yield from ((str(name).lower(), value) for name, value in thing.items())
+        inner = thing.values()
+    elif isinstance(thing, list):
+        inner = thing[:_DEEPEST]
+    for value in inner:
+        if isinstance(value, Mapping | list | str):
+            yield from _fields(value, depth + 1)
+
+
+def _status(code: object) -> int | None:
+    """Read the HTTP status that a code stands for."""
+    if isinstance(code, str) and _is_word(code):
+        letters = re.sub("[^a-z]", "", code.lower())
+        return _STATUS_OF.get(letters.removesuffix("error")) or _STATUS_OF.get(letters)
+    number = int(code) if isinstance(code, int | str) and len(str(code)) == _DIGITS else 0
+    return number if number in _FAILED else None
+
+
+def _is_word(code: object) -> bool:
+    return isinstance(code, str) and not code.strip().isdecimal()
+
+
+def _parsed(text: str) -> object:
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
 def _field(body: object, name: str) -> object:
     return body.get(name) if isinstance(body, Mapping) else None
+
+
+_TITLE = re.compile(r"(?is)<(title|h1)\b[^>]*>([^<]{1,200})")
+_DEEPEST, _DIGITS = 5, 3
+_FAILED = range(400, 600)

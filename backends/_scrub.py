@@ -10,7 +10,8 @@ _DATA_URL = re.compile(r"data:[\w.+-]*\\?/?[\w.+-]*(?:;[\w=.+-]+)*,[^\s\"'<>)]*"
 _BASE64 = re.compile(r"[A-Za-z0-9+/\\%_=-]{65,}")
 _PICTURE_URL = re.compile(r"data:image\\?/[\w.+-]+;base64,", re.IGNORECASE)
 _LEAST_KEY = 16
-_KEY = re.compile(r"(?i)\b(sk-|bearer\s+)[\w.~+/=*-]+")
+_KEY = re.compile(r"(?i)\b(sk-|bearer\s+|basic\s+(?=[\w+/]*[\d=]))[\w.~+/=*-]+")
+_CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
 
@@ -28,6 +29,7 @@ def redact(text: str, secret: str = "") -> str:
     text = text[:1_000_000]
     text = _DATA_URL.sub("[data]", text)
     text = _BASE64.sub("[data]", text)
+    text = _CREDENTIALS.sub("[credentials]@", text)
     return _KEY.sub(r"\1[key]", text)
 
 

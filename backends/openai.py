@@ -26,7 +26,8 @@ from ants_engine.errors import (
 from ants_engine.protocol import JSON, Answer, Call, Capabilities
 
 from ._completion import ending_of, read_content
-from ._failures import classify
+from ._failures import classify, classify_within, error_within
+from ._proxy import EnvironmentProxy, proxy_for
 from ._scrub import repeats_request, scrub
 from ._scrubbed_logs import scrubbed_logs
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _CONNECT_TIMEOUT = 10.0
+_OPENAI = "https://api.openai.com/v1"
 _MOST_TOKENS = 2**53
 _OURS = frozenset({"messages", "model", "stream", "n", "max_tokens", "max_completion_tokens", "temperature"})
 
@@ -51,11 +53,14 @@ class OpenAIOptions(BaseModel):
     """The address with its ``/v1``, such as ``http://localhost:8000/v1``; when empty what ``OPENAI_BASE_URL`` says,
     or else OpenAI's own."""
     api_key_env: str = Field(default="OPENAI_API_KEY", min_length=1)
-    """The name of the environment variable that holds the key. With a ``base_url`` it may be unset."""
+    """The name of the environment variable that holds the key. With a ``base_url`` it may be unset. A key that begins
+    with ``Basic`` is sent as it is, for servers behind a name and a password; any other as a bearer token."""
     detail: Literal["auto", "low", "high"] = "auto"
     """How closely the server looks at a picture."""
     max_concurrency: PositiveInt = 32
     """Questions in flight at most, unless ``dispatch.max_concurrency`` says otherwise."""
+    pictures: bool = True
+    """Switch off for a model that takes text only: it is asked for look-alikes (``vsnl``) alone."""
     timeout: PositiveFloat = 120.0
     """Seconds without a sign of life from the server before a question fails."""
     limit_parameter: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
@@ -92,12 +97,13 @@ class OpenAIBackend:
         self._options = options
         self._clients: weakref.WeakKeyDictionary[AbstractEventLoop, _OpenClient] = weakref.WeakKeyDictionary()
         self._key = SecretStr("")
+        self._proxy: EnvironmentProxy | None = None
         self._closed = False
 
     @property
     def capabilities(self) -> Capabilities:
-        """Pictures and text, and as many questions at once as the options say."""
-        return Capabilities(max_concurrency=self._options.max_concurrency)
+        """Pictures, unless the options say otherwise, and text, and as many questions at once as the options say."""
+        return Capabilities(pictures=self._options.pictures, max_concurrency=self._options.max_concurrency)
 
     async def identity(self) -> Mapping[str, JSON]:
         """Name the model as the server does, and what else shapes its answers; the address is no part of it."""
@@ -130,15 +136,15 @@ class OpenAIBackend:
             ProtocolError: the answer is not of the agreed shape.
             RefusedAnswerError: the model, or the server's filter, declined.
             TruncatedAnswerError: the server stopped an answer that repeats itself.
-            MissingDependencyError: openai is not installed.
-            SettingError: the address in ``OPENAI_BASE_URL`` is none.
+            MissingDependencyError: openai is not installed, or what a SOCKS proxy of the environment takes.
+            SettingError: the address in ``OPENAI_BASE_URL``, or in a proxy's variable, is none.
             UsageError: the backend is closed.
         """
         client = await self._client()
         ending: Answer | BackendError | asyncio.CancelledError
         try:
             # Not chat.completions.create: turning plain JSON into its types and back takes half of a question's time.
-            ending = self._read(
+            ending = self._end(
                 # in no variable of this frame: it may repeat the request
                 await client.post("/chat/completions", cast_to=object, body=self._request(call)),
                 call.decoding.max_new_tokens,
@@ -166,7 +172,8 @@ class OpenAIBackend:
     @property
     def _server(self) -> str:
         parts = urlsplit(self._address or "")
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "OpenAI"
+        server = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else "OpenAI"
+        return server if self._proxy is None else f"{server} (through the proxy in {self._proxy.variable})"
 
     async def _client(self) -> "AsyncOpenAI":
         if self._closed:
@@ -196,15 +203,23 @@ class OpenAIBackend:
         options = self._options
         if self._address is not None and (problem := _address_problem(self._address)):
             raise SettingError(f"OPENAI_BASE_URL: {problem}")
+        self._proxy = proxy_for(self._address or _OPENAI)
+        key = self._key.get_secret_value()
         timeout = httpx2.Timeout(options.timeout, connect=min(_CONNECT_TIMEOUT, options.timeout))
         return AsyncOpenAI(
-            api_key=self._key.get_secret_value() or "none",
+            api_key=key or "none",
+            default_headers={"Authorization": key} if key.lower().startswith("basic ") else None,
             base_url=self._address,
             timeout=timeout,
             max_retries=0,
             http_client=httpx2.AsyncClient(
-                # The engine holds the limit; a second one here would make questions wait within their time limit.
-                limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                # A transport of our own leaves the environment's proxies to us: the client would set up each of them,
+                # used or not, and fail on those that it has no package for.
+                transport=httpx2.AsyncHTTPTransport(
+                    # The engine holds the limit; a second one here would make questions wait within their time limit.
+                    limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
+                    proxy=None if self._proxy is None else self._proxy.url.get_secret_value(),
+                ),
                 timeout=timeout,
                 follow_redirects=False,
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -247,9 +262,14 @@ class OpenAIBackend:
             image["detail"] = self._options.detail
         return [{"type": "image_url", "image_url": image}, {"type": "text", "text": call.prompt}]
 
-    def _read(self, completion: object, limit: int) -> Answer | BackendError:
+    def _end(self, completion: object, limit: int) -> Answer | BackendError:
         if isinstance(completion, str):  # it called itself something else, and may be JSON all the same
             completion = _parsed(completion)
+        if (error := error_within(completion)) is not None:
+            return classify_within(error, secret=self._key.get_secret_value(), server=self._server)
+        return self._read(completion, limit)
+
+    def _read(self, completion: object, limit: int) -> Answer | BackendError:
         choices = _field(completion, "choices")
         if not isinstance(choices, list) or not choices:
             return ProtocolError(f"{self._server}: the answer holds no choices: {self._shown(completion)}")

@@ -30,7 +30,7 @@ from ants_engine.clip.worker import ClipWorker
 from ants_engine.config import Settings
 from ants_engine.detector import Look
 from ants_engine.dispatch.outcome import Outcome
-from ants_engine.errors import ImageError, TransientBackendError
+from ants_engine.errors import ImageError, NotEnoughAnswersError, TransientBackendError
 from ants_engine.method.answer import Rejection
 from ants_engine.method.class_names import ClassNames
 from ants_engine.negative_bank import NegativeBank
@@ -282,8 +282,10 @@ class Pump:
                 if found.rejection is not None and found.rejection in UNUSABLE:
                     tally.reject(found.rejection)
             tally.bare += not labels[index]
-            if isinstance(outcome, Outcome) and isinstance(outcome.error, TransientBackendError):
-                # the MLLM was away: that says nothing of the class
+            if isinstance(outcome, Outcome) and isinstance(
+                outcome.error, TransientBackendError | NotEnoughAnswersError
+            ):
+                # the MLLM was away, or not asked any more: that says nothing of the class
                 del labels[index]
         self._told(tally)
         return replace(state, labels=labels)

@@ -7,7 +7,7 @@ far-OOD it asks once, with all classes, for names that look like none of them.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ants_engine.answers import FATAL, Tally, sort_answers
+from ants_engine.answers import ENDS_A_BUILD, Tally, sort_answers
 from ants_engine.baselines.long_list import ITEMS, pieces
 from ants_engine.baselines.outlier_labels import OutlierLabels
 from ants_engine.build_report import SetAside
@@ -85,7 +85,7 @@ async def _ask(
     try:
         for finished in asyncio.as_completed(tasks):
             error = (await finished).error
-            if isinstance(error, FATAL):
+            if isinstance(error, ENDS_A_BUILD):
                 raise error
     finally:
         for task in tasks:

@@ -9,6 +9,7 @@ from ants_engine.dispatch.storage.entry import MAX_ANSWER_CHARACTERS
 from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import (
     ANTSError,
+    BackendError,
     BadRequestError,
     EmptyAnswerError,
     FinalBackendError,
@@ -16,6 +17,7 @@ from ants_engine.errors import (
     ProtocolError,
     RefusedAnswerError,
     TruncatedAnswerError,
+    UsageError,
 )
 from ants_engine.method.final_part import final_part
 from ants_engine.protocol import Answer, Backend, Call, Picture
@@ -47,9 +49,10 @@ class BackendResponder:
             FinalBackendError: it raised something that is no `ANTSError`, which is chained.
             BackendError: what it raised itself.
         """
+        trace.answered, trace.unsent = False, True
         self._check_capabilities(request)
         picture = await self._picture(request)
-        trace.answered = False
+        trace.unsent = False
         trace.update(phase="asking")
         try:
             came = await self._backend.generate(Call(request.prompt, picture, request.decoding))
@@ -57,7 +60,9 @@ class BackendResponder:
             trace.usage = (came.prompt_tokens, came.completion_tokens)
             answer = _checked(came, request)
             trace.answered = True
-        except ANTSError:
+        except ANTSError as error:
+            # a backend that cannot be used at all has sent nothing either
+            trace.unsent = isinstance(error, UsageError) or (isinstance(error, BackendError) and not error.sent)
             raise
         except Exception as error:
             # The text of a foreign error may hold anything, picture bytes and keys included: only its kind is named.

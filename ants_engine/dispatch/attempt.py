@@ -1,6 +1,7 @@
 """One try: a call to the backend under a time limit, and told to whoever observes."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 
@@ -15,7 +16,7 @@ from ants_engine.protocol import Answer
 class AttemptResponder:
     """Gives a try its time limit, and a request with all its tries its deadline, from the first one on.
 
-    It stands within the limit: waiting for a turn uses up no time.
+    It stands within the limit: waiting for a turn uses up no time. A try of which nothing was sent is no try.
     """
 
     def __init__(
@@ -50,9 +51,11 @@ class AttemptResponder:
             ANTSError: what ``inner`` raises.
         """
         began = self._clock()
-        if not trace.attempts:
+        if math.isinf(trace.end):
             trace.end = began + self._deadline
-        trace.update(attempts=trace.attempts + 1)
+        before = trace.attempts
+        trace.update(attempts=before + 1)
+        trace.unsent = False
         trace.usage = (None, None)
         ending: Answer | Exception | None = None
         try:
@@ -61,7 +64,9 @@ class AttemptResponder:
             ending = error
             raise
         finally:
-            if ending is not None:
+            if trace.unsent:
+                trace.update(attempts=before)
+            elif ending is not None:
                 self._observer.attempted(request, trace.attempts, self._clock() - began, ending)
         return ending
 

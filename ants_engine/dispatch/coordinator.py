@@ -144,7 +144,13 @@ class Coordinator:
             return self._pulsometer.read(limit=self._slots, slots=self._slots, holding=None, spent=Spent())
         gate = pipeline.gate
         spent = pipeline.budget.spent
-        return self._pulsometer.read(limit=gate.limit, slots=self._slots, holding=gate.holding(), spent=spent)
+        return self._pulsometer.read(
+            limit=gate.limit,
+            slots=self._slots,
+            holding=gate.holding(),
+            spent=spent,
+            down_since=pipeline.outage.down_since,
+        )
 
     async def __aenter__(self) -> Self:
         """Open the store and the backend, and find out which model it is.

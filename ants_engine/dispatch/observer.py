@@ -43,7 +43,7 @@ class Observer(Protocol):
         ...
 
     def event(self, kind: str, **facts: JSON) -> None:
-        """Take note of anything else, such as ``limit_changed``, ``paused``, ``resumed`` or ``stuck``.
+        """Take note of anything else, such as ``limit_changed``, ``paused``, ``server_down`` or ``stuck``.
 
         ``progress`` is for those who watch from outside: ``asked``, ``in_flight``, ``retrying``, ``waiting`` and
         ``limit``, every few seconds and once at the end.

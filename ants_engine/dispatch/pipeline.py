@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 from ants_engine.config import Settings
 from ants_engine.dispatch.ask import BackendResponder
 from ants_engine.dispatch.attempt import AttemptResponder
+from ants_engine.dispatch.common_cause import CommonCause
 from ants_engine.dispatch.limits.budget import Budget, BudgetResponder
 from ants_engine.dispatch.limits.gate import AdaptiveGate
 from ants_engine.dispatch.limits.limit import LimitResponder
+from ants_engine.dispatch.limits.outage import Outage
 from ants_engine.dispatch.limits.token_estimate import TokenEstimate
 from ants_engine.dispatch.observer import Observer
 from ants_engine.dispatch.ready import ReadyResponder
@@ -55,12 +57,16 @@ class Pipeline:
         self._jitter = jitter
         self._estimate = TokenEstimate()
         self.slots = dispatch.max_concurrency or capabilities.max_concurrency
+        self.outage = Outage(dispatch.deadline if capabilities.timed else math.inf, jitter=jitter, tell=observer.event)
+        # who needs no answers at all wants every question asked
+        self._common = CommonCause(enabled=dispatch.min_success > 0)
         self.gate = AdaptiveGate(
             self.slots,
             # what runs here is asked as much as it says at once; it has no need of caution
             start=None if capabilities.timed else self.slots,
             requests_per_minute=dispatch.requests_per_minute,
             tokens_per_minute=dispatch.tokens_per_minute,
+            outage=self.outage,
             tell=observer.event,
         )
         self.budget = Budget(dispatch.budget, dispatch.prices, self._estimate)
@@ -86,8 +92,10 @@ class Pipeline:
 
     def _patient(self, inner: Responder) -> Responder:
         retry = RetryResponder(
-            LimitResponder(inner, self.gate, self._estimate),
+            LimitResponder(inner, self.gate, self._estimate, common=self._common),
             attempts=self._settings.dispatch.attempts,
+            outage=self.outage,
+            common=self._common,
             sleep=self._sleep,
             jitter=self._jitter,
         )

@@ -39,12 +39,16 @@ class Pulse:
     """For how long still."""
     spent: Spent
     """What was used up."""
+    down_since: str | None = None
+    """The local time since when the server is down and is being probed; None while it is not."""
 
     def in_words(self) -> str:
         """Say it in a few words, for a progress bar."""
         parts = [f"{self.per_second:.2g}/s"] if self.per_second else []
         if self.stuck:
             parts.append(f"nothing has come for {self.quiet:.0f} s: stuck?")
+        if self.down_since is not None:
+            parts.append(f"server down since {self.down_since}, probing")
         if self.holding is not None and self.holding_seconds >= 1:
             parts.append(f"held by {self.holding} for {self.holding_seconds:.0f} s")
         return ", ".join(parts)
@@ -84,7 +88,15 @@ class Pulsometer:
             if self._first_answer is None and self._first_asked is not None:
                 self._first_answer = now - self._first_asked
 
-    def read(self, *, limit: int, slots: int, holding: tuple[str, float] | None, spent: Spent) -> Pulse:
+    def read(
+        self,
+        *,
+        limit: int,
+        slots: int,
+        holding: tuple[str, float] | None,
+        spent: Spent,
+        down_since: str | None = None,
+    ) -> Pulse:
         """Take the pulse."""
         now = self._clock()
         while self._answers and self._answers[0] < now - SPAN:
@@ -103,4 +115,5 @@ class Pulsometer:
             holding=None if holding is None else holding[0],
             holding_seconds=0.0 if holding is None else holding[1],
             spent=spent,
+            down_since=down_since,
         )

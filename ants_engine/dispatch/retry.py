@@ -1,16 +1,19 @@
-"""Asks again after a failure that may pass."""
+"""Retries transient errors with exponential backoff and jitter."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
+from ants_engine.dispatch.common_cause import CommonCause
+from ants_engine.dispatch.limits.outage import Outage
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.responder import Responder
 from ants_engine.dispatch.trace import Trace
-from ants_engine.errors import TransientBackendError
+from ants_engine.errors import BackendError, TransientBackendError
 from ants_engine.protocol import Answer
 
 FIRST_PAUSE = 0.5
@@ -23,7 +26,8 @@ class RetryResponder:
     """Tries until there is an answer, a final error, no try left, or no time left (`Trace.end`).
 
     Only `TransientBackendError` is tried again; cancellation and everything else passes at once. It stands outside of
-    the limit: a request that pauses takes nobody's place.
+    the limit: a request that pauses takes nobody's place. Tries that were part of an outage of the server are not
+    counted, and need no pause: the gate waits until the server is back.
     """
 
     def __init__(
@@ -31,6 +35,8 @@ class RetryResponder:
         inner: Responder,
         *,
         attempts: int,
+        outage: Outage | None = None,
+        common: CommonCause | None = None,
         jitter: random.Random | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -40,12 +46,16 @@ class RetryResponder:
         Args:
             inner: what is tried.
             attempts: tries per request, the first one counted.
+            outage: knows which tries were part of an outage.
+            common: told how requests end.
             jitter: randomness of the pauses; own by default, since processes that pause alike come back together.
             sleep: how to pause.
             clock: seconds that only grow.
         """
         self._inner = inner
         self._attempts = attempts
+        self._outage = outage or Outage(math.inf)
+        self._common = common or CommonCause()
         self._jitter = jitter or random.Random()  # noqa: S311  # spreads load, protects nothing
         self._sleep = sleep
         self._clock = clock
@@ -61,11 +71,20 @@ class RetryResponder:
         async def attempt() -> Answer:
             return await self._inner.answer(request, trace)
 
+        def tries(state: RetryCallState) -> int:
+            return state.attempt_number - self._outage.excused(trace)
+
         def stop(state: RetryCallState) -> bool:
-            spent = state.attempt_number >= self._attempts or self._clock() + state.upcoming_sleep >= trace.end
-            return spent or trace.abandoned
+            now = self._clock()
+            late = now + state.upcoming_sleep >= trace.end or now >= self._outage.expires
+            return tries(state) >= self._attempts or late or trace.abandoned
+
+        def wait(state: RetryCallState) -> float:
+            return 0.0 if self._outage.waits_for(trace) else self._pause(tries(state), state, trace)
 
         async def pause(seconds: float) -> None:
+            if not seconds:
+                return
             trace.update(phase="pausing")
             try:
                 await self._sleep(seconds)
@@ -76,18 +95,23 @@ class RetryResponder:
         retrying = AsyncRetrying(
             sleep=pause,
             stop=stop,
-            wait=self._pause,
+            wait=wait,
             retry=retry_if_exception_type(TransientBackendError),
             reraise=True,
         )
-        answer: Answer = await retrying(attempt)
+        try:
+            answer: Answer = await retrying(attempt)
+        except BackendError as error:
+            self._common.ended(request.task, error)
+            raise
+        self._common.ended(request.task, None)
         return answer
 
-    def _pause(self, state: RetryCallState) -> float:
-        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(state.attempt_number - 1, 30))
+    def _pause(self, tries: int, state: RetryCallState, trace: Trace) -> float:
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(max(tries - 1, 0), 30))
         pause = longest * (0.5 + 0.5 * self._jitter.random())
         error = state.outcome.exception() if state.outcome is not None else None
-        wish = error.retry_after if isinstance(error, TransientBackendError) else None
+        wish = error.retry_after if isinstance(error, TransientBackendError) and not trace.crowded else None
         if wish is not None and wish == wish:  # noqa: PLR0124  # NaN is no wish
             # The server's wish is a minimum; the jitter on top keeps those who were told the same from coming together.
             return max(pause, wish + FIRST_PAUSE * self._jitter.random())

@@ -19,13 +19,21 @@ class Trace:
         self.source: Source = "backend"
         """Where the ending came from."""
         self.attempts = 0
-        """How often the backend was asked."""
+        """How often the backend was asked; a try of which nothing was sent is taken back."""
         self.end = math.inf
         """When the time for this request is over, by the monotonic clock; not set before the first try."""
         self.usage: tuple[int | None, int | None] = (None, None)
         """Prompt and completion tokens of the last try, whether its answer was of use or not."""
         self.answered = False
         """The last try has brought an answer of use."""
+        self.unsent = False
+        """Nothing of the last try was sent: its picture is gone, say, or there was no connection."""
+        self.crowded = False
+        """The last try was one too many at once: the server's wish for a pause is not about this request."""
+        self.series: list[int] = []
+        """The series of failures (see `Outage`) that tries of this request were part of, one entry a try."""
+        self.failed_at = math.inf
+        """When the first try began that was sent and found the server down, by the monotonic clock."""
         self.kept = False
         """How it failed is on disk."""
         self.abandoned = False

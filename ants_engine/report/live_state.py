@@ -303,7 +303,10 @@ class LiveState(RunObserver):
 
     def _halted(self) -> bool:
         pulse = self._pulse
-        return pulse is not None and (pulse.stuck or (pulse.holding is not None and pulse.holding_seconds >= 1))
+        if pulse is None:
+            return False
+        held = pulse.holding is not None and pulse.holding_seconds >= 1
+        return pulse.stuck or pulse.down_since is not None or held
 
     def _waits(self) -> str:
         """Say what it waits for, if it is anything but an answer."""
@@ -311,6 +314,8 @@ class LiveState(RunObserver):
         if counts is None or pulse is None or self._end is not None:
             return ""
         parts = []
+        if pulse.down_since is not None:
+            parts.append(f"the server is down since {pulse.down_since}, probing")
         if pulse.holding is not None and pulse.holding_seconds >= 1:
             parts.append(f"held by {plain(pulse.holding)} for {pulse.holding_seconds:.0f} s")
         if pulse.stuck:

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from benchmarks.reliability import faults, fuzz, kills, latency, processes, rate, replay, saves
+from benchmarks.reliability import faults, fuzz, kills, latency, outage, processes, rate, replay, saves
 from benchmarks.reliability.harness import Report
 
 BARS: dict[str, Callable[[], Iterator[Report]]] = {
@@ -16,6 +16,7 @@ BARS: dict[str, Callable[[], Iterator[Report]]] = {
     "6": lambda: iter([fuzz.run()]),
     "7": lambda: iter([replay.run()]),
     "8": lambda: iter([saves.run()]),
+    "9": lambda: (outage.run(away) for away in outage.AWAY),
 }
 
 

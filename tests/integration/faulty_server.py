@@ -99,9 +99,10 @@ class FaultyServer:
         wait = None if wish is None else f"{wish:g}"
         limit = self._options.concurrency_limit
         if limit is not None and self._answering >= limit:
-            return "busy", response(503, error("overloaded"), {} if wait is None else {"Retry-After": wait})
+            headers = {} if wait is None else {"Retry-After": wait}
+            return "busy", response(self._options.busy_status, error("overloaded"), headers)
         if self._bucket is not None and not self._bucket.take():
-            return "rate", slow_down(wait)
+            return "rate", slow_down(wait, status=self._options.rate_status)
         return None
 
     def _kind(self, prompt: str, question: str, attempt: int) -> str:
@@ -150,10 +151,12 @@ def _options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer")
     parser.add_argument("--jitter", type=float, default=0.0, help="up to so many seconds more")
-    parser.add_argument("--rate", type=float, help="requests a second; 429 above")
+    parser.add_argument("--rate", type=float, help="requests a second")
     parser.add_argument("--burst", type=float, default=5.0, help="requests at once after a pause, with --rate")
     parser.add_argument("--retry-after", type=float, help="seconds to ask for; without it only where the kind says so")
-    parser.add_argument("--concurrency-limit", type=int, help="questions at once; 503 above")
+    parser.add_argument("--rate-status", type=int, default=429, help="what is said above the rate; nginx says 503")
+    parser.add_argument("--concurrency-limit", type=int, help="questions at once")
+    parser.add_argument("--busy-status", type=int, default=503, help="what is said above that; LiteLLM says 429")
     parser.add_argument("--slow", type=float, default=0.2, help="seconds of a slow answer")
     parser.add_argument("--hang", type=float, default=30.0, help="seconds of silence before it hangs up")
     parser.add_argument("--drip", type=float, default=1.0, help="seconds between the bytes of a dripping answer")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -50,15 +51,7 @@ def started(
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=cwd, env=whole, stdout=output, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + timeout
-        while True:
-            said = log.read_text(errors="replace")
-            if found := re.search(announces, said):
-                break
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{command[0]} did not start (exit {process.poll()}):\n{said[-3000:]}")
-            time.sleep(0.05)
-        yield process, found[1]
+        yield process, wait_for(log, announces, process, timeout)
     finally:
         process.terminate()
         try:
@@ -66,6 +59,26 @@ def started(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def wait_for(log: Path, announces: str, process: "subprocess.Popen[bytes]", timeout: float = 120.0) -> str:
+    """Wait until the first group of ``announces`` matches in a process's output, and give it."""
+    deadline = time.monotonic() + timeout
+    while True:
+        said = log.read_text(errors="replace")
+        if found := re.search(announces, said):
+            return found[1]
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args!r} did not start (exit {process.poll()}):\n{said[-3000:]}")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """Find a port of the loopback that nobody has."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextmanager

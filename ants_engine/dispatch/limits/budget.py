@@ -17,7 +17,7 @@ class Spent:
     """What a run has used up so far."""
 
     requests: int = 0
-    """Calls to the backend, tried again or not."""
+    """Calls that were sent, tried again or not."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost: float = 0.0
@@ -90,16 +90,24 @@ class Budget:
             usage: its tokens, as far as they were reported.
             known_free: the call failed in a way that produces nothing, so that unreported tokens are none.
         """
-        most = self._reserved.pop(token)
-        self._under_way = self._under_way.minus(most) if self._reserved else Spent()
+        most = self._free(token)
         prompt, completion = usage
         missing = (0, 0) if known_free else (most.prompt_tokens, most.completion_tokens)
         cost = self._priced(missing[0] if prompt is None else prompt, missing[1] if completion is None else completion)
         self.spent = self.spent.plus(cost)
+
+    def cancel(self, token: object) -> None:
+        """Give back what was set aside: nothing was sent."""
+        self._free(token)
+
+    def _free(self, token: object) -> Spent:
+        most = self._reserved.pop(token)
+        self._under_way = self._under_way.minus(most) if self._reserved else Spent()
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
                 future.set_result(None)
+        return most
 
     def _priced(self, prompt: int, completion: int) -> Spent:
         prices = self._prices
@@ -141,4 +149,7 @@ class BudgetResponder:
             free = not isinstance(error, UnusableAnswerError | BackendTimeoutError)
             raise
         finally:
-            self._budget.settle(token, trace.usage, known_free=free)
+            if trace.unsent:
+                self._budget.cancel(token)
+            else:
+                self._budget.settle(token, trace.usage, known_free=free)

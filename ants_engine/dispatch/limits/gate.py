@@ -1,14 +1,17 @@
 """Decides when the next call may go to the backend: how many at once, how many a second, and when none at all."""
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
+from ants_engine.dispatch.limits.outage import Outage
 from ants_engine.dispatch.limits.pace import Pace
 from ants_engine.dispatch.limits.quota import Quota
 from ants_engine.dispatch.limits.window import Window
+from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import BackendError, BackendTimeoutError, OverloadedError, RateLimitError, TransientBackendError
 
 MEANT_FOR_ALL = 2.0
@@ -18,8 +21,8 @@ LONGEST_HOLD = 60.0
 """Seconds of a server's wish that count when the pace holds still after a refusal."""
 REQUESTS_AT_ONCE, TOKENS_AT_ONCE = 1.0, 10.0
 """Seconds' worth of a limit per minute that may be used in one go."""
-OVERLOADED = (RateLimitError, OverloadedError, BackendTimeoutError)
-"""What says that there was too much at once."""
+REFUSED = (RateLimitError, OverloadedError)
+"""What says that there was too much, at once or in a while: proxies answer either with 429, and either with 503."""
 
 Tell = Callable[..., None]
 
@@ -27,25 +30,40 @@ Tell = Callable[..., None]
 class Pass:
     """A call's leave to go. Give it back to the gate that gave it."""
 
-    __slots__ = ("asked", "entered", "tokens")
+    __slots__ = ("asked", "cancelled", "entered", "probe", "tokens")
 
     def __init__(self, entered: float, tokens: int) -> None:
         self.entered = entered
         self.tokens = tokens
         """What the call was taken to cost."""
         self.asked = True
-        """Set to False when the call turned out not to be needed: then it counts against no limit."""
+        """Set to False when nothing was sent: then it counts against no limit."""
+        self.cancelled = False
+        """Set to True when nobody waited for the call's end: then nothing can be learned from it."""
+        self.probe = False
+        """It goes to see whether a server that was down is back."""
 
 
 class Gate(Protocol):
     """Lets calls through. A gate that adapts learns from how they ended."""
 
+    outage: Outage
+    """Whether the server is down."""
+
     async def enter(self, *, again: bool, tokens: int) -> Pass:
         """Wait for leave; first come, first served, and who was refused before goes first."""
         ...
 
-    def leave(self, given: Pass, error: BackendError | None, tokens: int | None) -> None:
-        """Say how a call ended, and how many tokens it cost if that is known."""
+    def learn_outage(self, trace: Trace, given: Pass, error: BackendError | None) -> None:
+        """Say whether the server is there, before `leave`."""
+        ...
+
+    def leave(self, given: Pass, error: BackendError | None, tokens: int | None) -> bool:
+        """Say how a call ended, and how many tokens it cost if that is known.
+
+        Returns:
+            Whether it was refused for being one too many at once: then a place is what it has to wait for.
+        """
         ...
 
 
@@ -54,8 +72,11 @@ class AdaptiveGate:
 
     - As many calls at once as `Window` says: it grows while all places are taken, and shrinks when the server has too
       much to do.
-    - As many a second as `Pace` says: without bound until the server first refuses for it.
-    - None while the server's ``Retry-After`` runs, where it asks for more than two seconds.
+    - As many a second as `Pace` says: without bound until the server refuses what the window does not explain. A 429 or
+      503 may mean either; that fewer at once are too many is tried first, since it is found out within a round trip.
+    - None while the server's ``Retry-After`` runs, where it asks for more than two seconds and is not about how many
+      are under way.
+    - One as a probe, now and then, while the server is down (`Outage`).
     - Never more in a minute than `Quota` allows, if the user has set a limit.
 
     Belongs to the event loop that it is first used in.
@@ -68,6 +89,7 @@ class AdaptiveGate:
         start: int | None = None,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        outage: Outage | None = None,
         clock: Callable[[], float] = time.monotonic,
         tell: Tell | None = None,
     ) -> None:
@@ -78,9 +100,11 @@ class AdaptiveGate:
             start: calls at once to begin with; the ceiling where the backend runs here and needs no caution.
             requests_per_minute: never more than so many calls in any 60 seconds.
             tokens_per_minute: never more than so many tokens in any 60 seconds, as far as they can be foreseen.
+            outage: knows whether the server is down.
             clock: seconds that only grow.
             tell: called with a kind and facts when something changes that a reader of the run should know.
         """
+        self.outage = outage or Outage(math.inf, clock=clock)
         self.window = Window(ceiling, start)
         self.pace = Pace()
         self._quotas = [
@@ -93,7 +117,7 @@ class AdaptiveGate:
         self._again: deque[_Waiter] = deque()
         self._fresh: deque[_Waiter] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._why = ""
+        self._size_before = self.window.size
         self.in_flight = 0
 
     @property
@@ -104,7 +128,7 @@ class AdaptiveGate:
     def holding(self) -> tuple[str, float] | None:
         """Say what those who wait wait for, other than a place, and for how many seconds more."""
         now = self._clock()
-        if not (self._again or self._fresh):
+        if not (self._again or self._fresh) or self.outage.open:
             return None
         until, why = self._opens(now, self._first().tokens)
         return (why, until - now) if until > now else None
@@ -115,6 +139,9 @@ class AdaptiveGate:
         Args:
             again: this request was asked before: it goes before those that were not.
             tokens: what the call is taken to cost.
+
+        Raises:
+            BackendUnavailableError: the server has been down for too long.
         """
         waiter = _Waiter(asyncio.get_running_loop().create_future(), tokens)
         (self._again if again else self._fresh).append(waiter)
@@ -122,47 +149,68 @@ class AdaptiveGate:
         try:
             return await waiter.given
         except asyncio.CancelledError:
-            if waiter.given.done() and not waiter.given.cancelled():
+            if waiter.given.done() and not waiter.given.cancelled() and waiter.given.exception() is None:
                 # let in and cancelled at the same moment
                 unused = waiter.given.result()
                 unused.asked = False
                 self.leave(unused, None, None)
             raise
 
-    def leave(self, given: Pass, error: BackendError | None = None, tokens: int | None = None) -> None:
+    def leave(self, given: Pass, error: BackendError | None = None, tokens: int | None = None) -> bool:
         """Give the place back, and learn from how the call ended."""
         now = self._clock()
         full = self.in_flight >= self.window.limit
         self.in_flight -= 1
+        if given.probe:
+            self.outage.probed(asked=given.asked or (error is not None and not given.cancelled))
+        crowded = False
         if not given.asked:
             self._refund(given)
         else:
-            self._learn(given, error, now, full=full)
+            if not given.cancelled:
+                crowded = self._learn(given, error, now, full=full)
             for quota in self._quotas:
                 if quota is not None and quota[1] and tokens is not None:
                     quota[0].correct(given.entered, given.tokens, tokens)
         self._admit()
+        return crowded
 
-    def _learn(self, given: Pass, error: BackendError | None, now: float, *, full: bool) -> None:
-        before = self.window.limit
+    def learn_outage(self, trace: Trace, given: Pass, error: BackendError | None) -> None:
+        """Tell the outage how a call ended, before `leave`: what an outage has taught is forgotten."""
+        if not self.outage.failing:
+            self._size_before = self.window.size
+        if self.outage.learn(trace, given.entered, error):
+            self.window.restore(self._size_before)
+
+    def _learn(self, given: Pass, error: BackendError | None, now: float, *, full: bool) -> bool:
+        before, others = self.window.limit, self.in_flight
         if error is None:
             self.pace.succeeded(now)
-            self.window.succeeded(full=full or bool(self._fresh or self._again))
-            return
+            full = full or bool(self._fresh or self._again)
+            self.window.succeeded(full=full, started=given.entered, now=now, others=others)
+            return False
         wish = (error.retry_after if isinstance(error, TransientBackendError) else None) or 0.0
-        refused = isinstance(error, RateLimitError)
-        # A server that refuses calls which come at an even pace means the pace, not how many are under way.
-        overloaded = isinstance(error, OVERLOADED) and not (refused and self.pace.rate is not None)
-        if overloaded and self.window.overloaded(given.entered, now, paced=refused):
+        smaller = crowded = False
+        if isinstance(error, BackendTimeoutError):
+            smaller = self.window.overloaded(given.entered, now)
+        elif isinstance(error, REFUSED) and not self.outage.open:
+            # A server that refuses calls which come at an even pace means the pace, not how many are under way.
+            paced = self.pace.rate is not None
+            crowded = not paced and self.window.explains(given.entered, others)
+            if not paced:
+                smaller = self.window.refused(given.entered, now, others)
+            if not crowded:
+                slower = self.pace.refused(given.entered, now, min(wish, LONGEST_HOLD))
+                if slower is not None:
+                    self.window.let_go()
+                    self._tell("pace_changed", requests_per_second=round(slower, 3))
+        if smaller:
             self._tell("limit_changed", slots=self.window.limit, before=before, because=type(error).__name__)
-        if refused:
-            slower = self.pace.refused(given.entered, now, min(wish, LONGEST_HOLD))
-            if slower is not None:
-                self._tell("pace_changed", requests_per_second=round(slower, 3))
         # NaN compares as False
-        if wish > MEANT_FOR_ALL and now + wish > self._closed_until:
+        if wish > MEANT_FOR_ALL and not crowded and now + wish > self._closed_until:
             self._closed_until = now + wish
             self._tell("paused", seconds=round(wish, 1), because="the server asks to be left alone")
+        return crowded
 
     def _refund(self, given: Pass) -> None:
         self.pace.refund()
@@ -180,12 +228,18 @@ class AdaptiveGate:
             if waiter.given.done():
                 queue.popleft()
                 continue
-            if self.in_flight >= self.window.limit:
-                return
             now = self._clock()
-            until, _ = self._opens(now, waiter.tokens)
-            if until > now:
-                self._wake_at(until - now)
+            if self.outage.hopeless(now):
+                queue.popleft()
+                waiter.given.set_exception(self.outage.error())
+                continue
+            full = self.in_flight >= self.window.limit
+            until, _ = (now, "") if full else self._opens(now, waiter.tokens)
+            if full or until > now:
+                expires = self.outage.expires
+                until = min(math.inf if full else until, expires if expires > now else math.inf)
+                if until < math.inf:
+                    self._wake_at(until - now)
                 return
             queue.popleft()
             self.in_flight += 1
@@ -193,10 +247,13 @@ class AdaptiveGate:
             for quota in self._quotas:
                 if quota is not None:
                     quota[0].take(now, waiter.tokens if quota[1] else 1)
-            waiter.given.set_result(Pass(now, waiter.tokens))
+            given = Pass(now, waiter.tokens)
+            given.probe = self.outage.probe()
+            waiter.given.set_result(given)
 
     def _opens(self, now: float, tokens: int) -> tuple[float, str]:
         return max(
+            (self.outage.opens(now), "the server, which is down"),
             (self._closed_until, "the server asks to be left alone"),
             (self.pace.opens(now), "the server's rate limit"),
             *(

@@ -5,7 +5,8 @@ import math
 import time
 from collections.abc import Callable
 
-from ants_engine.dispatch.limits.gate import Gate
+from ants_engine.dispatch.common_cause import CommonCause
+from ants_engine.dispatch.limits.gate import Gate, Pass
 from ants_engine.dispatch.limits.token_estimate import TokenEstimate
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.responder import Responder
@@ -23,38 +24,66 @@ class LimitResponder:
         gate: Gate,
         estimate: TokenEstimate | None = None,
         clock: Callable[[], float] = time.monotonic,
+        common: CommonCause | None = None,
     ) -> None:
-        """Put ``gate`` before ``inner``; ``estimate`` says what a request is taken to cost."""
+        """Put ``gate`` before ``inner``.
+
+        Args:
+            inner: what is asked.
+            gate: lets tries through.
+            estimate: says what a request is taken to cost.
+            clock: seconds that only grow.
+            common: knows whether there is any use in asking.
+        """
         self._inner = inner
         self._gate = gate
         self._estimate = estimate or TokenEstimate()
         self._clock = clock
+        self._common = common or CommonCause()
 
     async def answer(self, request: Request, trace: Trace) -> Answer:
         """Try once, when there is leave.
 
         Raises:
             BackendTimeoutError: the request's deadline passed while it waited for another try.
+            BackendUnavailableError: the server has been down for too long.
+            NotEnoughAnswersError: every question of this task has failed with the same cause.
             ANTSError: what ``inner`` raises.
         """
         before = trace.attempts
-        left = trace.end - self._clock()
-        try:
-            async with asyncio.timeout(None if math.isinf(left) else max(0.0, left)) as scope:
-                given = await self._gate.enter(again=before > 0, tokens=self._estimate.of(request))
-        except TimeoutError as error:
-            if not scope.expired():
-                raise
-            raise BackendTimeoutError("no answer within the request's deadline: it waited for another try") from error
+        given = await self._enter(request, trace)
         failure: BackendError | None = None
+        answered = False
         try:
-            answer = await self._inner.answer(request, trace)
+            await self._common.enter(request.task)
+            try:
+                answer = await self._inner.answer(request, trace)
+            finally:
+                self._common.leave(request.task)
+            answered = True
         except BackendError as error:
             failure = error
             raise
         finally:
-            # The answer may have come out of the store after all, or another process is asking.
+            # Its picture may be gone, the answer may have come out of the store after all, another process may ask.
             given.asked = trace.attempts > before
+            given.cancelled = failure is None and not (answered or trace.answered)
+            if failure is not None or (given.asked and not given.cancelled):
+                self._gate.learn_outage(trace, given, failure)
             used = self._estimate.learn(request, trace.usage) if given.asked else None
-            self._gate.leave(given, failure, used)
+            trace.crowded = self._gate.leave(given, failure, used)
         return answer
+
+    async def _enter(self, request: Request, trace: Trace) -> Pass:
+        tried = trace.attempts > 0 or math.isfinite(trace.end)
+        left = trace.end - self._clock()
+        try:
+            async with asyncio.timeout(None if math.isinf(left) else max(0.0, left)) as scope:
+                return await self._gate.enter(again=tried, tokens=self._estimate.of(request))
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            if self._gate.outage.waits_for(trace):
+                limit = "longer than this request had (dispatch.deadline)"
+                raise self._gate.outage.error(limit) from None
+            raise BackendTimeoutError("no answer within the request's deadline: it waited for another try") from error

@@ -4,6 +4,11 @@ START = 16
 """Calls at once to begin with, where the ceiling allows."""
 SHRINK = 0.7
 """What is left of the window when the server has too much to do."""
+FIRST_HOLD, LONGEST_HOLD = 5.0, 80.0
+"""Seconds for which the window does not grow to where it was refused; twice as long each time that it is again."""
+
+LIKE = 0.75
+"""A refusal with fewer under way than this share of what was taken before is not about how many there are."""
 
 
 class Window:
@@ -11,7 +16,8 @@ class Window:
 
     It doubles in every round trip until the server first has too much to do; from then on it grows by one place a round
     trip. It grows only while all places are taken: a window that nobody fills says nothing of what the server takes.
-    One round trip's worth of complaints shrinks it once.
+    One round trip's worth of complaints shrinks it once. Where the server refuses what is too much (`refused`), what is
+    still under way is what it takes: the window becomes that, and tries more only now and then.
     """
 
     def __init__(self, ceiling: int, start: int | None = None) -> None:
@@ -20,16 +26,75 @@ class Window:
         self._size = float(min(ceiling, START if start is None else start))
         self._slow_start = True
         self._shrunk_at = float("-inf")
+        self._held, self._held_until, self._hold = float(ceiling), float("-inf"), FIRST_HOLD
+        self._taken = 0
 
     @property
     def limit(self) -> int:
         """Places there are now; at least one."""
         return max(1, int(self._size))
 
-    def succeeded(self, *, full: bool) -> None:
-        """Learn that a call was answered, and whether all places were taken then."""
+    @property
+    def size(self) -> float:
+        """The places, with what it has grown towards another; see `restore`."""
+        return self._size
+
+    def restore(self, size: float) -> None:
+        """Go back to an earlier size: what was learned since says nothing."""
+        self._size = max(self._size, size)
+
+    def succeeded(self, *, full: bool, started: float = 0.0, now: float = 0.0, others: int = 0) -> None:
+        """Learn that a call was answered, and whether all places were taken then.
+
+        Args:
+            full: all places were taken.
+            started: when the call was sent.
+            now: when it was answered.
+            others: calls under way beside it.
+        """
+        if started >= self._shrunk_at:
+            self._taken = max(self._taken, others + 1)
         if full:
-            self._size = min(self._ceiling, self._size + (1.0 if self._slow_start else 1.0 / self._size))
+            ceiling = min(self._ceiling, self._held) if now < self._held_until else self._ceiling
+            grown = self._size + (1.0 if self._slow_start else 1.0 / self._size)
+            self._size = max(self._size, min(ceiling, grown))
+
+    def explains(self, started: float, others: int) -> bool:
+        """Say whether a call may have been refused because of how many were under way.
+
+        Args:
+            started: when it was sent.
+            others: calls under way beside it when it was refused.
+        """
+        return started < self._shrunk_at or (others > 0 and others + 1 >= LIKE * self._taken)
+
+    def refused(self, started: float, now: float, others: int) -> bool:
+        """Learn that a call was one too many. Return whether that made the window smaller.
+
+        Args:
+            started: when it was sent.
+            now: when it was refused.
+            others: calls under way beside it: these, the server has taken, or is about to refuse too.
+        """
+        before = self.limit
+        taken = float(max(1, others))
+        if started >= self._shrunk_at:
+            self._slow_start = False
+            self._size = max(self._size * SHRINK, min(self._size, taken))
+            # refused again where it was before: the limit is there to stay
+            again = self._held_until > float("-inf") and abs(taken - self._held) < 1.5
+            self._hold = min(LONGEST_HOLD, 2.0 * self._hold) if again else FIRST_HOLD
+            self._shrunk_at, self._taken = now, 0
+        else:
+            self._size = min(self._size, taken)
+        self._size = max(1.0, self._size)
+        self._held, self._held_until = float(self.limit), now + self._hold
+        return self.limit < before
+
+    def let_go(self) -> None:
+        """Grow quickly again: it is the pace that keeps the load down."""
+        self._slow_start = True
+        self._held_until = float("-inf")
 
     def overloaded(self, started: float, now: float, *, paced: bool = False) -> bool:
         """Learn that a call, sent at ``started``, was too much. Return whether that made the window smaller.

@@ -42,9 +42,9 @@ def right(asked: Asked) -> bytes:
     return response(200, completion(asked.right))
 
 
-def slow_down(wait: str | None = None, name: str = "Retry-After") -> bytes:
-    """Spell a 429."""
-    return response(429, error("slow down"), {} if wait is None else {name: wait})
+def slow_down(wait: str | None = None, name: str = "Retry-After", status: int = 429) -> bytes:
+    """Spell a 429, or what a proxy says instead."""
+    return response(status, error("slow down"), {} if wait is None else {name: wait})
 
 
 def _date(asked: Asked) -> bytes:
