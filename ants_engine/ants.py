@@ -25,7 +25,7 @@ from ants_engine.build_report import BuildReport
 from ants_engine.class_list import ClassList
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.encoding import Encoder
+from ants_engine.clip.encoding import Encoder, turn_of
 from ants_engine.clip.given import GivenEncoder, TextSource
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.spool import Spool
@@ -415,7 +415,10 @@ class ANTS:
         return np.asarray(features.numpy(), dtype=np.float32)
 
     def explain(self, image: Any, top: int = 3) -> Explanation:
-        """Say which ID classes and negative texts are nearest to one picture, and where each text came from.
+        """Say which ID classes and negative texts are nearest to one picture, and where each text came from (blocking).
+
+        It waits for its turn at CLIP and encodes in the calling thread: in async code call it as
+        ``await asyncio.to_thread(ants.explain, picture)``. Its scores have the bits that `score` gives.
 
         Args:
             image: a path, PIL image, HWC uint8 array or bytes; or a CLIP feature (D,) of float dtype.
@@ -433,7 +436,11 @@ class ANTS:
             name = address_name(image)
         refuse_unconfirmed(self._unconfirmed, asking=False)
         picture = load_rgb(image, name=name, limits=self._settings.pictures)
-        return self._state.detector.explain(self.encoder.encode_images([picture])[0], name, top)
+        encoder = self.encoder
+        inputs = [encoder.preprocess(picture)]
+        with turn_of(encoder):
+            feature = encoder.encode_inputs(inputs)[0]
+        return self._state.detector.explain(feature, name, top)
 
     async def write_report(
         self,
@@ -480,6 +487,8 @@ class ANTS:
 
     async def calibrate(self, id_images: Any = None, *, features: Any = None, tpr: float = 0.95) -> float:
         """Set the threshold so that at least ``tpr`` of these pictures, all known to be ID, are kept; return it.
+
+        A picture is kept or not whether it is scored alone or in any batch: its score has the same bits.
 
         Raises:
             NoImagesError: none of the pictures can be used.

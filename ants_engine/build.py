@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ants_engine.adaptation.balance import balance
 from ants_engine.adaptation.policy import class_counts, ranked_classes
+from ants_engine.adaptation.rows import Rows
 from ants_engine.adaptation.scoring import ranked_by_activation
 from ants_engine.adaptation.state import AdaptationState
 from ants_engine.adaptation.warm import warm_state
@@ -31,7 +32,7 @@ from ants_engine.dispatch.coordinator import Outcome
 from ants_engine.errors import ImageError, NoImagesError
 from ants_engine.history import History
 from ants_engine.initial_detector import InitialDetector
-from ants_engine.method.mining import NegativeImages, certain_negatives, mine_negative_images
+from ants_engine.method.mining import CertainNegatives, NegativeImages, mine_negative_images
 from ants_engine.method.near_duplicates import unlike
 from ants_engine.method.similar_classes import similar_class_count
 from ants_engine.negative_bank import NegativeBank
@@ -73,10 +74,14 @@ class Build:
         self._questions = questions
         self._progress = progress
         self._history = History()
+        mining = settings.mining
+        self._certain = CertainNegatives(mining.gamma, mining.eta, mining.max_images)
         self._spool = spool
         self._observer = observer
         self._captions: dict[int, asyncio.Task[Outcome | ImageError]] = {}
         self._same: set[int] = set()
+        self._described = Rows.of(torch.iinfo(torch.int64).max, worker.encoder.dim)
+        """Features of the pictures that are being described."""
         self._similar: dict[int, asyncio.Task[Outcome | ImageError]] = {}
         self._ranked: tuple[int, ...] = ()
         self._done = {"captions": 0, "look-alikes": 0}
@@ -136,7 +141,7 @@ class Build:
                 self._observer.looked(FirstLook.of(batch, look, self._settings.mining.gamma))
                 seen = len(self._history)
                 self._progress(ProgressEvent("pictures", seen + len(self._history.failures), pictures.total))
-                await self._ask_certain(pictures.total, group)
+                await self._ask_certain(look.initial, pictures.total, group)
         self.report.pictures = len(self._history)
         self.report.put_aside(*(SetAside("picture", each.name, str(each)) for each in self._history.failures))
         if not len(self._history):
@@ -151,22 +156,21 @@ class Build:
         for error in keep_pictures(batch, rows, self._spool, self._settings):
             self.report.put_aside(SetAside("picture", error.name, str(error)))
 
-    async def _ask_certain(self, total: int | None, group: asyncio.TaskGroup) -> None:
+    async def _ask_certain(self, scores: Tensor, total: int | None, group: asyncio.TaskGroup) -> None:
+        """Ask about the pictures that are certain since the latest ones have these scores (n,)."""
         remaining = -1 if total is None else total - len(self._history) - len(self._history.failures)
         if remaining < 0 or not len(self._history):
             # the number of pictures is unknown, or what the user's container said of it was wrong
             return
-        mining = self._settings.mining
-        certain = await asyncio.to_thread(
-            certain_negatives, self._history.scores(), remaining, mining.gamma, mining.eta, mining.max_images
-        )
-        await self._ask_captions(certain.tolist(), group)
+        await self._ask_captions(self._certain.add(scores, remaining), group)
 
     async def _ask_captions(self, rows: list[int], group: asyncio.TaskGroup) -> None:
         if not self._questions.can_show_pictures:
             return
         new = [row for row in rows if row not in self._captions and row not in self._same]
-        for row in await asyncio.to_thread(self._each_once, new):
+        # a picture that cannot be shown is not compared either
+        shown = [row for row in new if self._history.refs[row] is not None]
+        for row in await asyncio.to_thread(self._each_once, shown):
             ref = self._history.refs[row]
             if ref is not None:
                 class_name = self._classes.names[self._history.predicted[row]]
@@ -177,8 +181,9 @@ class Build:
         cosine = self._settings.mining.same_picture
         if cosine is None or not rows:
             return rows
-        features = self._history.features()
-        wanted = unlike(features[rows], features[list(self._captions)], cosine)
+        features = self._history.rows(rows)
+        wanted = unlike(features, self._described.tensor(), cosine)
+        self._described = self._described.append(features[torch.tensor(wanted)])
         self._same.update(row for row, new in zip(rows, wanted, strict=True) if not new)
         return [row for row, new in zip(rows, wanted, strict=True) if new]
 

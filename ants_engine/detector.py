@@ -20,9 +20,13 @@ from ants_engine.method.grouping import Groups, equal_sizes, public_groups
 from ants_engine.method.masses import Cut, IdMass, cut_scores
 from ants_engine.method.weighting import adaptive_score, union_score
 from ants_engine.negative_bank import NegativeBank
+from ants_engine.row_blocks import Columns, RowBlocks, SideBySide, Work
 from ants_engine.scores import Scores
 
 ROWS_AT_ONCE = 1024
+SCORING = RowBlocks(32, (128,), SideBySide("ants-score-core"))
+"""Shapes of the products of scoring. Blocks of 32 rows leave no rest behind the vectors of an elementwise function,
+which computes a rest in another way; the larger ones take three quarters of the time a row."""
 SECOND_GROUPS = 64
 """Up to so many groups of a second cut are counted into from the first one's exponentials."""
 
@@ -55,7 +59,10 @@ class ActivationRanking:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detector:
-    """The state that scoring needs. Scores: higher = more in-distribution."""
+    """The state that scoring needs. Scores: higher = more in-distribution.
+
+    Every score of a picture has the same bits alone, in any batch, and under any number of torch's threads.
+    """
 
     classes: ClassList
     class_features: Tensor
@@ -92,15 +99,20 @@ class Detector:
 
     def look(self, features: Tensor) -> Look:
         """Take a first look at checked features (N, D)."""
-        logits = self._id_logits(features)
-        id_mass = IdMass.of(logits)
-        initial, _ = cut_scores(features / self.temperature, self._initial_cut(), id_mass)
-        return Look(features, logits, logits.argmax(dim=1), initial, id_mass)
+        cut = self._initial_cut()
+
+        def work(columns: Columns) -> Columns:
+            logits, predicted, top, mass = self._id_columns(columns)
+            initial, _ = cut_scores(columns[0] / self.temperature, cut, IdMass(top, mass))
+            return [logits, predicted, top, mass, initial]
+
+        logits, predicted, top, mass, initial = self._in_blocks(work, [features], cut)
+        return Look(features, logits, predicted, initial, IdMass(top, mass))
 
     def relook(self, features: Tensor, initial: Tensor) -> Look:
         """Look again at features (N, D) whose initial scores (N,) are known: the initial bank is not asked."""
-        logits = self._id_logits(features)
-        return Look(features, logits, logits.argmax(dim=1), initial, IdMass.of(logits))
+        logits, predicted, top, mass = self._in_blocks(self._id_columns, [features])
+        return Look(features, logits, predicted, initial, IdMass(top, mass))
 
     def initial_groups(self) -> Groups:
         """Return how the initial bank is cut, for logits in the bank's own order."""
@@ -118,7 +130,7 @@ class Detector:
 
     def bank_logits(self, look: Look, bank: NegativeBank) -> Tensor:
         """Return (N, M): cosines to a bank's texts divided by the temperature."""
-        return look.features @ bank.features.T / self.temperature
+        return self._logits(look.features, bank.features)
 
     def bank_score(self, look: Look, bank: NegativeBank) -> Tensor:
         """Return the score (N,) against a bank of at least one text, in groups if there are too many."""
@@ -160,8 +172,13 @@ class Detector:
         if not len(self.ens):
             return look.initial
         if self.activation is not None:
-            negatives = self.bank_logits(look, self.ens)
-            return cumulative_score(look.id_logits, negatives[:, self.activation.rows], self.activation.step)
+            ranked, step = self.ens.features[self.activation.rows], self.activation.step
+
+            def work(columns: Columns) -> Columns:
+                features, id_logits = columns
+                return [cumulative_score(id_logits, features @ ranked.T / self.temperature, step)]
+
+            return self._in_blocks(work, [look.features, look.id_logits], ranked)[0]
         return self.bank_score(look, self.ens)
 
     def vsnl_score(self, look: Look) -> Tensor:
@@ -215,13 +232,17 @@ class Detector:
         """Say which ID classes and which negative texts are nearest to one feature (D,)."""
         checked = check_features(as_tensor(feature).reshape(1, -1), self.dim)
         score = self.score(checked, [name])[0]
-        cosines = checked[0] @ self.class_features.T
+        cosines = self._logits(checked, self.class_features)[0] * self.temperature
         order = torch.argsort(cosines, descending=True, stable=True)[:top].tolist()
         classes = [
             NearText(self.classes.names[i], float(cosines[i]), "class", self.classes.prompts[i][0]) for i in order
         ]
         banks = (self.ens, self.vsnl, self.initial)
-        negatives = [text for bank in banks for text in _nearest(bank, checked[0], top)]
+        negatives = [
+            text
+            for bank in banks
+            for text in _nearest(bank, self._logits(checked, bank.features)[0] * self.temperature, top)
+        ]
         negatives.sort(key=lambda text: -text.cosine)
         return Explanation(
             score=score,
@@ -240,8 +261,15 @@ class Detector:
             "vsnl_score": self.vsnl_score(look),
         }
 
-    def _id_logits(self, features: Tensor) -> Tensor:
-        return (features @ self.class_features.T).div_(self.temperature)
+    def _id_columns(self, columns: Columns) -> Columns:
+        """Return what the ID classes say of n features: logits, nearest class, and the parts of an `IdMass`."""
+        logits = (columns[0] @ self.class_features.T).div_(self.temperature)
+        id_mass = IdMass.of(logits)
+        return [logits, logits.argmax(dim=1), id_mass.top, id_mass.mass]
+
+    def _logits(self, features: Tensor, texts: Tensor) -> Tensor:
+        """Return (N, M): cosines divided by the temperature."""
+        return self._in_blocks(lambda columns: [columns[0] @ texts.T / self.temperature], [features], texts)[0]
 
     def _initial_cut(self) -> Cut:
         if self.grouping == "equal":
@@ -253,10 +281,36 @@ class Detector:
         return bank.cut(length, permute=self.permute, seed=self.seed, second_length=second_length, repeats=repeats)
 
     def _scores(self, look: Look, cut: Cut) -> tuple[Tensor, Tensor]:
-        return cut_scores(look.features / self.temperature, cut, look.id_mass)
+        def work(columns: Columns) -> Columns:
+            features, top, mass = columns
+            return cut_scores(features / self.temperature, cut, IdMass(top, mass))
+
+        first, second = self._in_blocks(work, [look.features, look.id_mass.top, look.id_mass.mass], cut)
+        return first, second
+
+    def _in_blocks(self, work: Work, columns: Columns, against: Cut | Tensor | None = None) -> list[Tensor]:
+        """Compute columns of N rows in blocks; the first column is their features.
+
+        Args:
+            work: on n rows.
+            columns: features, and what `_id_columns` gives of them.
+            against: what they are compared with beside the ID classes.
+        """
+
+        def probe(rows: int) -> Columns:
+            noise = torch.randn(rows, self.dim, generator=torch.Generator().manual_seed(0))
+            features = torch.nn.functional.normalize(noise, dim=1)
+            logits, _, top, mass = self._id_columns([features])
+            return [features, *([logits] if len(columns) == 2 else [top, mass])][: len(columns)]
+
+        key: tuple[object, ...] = (len(self.class_features),)
+        if isinstance(against, Cut):
+            key += (len(against.features), against.sizes, None if against.counts is None else against.counts.shape[1])
+        elif against is not None:
+            key += (len(against),)
+        return SCORING.run(work, columns, key, probe)
 
 
-def _nearest(bank: NegativeBank, feature: Tensor, top: int) -> list[NearText]:
-    cosines = bank.features @ feature
+def _nearest(bank: NegativeBank, cosines: Tensor, top: int) -> list[NearText]:
     order = torch.argsort(cosines, descending=True, stable=True)[:top].tolist()
     return [NearText(bank.texts[i], float(cosines[i]), bank.kind, bank.sources[i]) for i in order]

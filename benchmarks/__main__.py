@@ -17,6 +17,7 @@ PARTS = (
     "grouped_score",
     "whole_stream",
     "million_pictures",
+    "build_time",
     "text_tower",
     "picture_pipeline",
     "start",

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ants_engine.baselines.text_space import TextSpace
-from ants_engine.detector import ROWS_AT_ONCE
+from ants_engine.detector import ROWS_AT_ONCE, SCORING
+from ants_engine.row_blocks import Columns
 
 
 class Baseline(Protocol):
@@ -47,13 +48,18 @@ class FrozenBaseline(ABC):
     def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Score pictures; see `Baseline.score`."""
         checked = self._space.check(features)
-        predicted, scores = [], []
+
+        def work(columns: Columns) -> Columns:
+            id_logits = self._space.id_logits(columns[0])
+            return [id_logits.argmax(dim=1), self.id_score(columns[0], id_logits)]
+
+        outliers = self._space.outlier_features
+        texts = (self._space.class_features, self._space.negatives, *([] if outliers is None else [outliers]))
+        key = (type(self), *(len(part) for part in texts), self._space.groups.sizes)
         # many pictures at once against 10,000 negatives would need gigabytes
-        for rows in torch.split(checked, ROWS_AT_ONCE):
-            id_logits = self._space.id_logits(rows)
-            predicted.append(id_logits.argmax(dim=1))
-            scores.append(self.id_score(rows, id_logits))
-        return torch.cat(predicted), torch.cat(scores)
+        parts = [SCORING.run(work, [rows], key) for rows in torch.split(checked, ROWS_AT_ONCE)]
+        predicted, scores = (torch.cat(column) for column in zip(*parts, strict=True))
+        return predicted, scores
 
     def reset(self) -> None:  # noqa: B027 - no method without a memory has anything to forget
         """Do nothing: there is nothing to forget."""

@@ -24,7 +24,6 @@ NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 @click.option(
     "--batch-size", default=32, show_default=True, type=click.IntRange(1, 1024), help="Pictures CLIP sees together."
 )
-@click.option("--loose-batches", is_flag=True, help="Do not fill up batches; last bits then vary.")
 @click.option(
     "--max-body", default=32, show_default=True, type=click.IntRange(1, 1024), help="MiB that one request may have."
 )
@@ -53,7 +52,6 @@ def serve(
     token_file: Path | None,
     hosts: tuple[str, ...],
     batch_size: int,
-    loose_batches: bool,
     max_body: int,
     max_pictures: int,
     max_waiting: int,
@@ -81,7 +79,6 @@ def serve(
         token=read_token(token_file),
         hosts=hosts,
         batch_size=batch_size,
-        fill_batches=not loose_batches,
         max_body=max_body << 20,
         # one request of the largest size, and room for others beside it
         max_held=max(128, 2 * max_body) << 20,

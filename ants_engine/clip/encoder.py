@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from PIL import Image
 
+from ants_engine.clip.encoding import turn_of
 from ants_engine.clip.image_tower import ClassTokenTower
 from ants_engine.clip.input_batches import InputBatches
 from ants_engine.clip.model import ClipModel, Tokenizer
 from ants_engine.clip.preprocess import Preprocess
-from ants_engine.clip.side_by_side import SIDE_BY_SIDE
 from ants_engine.clip.text_tower import CausalTextTower
 from ants_engine.config import ClipSettings
 from ants_engine.errors import FeatureError, SettingError
 from ants_engine.protocol import JSON
+from ants_engine.row_blocks import RowBlocks, SideBySide
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +26,22 @@ if TYPE_CHECKING:
 Short = TypeVar("Short", ClassTokenTower, CausalTextTower)
 
 _EXTREME_RATIO = 16
+_CORES = SideBySide("ants-clip-core")
+BLOCK = 4
+"""Rows of a block on the CPU: fewer take other ways through a product, more are hardly faster."""
+MANY_TEXTS = 32
+"""Short texts are too few tokens for a core in blocks of `BLOCK`."""
 
 
 class ClipEncoder:
-    """A loaded CLIP model. Preprocessing may run in several threads, encoding in one at a time."""
+    """A loaded CLIP model. Safe to call from several threads: they take turns to encode (`turn_of`), batch by batch.
+
+    On the CPU a picture's features have the same bits alone, in any batch, and under any number of torch's threads; so
+    have a text's. Rows are computed in blocks of one shape, each by one thread. On an accelerator, and for a compiled
+    tower, batches are filled up to ``batch_size`` and ``text_batch_size``, and smaller ones are taken where a trial
+    gives the same bits; the bits may depend on those two settings there.
+    """
+
 
     def __init__(self, found: ClipModel, settings: ClipSettings, device: str, precision: str) -> None:
         """Load a model that has been found; `load` is the usual way.
@@ -49,6 +62,7 @@ class ClipEncoder:
         self._device = device
         self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
         self._inputs = InputBatches(device, self._dtype)
+        self._picture_blocks, self._text_blocks = _blocks(settings, device)
         self._preprocess = Preprocess(self._model.visual.preprocess_cfg)
         self._size = min(_pair(self._model.visual.preprocess_cfg["size"]))
         self.context_length: int = int(self._tokenizer.context_length)
@@ -89,13 +103,12 @@ class ClipEncoder:
 
     @property
     def text_batches_sha256(self) -> str:
-        """Hex digest of what may change the last bits of a text feature: model, device, versions, batch size."""
+        """Hex digest of what may change the last bits of a text feature: model, device, versions, shapes of batches."""
         parts = [
             self.identity_sha256,
             self.identity["device"],
             self.identity["versions"],
             self.identity["towers"],
-            self._settings.text_batch_size,
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -111,7 +124,7 @@ class ClipEncoder:
         return self._preprocess(image)
 
     def encode_inputs(self, inputs: Sequence["torch.Tensor"]) -> "torch.Tensor":
-        """Encode preprocessed pictures, each float32 (3, H, W), in batches of ``batch_size``.
+        """Encode preprocessed pictures, each float32 (3, H, W); others may take turns every ``batch_size``.
 
         Returns:
             Float32 (N, D) on the CPU, every row of length 1, in the order given.
@@ -124,9 +137,12 @@ class ClipEncoder:
         if not inputs:
             return torch.empty(0, self.dim)
         rows = []
-        for start in range(0, len(inputs), self._settings.batch_size):
-            batch = self._inputs.move(inputs[start : start + self._settings.batch_size])
-            rows.append(self._run(self._encode_image, batch, parts=not self._settings.compile))
+        with turn_of(self) as turn:
+            for start in range(0, len(inputs), self._settings.batch_size):
+                if start:
+                    turn.offer()
+                batch = self._inputs.move(inputs[start : start + self._settings.batch_size])
+                rows.append(_run(self._picture_blocks, self._encode_image, batch))
         # an accelerator is waited for once, here, and not after every batch
         return _normalised(torch.cat(rows), "pictures")
 
@@ -139,7 +155,7 @@ class ClipEncoder:
         return self.encode_inputs([self.preprocess(image) for image in images])
 
     def encode_texts(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> "torch.Tensor":
-        """Encode texts in batches of ``text_batch_size``, equal texts once, short ones together.
+        """Encode texts, equal ones once, those of one length together; others may take turns every ``text_batch_size``.
 
         What does not fit the context (`fits`) is cut off at its end.
 
@@ -161,16 +177,20 @@ class ClipEncoder:
         unique = list(row_of)
         size = self._settings.text_batch_size
         tokens = torch.cat([self._tokens(unique[i : i + size]) for i in range(0, len(unique), size)])
-        # texts of one length together need the least padding; stable, so that the batches depend on the texts alone
-        order = torch.arange(len(unique))
-        if self._short_tower is not None:
-            order = torch.argsort(self._short_tower.positions(tokens), stable=True)
+        lengths = self._lengths(tokens)
+        # texts of one length together need no padding that depends on their neighbours
+        order = torch.argsort(lengths, stable=True)
         features = torch.empty(len(unique), self.dim)
-        for start in range(0, len(unique), size):
-            rows = order[start : start + size]
-            features[rows] = self._encode_tokens(tokens[rows])
-            if on_progress is not None:
-                on_progress(min(start + size, len(unique)))
+        with turn_of(self) as turn:
+            for start in range(0, len(unique), size):
+                if start:
+                    turn.offer()
+                rows = order[start : start + size]
+                for length in lengths[rows].unique().tolist():
+                    alike = rows[lengths[rows] == length]
+                    features[alike] = self._encode_tokens(tokens[alike, :length])
+                if on_progress is not None:
+                    on_progress(min(start + size, len(unique)))
         return features[[row_of[text] for text in texts]]
 
     def fits(self, text: str) -> bool:
@@ -201,19 +221,21 @@ class ClipEncoder:
         with self._tokenizer_lock:
             return self._tokenizer(texts)
 
-    def _encode_tokens(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        encode = self._model.encode_text if self._short_tower is None else self._short_tower
-        return _normalised(self._run(encode, tokens.to(self._device)), "texts")
-
-    def _run(self, tower: Callable[..., Any], batch: "torch.Tensor", *, parts: bool = True) -> "torch.Tensor":
-        """Run a tower on a batch on its device, on the CPU in parts; return (n, D) in the model's precision."""
+    def _lengths(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        """Tell how many positions of each text are computed, int64 (K,); it depends on the text alone."""
         import torch
 
-        def work(part: "torch.Tensor") -> "torch.Tensor":
-            with torch.inference_mode():
-                return _pooled(tower(part))
+        whole = tokens.shape[1]
+        if self._short_tower is None:
+            return torch.full((len(tokens),), whole)
+        needed = self._short_tower.positions(tokens) + 1
+        # few lengths, so that texts of one are many; and no product of fewer than 4 rows, which takes other ways
+        return torch.where(needed <= 8, needed.clamp(min=4), (needed + 3) // 4 * 4).clamp(max=whole)
 
-        return SIDE_BY_SIDE.map(work, batch) if parts and batch.device.type == "cpu" else work(batch)
+    def _encode_tokens(self, tokens: "torch.Tensor") -> "torch.Tensor":
+        """Encode texts that are computed to one length, int64 (K, L)."""
+        encode = self._model.encode_text if self._short_tower is None else self._short_tower
+        return _normalised(_run(self._text_blocks, encode, tokens.to(self._device)), "texts")
 
     def _identify(self, found: ClipModel, precision: str) -> dict[str, JSON]:
         packages = ("open_clip_torch", "torch", "torchvision", "pillow")
@@ -233,6 +255,7 @@ class ClipEncoder:
             "towers": {
                 "image": _way_of(self._class_token_tower),
                 "text": _way_of(self._short_tower),
+                "rows": _shapes_of(self._picture_blocks, self._text_blocks),
             },
             "device": self._device.partition(":")[0],
             "dim": self.dim,
@@ -256,7 +279,7 @@ class ClipEncoder:
 
         if short is None:
             return None
-        theirs, ours = (_normalised(self._run(way, batch), what) for way in (own, short))
+        theirs, ours = (_normalised(_encoded(way, batch), what) for way in (own, short))
         tolerance = 1e-5 if self._dtype == torch.float32 else 2e-2
         return short if torch.allclose(theirs, ours, atol=tolerance, rtol=0.0) else None
 
@@ -268,6 +291,33 @@ _DETERMINING = (
 
 def _way_of(tower: ClassTokenTower | CausalTextTower | None) -> str:
     return "whole" if tower is None else tower.way
+
+
+def _blocks(settings: ClipSettings, device: str) -> tuple[RowBlocks, RowBlocks]:
+    """Choose the shapes in which pictures and texts are computed."""
+    if not device.startswith("cpu"):
+        pictures = RowBlocks(settings.batch_size, () if settings.compile else (1, 8))
+        return pictures, RowBlocks(settings.text_batch_size, (8, 32))
+    # a compiled tower is compiled for one shape, and shares the cores out itself
+    pictures = RowBlocks(settings.batch_size) if settings.compile else RowBlocks(BLOCK, (1,), _CORES)
+    return pictures, RowBlocks(BLOCK, (MANY_TEXTS,), _CORES)
+
+
+def _shapes_of(pictures: RowBlocks, texts: RowBlocks) -> str:
+    return f"{pictures.size} pictures and {texts.size} texts at a time"
+
+
+def _run(blocks: RowBlocks, tower: Callable[..., Any], batch: "torch.Tensor") -> "torch.Tensor":
+    """Run a tower on a batch on its device, block by block; return (n, D) in the model's precision."""
+    (features,) = blocks.run(lambda columns: [_encoded(tower, columns[0])], [batch])
+    return features
+
+
+def _encoded(tower: Callable[..., Any], batch: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
+    with torch.inference_mode():
+        return _pooled(tower(batch))
 
 
 def _pooled(features: "torch.Tensor | tuple[torch.Tensor, ...]") -> "torch.Tensor":

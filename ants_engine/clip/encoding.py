@@ -1,7 +1,11 @@
-"""What the engine needs of whatever encodes pictures and texts."""
+"""What the engine needs of whatever encodes pictures and texts, and the turns in which it is used."""
 
+import threading
+import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from functools import partial
+from typing import Protocol, Self
 
 from PIL import Image
 from torch import Tensor
@@ -10,7 +14,11 @@ from ants_engine.protocol import JSON
 
 
 class Encoder(Protocol):
-    """`ants_engine.clip.encoder.ClipEncoder`, or `ants_engine.clip.given.GivenEncoder`."""
+    """`ClipEncoder`, `GivenEncoder`, or an object of the user's.
+
+    The engine never calls an ``encode_…`` method of one object twice at once, whichever detectors, streams, servers and
+    adapters share it (`turn_of`). `preprocess` and `fits` are called from several threads.
+    """
 
     dim: int
     """D, the features' length."""
@@ -48,3 +56,96 @@ class Encoder(Protocol):
     def fits(self, text: str) -> bool:
         """Tell whether the whole text is seen by the model."""
         ...
+
+
+class Turn:
+    """A re-entrant lock that goes to whoever has waited longest. Use as a context manager; it blocks."""
+
+    def __init__(self) -> None:
+        """Nobody has it."""
+        self._mutex = threading.Lock()
+        self._waiting: deque[threading.Lock] = deque()
+        self._taken = False
+        self._owner: int | None = None
+        self._depth = 0
+
+    def __enter__(self) -> Self:
+        """Wait for it."""
+        if self._owner != threading.get_ident():
+            self._wait()
+            self._owner = threading.get_ident()
+        self._depth += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        if self._owner != threading.get_ident():
+            # lost in `offer`
+            return
+        self._depth -= 1
+        if not self._depth:
+            self._owner = None
+            self._pass_on()
+
+    def offer(self) -> None:
+        """Let everybody who waits go first; the caller has it."""
+        with self._mutex:
+            if not self._waiting:
+                return
+        depth, self._depth, self._owner = self._depth, 0, None
+        self._pass_on()
+        self._wait()
+        self._owner, self._depth = threading.get_ident(), depth
+
+    def _wait(self) -> None:
+        with self._mutex:
+            if not self._taken:
+                self._taken = True
+                return
+            own = threading.Lock()
+            own.acquire()
+            self._waiting.append(own)
+        try:
+            own.acquire()
+        except BaseException:
+            # Ctrl-C: it must not come to somebody who has gone
+            with self._mutex:
+                came = own not in self._waiting
+                if not came:
+                    self._waiting.remove(own)
+            if came:
+                self._pass_on()
+            raise
+
+    def _pass_on(self) -> None:
+        with self._mutex:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._taken = False
+
+
+_TURNS: dict[int, tuple[Callable[[], object], Turn]] = {}
+_MUTEX = threading.Lock()
+
+
+def turn_of(encoder: object) -> Turn:
+    """Return the lock that belongs to this very object; whoever encodes with it holds that.
+
+    `ClipEncoder` takes it itself too, and offers it to others between two batches.
+    """
+    key = id(encoder)
+    with _MUTEX:
+        if key not in _TURNS:
+            owner: Callable[[], object]
+            try:
+                owner = weakref.ref(encoder, lambda _: _TURNS.pop(key, None))
+            except TypeError:
+                # it cannot be referred to weakly, and is kept: its id must not become another object's
+                owner = partial(_itself, encoder)
+            _TURNS[key] = owner, Turn()
+        return _TURNS[key][1]
+
+
+def _itself(encoder: object) -> object:
+    return encoder

@@ -47,7 +47,7 @@ class ClassTokenTower:
     def __call__(self, images: "torch.Tensor") -> "torch.Tensor":
         """Encode (n, 3, H, W) to features (n, D), not normalised, in the model's own precision."""
         features: torch.Tensor = self._twin(images)
-        return features
+        return features[: len(images)]
 
 
 def _with(module: Any, **parts: Any) -> Any:

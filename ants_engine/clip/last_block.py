@@ -6,8 +6,13 @@ need nothing but their keys and values. That is a twelfth of a tower of twelve b
 
 from typing import TYPE_CHECKING, Any
 
+from ants_engine.row_blocks import filled
+
 if TYPE_CHECKING:
     import torch
+
+LEAST_ROWS = 4
+"""From here on, what follows are products of as many rows as there are pictures; fewer take other ways through them."""
 
 
 def is_plain(block: Any) -> bool:
@@ -29,10 +34,12 @@ def read_at(
         mask: (L, L), added to the attention's logits, or None.
 
     Returns:
-        (n, W): ``block(x, attn_mask=mask)[range(n), positions]``, but for the last bits.
+        (n, W): ``block(x, attn_mask=mask)[range(n), positions]``, but for the last bits. `LEAST_ROWS` rows if n is less:
+        the first one repeated, for the caller to cut off when it has done with them.
     """
     import torch
 
+    x, positions = filled(x, LEAST_ROWS), filled(positions, LEAST_ROWS)
     rows = torch.arange(len(x), device=x.device)
     seen = block.ln_1(x)
     # one query per row; a mask per row is wanted once per head

@@ -12,7 +12,7 @@ class CausalTextTower:
     """open_clip's own text transformer under a causal mask, run only as far as the position that is read.
 
     Such a tower reads one position per text, and nothing behind a position can change it, so that everything behind the
-    last position read in a batch may be cut off. Of a plain last block, only that position is computed.
+    position that is read may be cut off; the caller does that. Of a plain last block, only that position is computed.
     """
 
     # torch's modules are not typed by their attributes
@@ -52,24 +52,27 @@ class CausalTextTower:
         return tokens.eq(-1 if self._end_id is None else self._end_id).int().argmax(dim=-1)
 
     def __call__(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        """Encode int64 tokens (K, L) to features (K, D), not normalised, in the model's own precision."""
+        """Encode int64 tokens (K, L) to features (K, D), not normalised, in the model's own precision.
+
+        All L positions are computed; what lies behind the last one of `positions` may be cut off before.
+        """
         import torch
 
         tower = self._tower
         read = self.positions(tokens)
-        length = int(read.max()) + 1
+        length = tokens.shape[1]
         dtype = tower.transformer.get_cast_dtype()
-        x = tower.token_embedding(tokens[:, :length]).to(dtype) + tower.positional_embedding[:length].to(dtype)
+        x = tower.token_embedding(tokens).to(dtype) + tower.positional_embedding[:length].to(dtype)
         mask = tower.attn_mask[:length, :length]
         pooled: torch.Tensor = tower.ln_final(self._through(x, mask, read))
         projection = tower.text_projection
         if projection is None:
-            return pooled
+            return pooled[: len(tokens)]
         features: torch.Tensor = projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
-        return features
+        return features[: len(tokens)]
 
     def _through(self, x: "torch.Tensor", mask: "torch.Tensor", read: "torch.Tensor") -> "torch.Tensor":
-        """Run (K, L, W) through all blocks; return (K, W), the positions that are read."""
+        """Run (K, L, W) through all blocks; return (K, W) or a few rows more, the positions that are read."""
         import torch
 
         transformer = self._tower.transformer

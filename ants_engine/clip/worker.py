@@ -2,9 +2,9 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from PIL import Image
 
 from ants_engine.clip.decode import load_rgb
-from ants_engine.clip.encoding import Encoder
+from ants_engine.clip.encoding import Encoder, turn_of
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import shrink
 from ants_engine.clip.picture_store import PictureFeatures, content_key
@@ -47,7 +47,7 @@ class Batch:
 
 
 class ClipWorker:
-    """An encoder behind one thread of its own, so that encoding never blocks the loop and never runs twice at once.
+    """An encoder behind a thread, so that encoding never blocks the loop; it never runs twice at once (`turn_of`).
 
     Use as an async context manager, or call `aclose`; the encoder itself belongs to the caller and stays loaded.
     """
@@ -96,8 +96,11 @@ class ClipWorker:
         """
         bounds = limits or ImageSettings()
 
-        def encode() -> "torch.Tensor":
-            return self.encoder.encode_images([i.load(bounds) if isinstance(i, ImageRef) else i for i in images])
+        def encode(stop: threading.Event) -> "torch.Tensor":
+            decoded = [image.load(bounds) if isinstance(image, ImageRef) else image for image in images]
+            inputs = [self.encoder.preprocess(image) for image in decoded]
+            with self._turn(stop):
+                return self.encoder.encode_inputs(inputs)
 
         return await self._run(encode)
 
@@ -127,29 +130,23 @@ class ClipWorker:
             Float32 (K, D) on the CPU, every row of length 1, in the order given.
         """
         loop = asyncio.get_running_loop()
-        stop = threading.Event()
         model = self.encoder.text_batches_sha256
 
-        def progress(done: int) -> None:
-            if stop.is_set():
-                raise _StoppedError
-            if on_progress is not None:
-                loop.call_soon_threadsafe(on_progress, done)
+        def encode(stop: threading.Event) -> "torch.Tensor":
+            def progress(done: int) -> None:
+                if stop.is_set():
+                    raise _StoppedError
+                if on_progress is not None:
+                    loop.call_soon_threadsafe(on_progress, done)
 
-        def encode() -> "torch.Tensor":
             kept = cache.load(model, texts)
             if kept is None:
-                kept = self.encoder.encode_texts(texts, progress)
+                with self._turn(stop):
+                    kept = self.encoder.encode_texts(texts, progress)
                 cache.save(model, texts, kept)
             return kept
 
-        self._stops.add(stop)
-        try:
-            return await self._run(encode)
-        finally:
-            # a cancelled caller must not keep the thread busy with a whole lexicon
-            stop.set()
-            self._stops.discard(stop)
+        return await self._run(encode)
 
     async def image_batches(
         self,
@@ -210,13 +207,16 @@ class ClipWorker:
         if failures and pipeline.limits.on_error == "raise":
             raise failures[0][1]
         good = [item for item in items if item.error is None]
-        features = await self._run(lambda: self._features(good, pipeline.known))
+        features = await self._run(lambda stop: self._features(good, pipeline.known, stop))
         return Batch(tuple(item.ref for item in good), tuple(item.kept for item in good), features, failures)
 
-    def _features(self, items: "Sequence[_Decoded]", known: PictureFeatures | None) -> "torch.Tensor":
+    def _features(
+        self, items: "Sequence[_Decoded]", known: PictureFeatures | None, stop: threading.Event
+    ) -> "torch.Tensor":
         """Encode what no feature is known of, together, and keep that."""
         new = [item.input for item in items if item.input is not None]
-        encoded = self.encoder.encode_inputs(new)
+        with self._turn(stop):
+            encoded = self.encoder.encode_inputs(new)
         if known is None or not len(items):
             return encoded
         rows = iter(encoded)
@@ -226,11 +226,27 @@ class ClipWorker:
             known.save([items[row].key or b"" for row in named], _stack([features[row] for row in named]))
         return _stack(features)
 
-    async def _run(self, job: Callable[[], T]) -> T:
-        future: Future[T] = self._thread.submit(job)
+    @contextmanager
+    def _turn(self, stop: threading.Event) -> Iterator[None]:
+        with turn_of(self.encoder):
+            if stop.is_set():
+                # the caller has gone while this waited
+                raise _StoppedError
+            yield
+
+    async def _run(self, job: Callable[[threading.Event], T]) -> T:
+        """Run a job in the thread; the event is set when nobody waits for it any more."""
+        stop = threading.Event()
+        future: Future[T] = self._thread.submit(job, stop)
         self._jobs.add(future)  # type: ignore[arg-type]
         future.add_done_callback(self._jobs.discard)
-        return await asyncio.wrap_future(future)
+        self._stops.add(stop)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            # a cancelled caller must not keep the thread busy with a whole lexicon
+            stop.set()
+            self._stops.discard(stop)
 
 
 class _StoppedError(Exception):

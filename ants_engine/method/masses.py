@@ -14,8 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CELLS = 1 << 19
-"""Logits that are held at once: 2 MB of float32, which a core's cache holds while they are made into sums."""
+COLUMNS = 4096
+"""Texts of a bank that are compared at once: with 128 pictures 2 MB of float32, which a core's cache holds. How many
+pictures there are does not matter to it, so that a picture's sums are cut in the same places in any company."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,14 +75,13 @@ def bank_masses(scaled: Tensor, cut: Cut, top: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         ``(N, G)`` of the groups, and ``(N, H)`` of those of the second cut, from the same exponentials. Memory is
-        bounded by these and `CELLS`, whatever M.
+        bounded by these and N * `COLUMNS`, whatever M.
     """
     rows, bank = len(scaled), cut.features
-    columns = max(1, CELLS // max(1, rows))
-    scratch = scaled.new_empty(rows * min(columns, len(bank)))
+    scratch = scaled.new_empty(rows * min(COLUMNS, len(bank)))
     masses = scaled.new_zeros(rows, len(cut.sizes))
     second = scaled.new_zeros(rows, 0 if cut.counts is None else cut.counts.shape[1])
-    for piece in _pieces(cut.sizes, len(bank) if cut.counts is not None else sum(cut.sizes), columns):
+    for piece in _pieces(cut.sizes, len(bank) if cut.counts is not None else sum(cut.sizes), COLUMNS):
         width = piece.end - piece.start
         cells = scratch[: rows * width].view(rows, width)
         torch.matmul(scaled, bank[piece.start : piece.end].T, out=cells)

@@ -1,5 +1,6 @@
 """Negative images out of the history (stage 2; paper eq. 5, 6)."""
 
+import heapq
 from dataclasses import dataclass
 
 import torch
@@ -73,10 +74,59 @@ def certain_negatives(
     if remaining < 0:
         raise ValueError(f"remaining must be at least 0, not {remaining}")
     ranked, values = _ranked_candidates(scores, gamma)
-    known = len(ranked)
-    against_all = _kept(known + remaining, eta, max_images) - remaining
-    at_the_floor = min(_kept(known, eta, max_images), int((values <= 0.0).sum()))
-    return ranked[: max(0, against_all, at_the_floor)]
+    return ranked[: _certain(len(ranked), int((values <= 0.0).sum()), remaining, eta, max_images)]
+
+
+class CertainNegatives:
+    """`certain_negatives` of a history that grows: each picture is looked at once, and named once, when it is certain.
+
+    What is certain stays so while pictures only come in the place of the remaining ones.
+    """
+
+    def __init__(self, gamma: float, eta: float, max_images: int | None = None) -> None:
+        """Begin with no picture; the arguments are those of `mine_negative_images`."""
+        self._gamma = gamma
+        self._eta = eta
+        self._max_images = max_images
+        self._waiting: list[tuple[float, int]] = []
+        """A heap of (score, position): candidates that are not certain."""
+        self._known = 0
+        self._candidates = 0
+        self._zeros = 0
+        self._certain = 0
+
+    def add(self, scores: Tensor, remaining: int) -> list[int]:
+        """Take the scores ``(n,)`` of the next pictures; return the positions that are certain now and were not before.
+
+        Args:
+            scores: initial ID scores in [0, 1].
+            remaining: how many pictures are still to come after these, at least 0.
+
+        Returns:
+            Positions in the history, lowest score first, ties by position.
+
+        Raises:
+            ValueError: as for `certain_negatives`.
+        """
+        if remaining < 0:
+            raise ValueError(f"remaining must be at least 0, not {remaining}")
+        ranked, values = _ranked_candidates(scores, self._gamma)
+        for position, value in zip(ranked.tolist(), values.tolist(), strict=True):
+            heapq.heappush(self._waiting, (value, self._known + position))
+        self._known += len(scores)
+        self._candidates += len(ranked)
+        self._zeros += int((values <= 0.0).sum())
+        certain = _certain(self._candidates, self._zeros, remaining, self._eta, self._max_images)
+        # those that were certain before are among the lowest, as everything that is certain is
+        new = [heapq.heappop(self._waiting)[1] for _ in range(certain - self._certain)]
+        self._certain = max(self._certain, certain)
+        return new
+
+
+def _certain(candidates: int, zeros: int, remaining: int, eta: float, max_images: int | None) -> int:
+    """Count the lowest candidates that are certain; see `certain_negatives`."""
+    against_all = _kept(candidates + remaining, eta, max_images) - remaining
+    return max(0, against_all, min(_kept(candidates, eta, max_images), zeros))
 
 
 def _ranked_candidates(scores: Tensor, gamma: float) -> tuple[Tensor, Tensor]:

@@ -17,9 +17,6 @@ class ServeOptions:
     """Names under which clients reach this server, beside the loopback's."""
     batch_size: int = 32
     """Pictures that CLIP sees together, at most."""
-    fill_batches: bool = True
-    """Fill up a batch to a size that gives the same bits as a full one, so that the same picture gets the same bits
-    whatever arrives with it."""
     wait: float = 0.005
     """How long a picture waits for others that are being decoded."""
     max_body: int = 32 << 20

@@ -5,22 +5,20 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ants_engine.clip.decode import load_rgb
-from ants_engine.clip.encoding import Encoder
+from ants_engine.clip.encoding import Encoder, turn_of
 from ants_engine.config import ImageSettings
 from ants_engine.detector import Detector
 from ants_engine.errors import ANTSError, FeatureError, ImageUnreadableError
 from ants_engine.explanation import Explanation
 from ants_engine.features import check_features
 from ants_engine.scores import Score
-from ants_engine.serve.batch_shapes import agreeing_sizes
 from ants_engine.serve.batcher import Batcher
 from ants_engine.serve.item import Item
 from ants_engine.serve.metrics import Metrics
@@ -44,11 +42,11 @@ class Scorer:
     def __init__(
         self, detector: Detector, encoder: Encoder, limits: ImageSettings, options: ServeOptions, metrics: Metrics
     ) -> None:
-        """Prepare, and try which sizes of batches CLIP gives the same bits in (blocking); no thread runs yet.
+        """Prepare; no thread runs yet.
 
         Args:
             detector: scores are its own.
-            encoder: its CLIP, which encodes in one thread at a time.
+            encoder: its CLIP.
             limits: which pictures are taken.
             options: sizes of batches and of the queue.
             metrics: told of every call.
@@ -60,10 +58,6 @@ class Scorer:
         self._metrics = metrics
         self._clip = ThreadPoolExecutor(1, thread_name_prefix="ants-serve-clip")
         self._decoding = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="ants-serve-decode")
-        self._sizes: tuple[int, ...] = ()
-        if options.fill_batches:
-            blank = encoder.preprocess(Image.new("RGB", (64, 64)))
-            self._sizes = agreeing_sizes(encoder.encode_inputs, blank.shape, options.batch_size)
         self._pictures = Batcher(self._encode, self._clip, options.batch_size, options.wait)
         self._features = Batcher(self._score, self._clip, options.batch_size, 0.0)
         self._pace = 0.01
@@ -117,10 +111,8 @@ class Scorer:
         return ended
 
     def explain(self, scored: Scored, top: int) -> Explanation:
-        """Say what is near to an item (blocking, a millisecond)."""
-        why = self._detector.explain(scored.feature, "", top)
-        # the batch's score: one picture alone may differ in the last bits
-        return replace(why, score=scored.score)
+        """Say what is near to an item (blocking, a few milliseconds)."""
+        return self._detector.explain(scored.feature, "", top)
 
     async def _one(self, item: Item) -> Scored:
         if item.data is None:
@@ -151,9 +143,8 @@ class Scorer:
 
     def _encode(self, inputs: list[Tensor]) -> list[Scored]:
         started = time.perf_counter()
-        # the smallest size that is large enough; with no sizes, the batch as it is
-        size = next((size for size in self._sizes if size >= len(inputs)), len(inputs))
-        features = self._encoder.encode_inputs(_filled(inputs, size))[: len(inputs)]
+        with turn_of(self._encoder):
+            features = self._encoder.encode_inputs(inputs)
         scored = self._score(list(features))
         seconds = time.perf_counter() - started
         self._pace += 0.1 * (seconds / len(inputs) - self._pace)
@@ -161,14 +152,5 @@ class Scorer:
         return scored
 
     def _score(self, features: list[Tensor]) -> list[Scored]:
-        rows = torch.stack(_filled(features, self._options.batch_size if self._sizes else len(features)))
-        scores = self._detector.score(rows)
+        scores = self._detector.score(torch.stack(features))
         return [Scored(feature, scores[row]) for row, feature in enumerate(features)]
-
-
-def _filled(rows: list[Tensor], size: int) -> list[Tensor]:
-    """Repeat the first row up to a size.
-
-    A matrix product's last bits depend on its shape, and on nothing else that differs between two calls here.
-    """
-    return rows + [rows[0]] * (size - len(rows))

@@ -35,7 +35,6 @@ from ants_engine.serve.named_streams import NamedStreams
 from ants_engine.serve.options import ServeOptions
 from ants_engine.serve.refusal import Refusal
 from ants_engine.serve.scorer import Scored, Scorer
-from ants_engine.serve.shared_encoder import SharedEncoder
 from ants_engine.serve.upload import ByteBudget, Upload
 from ants_engine.versions import installed_versions
 
@@ -60,7 +59,7 @@ class Service:
         self.options = options
         self.access = Access(options)
         self.metrics = Metrics()
-        encoder = SharedEncoder(ants.encoder)
+        encoder = ants.encoder
         self._detector = ants.detector
         limits = ants.settings.pictures
         limits = limits.model_copy(
@@ -73,7 +72,7 @@ class Service:
         self.scorer = Scorer(self._detector, encoder, limits, options, self.metrics)
         self.streams: NamedStreams | None = None
         if options.streams:
-            self.streams = NamedStreams(ants.fork(encoder=encoder), ants.make_backend(), options)
+            self.streams = NamedStreams(ants.fork(), ants.make_backend(), options)
         self._budget = ByteBudget(options.max_held)
         # two, so that one body that takes long does not hold up all others
         self._parsing = ThreadPoolExecutor(2, thread_name_prefix="ants-serve-parse")
@@ -198,7 +197,7 @@ class Service:
             feature_size=detector.dim,
             clip=str(detector.clip_identity.get("sha256", "")),
             version=installed_versions(("ants-engine",))["ants-engine"] or "",
-            same_bits=options.fill_batches,
+            same_bits=True,
             streams=options.streams,
             limits=Limits(body_bytes=options.max_body, pictures=options.max_pictures, pixels=self._limits.max_pixels),
         )

@@ -35,17 +35,17 @@ def literal(features: Tensor, classes: Tensor, bank: Tensor, sizes: Sequence[int
     rows=st.integers(1, 9),
     count=st.integers(1, 60),
     groups=st.integers(1, 9),
-    cells=st.integers(1, 200),
+    columns=st.integers(1, 70),
     tau=st.sampled_from([0.005, 0.01, 0.1, 1.0]),
     seed=st.integers(0, 99),
 )
 def test_any_cut_in_any_pieces_is_the_softmax(
-    rows: int, count: int, groups: int, cells: int, tau: float, seed: int
+    rows: int, count: int, groups: int, columns: int, tau: float, seed: int
 ) -> None:
     features, classes, bank = (unit_rows(n, seed + i, DIM) for i, n in enumerate((rows, 3, count)))
     sizes = equal_sizes(count, groups)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(masses, "CELLS", cells)
+        patch.setattr(masses, "COLUMNS", columns)
         found, _ = scores(features, classes, Cut(bank, sizes), tau)
     # a logit is 1 / tau long and carries float32's rounding
     torch.testing.assert_close(found.double(), literal(features, classes, bank, sizes, tau), atol=3e-6 / tau, rtol=0)
@@ -122,7 +122,7 @@ def test_memory_does_not_grow_with_the_bank() -> None:
         with Largest() as largest:
             scores(features, classes, cut, 0.01)
         found.append(largest.found)
-    assert found[0] == found[1] <= masses.CELLS
+    assert found[0] == found[1] <= len(features) * masses.COLUMNS
 
 
 def test_groups_longer_than_the_bank_are_refused() -> None:
