@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.dispatch.storage.verify import verify
+from ants_engine.dispatch.storage.upkeep import verify
 from ants_engine.protocol import Answer
 from benchmarks.reliability.harness import Report, make_requests, scratch
 

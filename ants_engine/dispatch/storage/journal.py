@@ -102,7 +102,7 @@ class Journal:
             OSError: it cannot be read.
         """
         try:
-            if not self.in_place():
+            if not self._in_place():
                 if self._strict:
                     raise ReplacedError(f"{self._folder}: the response store was replaced while it was open")
                 self._let_go()
@@ -112,15 +112,6 @@ class Journal:
             pass
         if os.fstat(self._file).st_size > self._end:
             self._scan()
-
-    def in_place(self) -> bool:
-        """Tell whether the open file is the one at the journal's path.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
-        there, ours = self.path.stat(), os.fstat(self._file)
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
 
     def find(self, key: str) -> bytes | None:
         """Return the latest line of a key, with nothing verified but that it begins with that key."""
@@ -133,18 +124,23 @@ class Journal:
         place = self.place(key)
         return None if place is None else self.read(place)
 
+    def place(self, key: str) -> Place | None:
+        """Return where a key's latest line is."""
+        place = self._tail.get(key)
+        if place is not None or self._index is None:
+            return place
+        try:
+            return self._index.place(key)
+        except IndexFaultError as error:
+            self._discard_index(str(error))
+            return self._tail.get(key)
+
     def read(self, place: Place) -> bytes:
         """Return the line at a place, of one that is too long its beginning; nothing where there is no such place."""
         start, length = place
         if start + length > os.fstat(self._file).st_size:
             return b""
         return os.pread(self._file, min(length, MAX_LINE_BYTES + 1), start)
-
-    def copy(self, place: Place) -> Iterator[bytes]:
-        """Yield what is at a place, however long it is, in parts."""
-        start, length = place
-        for at in range(start, start + length, _CHUNK):
-            yield os.pread(self._file, min(_CHUNK, start + length - at), at)
 
     def keys(self) -> list[str]:
         """Return all keys, sorted."""
@@ -175,7 +171,10 @@ class Journal:
             with suppress(OSError):
                 os.ftruncate(self._file, end + data[:written].rfind(b"\n") + 1)
             raise
-        self._scan()
+        for line in lines:
+            self._note((end, len(line)), line)
+            end += len(line)
+        self._end = end
         if len(self._tail) >= INDEXED_AFTER and self._end >= INDEXED_FROM:
             self._write_index()
 
@@ -190,10 +189,23 @@ class Journal:
         Raises:
             OSError: it cannot be written; the old one is as it was.
         """
-        self.make(part for place, line in self.lines() if keep(place, line) for part in self.copy(place))
+        self.make(part for place, line in self.lines() if keep(place, line) for part in self._copy(place))
         PlaceIndex.discard(self._folder / INDEX)
         self._let_go()
         self.open()
+
+    def set_aside(self, places: Sequence[Place]) -> None:
+        """Write what is at these places to ``damaged.jsonl``, before it goes from the journal.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        how = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with os.fdopen(os.open(self._folder / DAMAGED, how, 0o600), "ab") as file:
+            for place in places:
+                file.writelines(self._copy(place))
+            file.flush()
+            os.fsync(file.fileno())
 
     @staticmethod
     def header() -> bytes:
@@ -268,6 +280,21 @@ class Journal:
             self._let_go()
             raise
 
+    def _copy(self, place: Place) -> Iterator[bytes]:
+        """Yield what is at a place, however long it is, in parts."""
+        start, length = place
+        for at in range(start, start + length, _CHUNK):
+            yield os.pread(self._file, min(_CHUNK, start + length - at), at)
+
+    def _in_place(self) -> bool:
+        """Tell whether the open file is the one at the journal's path.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        there, ours = self.path.stat(), os.fstat(self._file)
+        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
+
     def _let_go(self) -> None:
         if self._index is not None:
             self._index.close()
@@ -294,14 +321,16 @@ class Journal:
         if self._strict:
             raise StoreCorruptedError(
                 f"{self._folder}: the response store is damaged: its first line is not a header; "
-                "mend it with 'ants store repair' or a run in mode record"
+                "mend it with 'ants cache repair' or a run in mode record"
             )
-        # without its first line it is still a list of lines, and those that verify are kept
+        # without its first line it is still a list of lines
         _LOG.warning("%s: the first line of the response store is damaged; written anew", self._folder)
         with self.locked():
-            old = self._file
-            self.make(line for _, line in _lines(old, 0) if line.endswith(b"\n"))
-            os.close(old)
+            # unless another process has done so meanwhile
+            if self._in_place():
+                self.set_aside([(0, next((length for length, _ in _lines(self._file, 0)), 0))])
+                self.make(part for place, _ in self.lines() for part in self._copy(place))
+            os.close(self._file)
             self._file = os.open(self.path, os.O_RDWR)
             self._read_header()
 
@@ -331,33 +360,24 @@ class Journal:
         self._tail, self.models, self.damaged, self._end = {}, [], [], 0
         self._scan()
 
-    def place(self, key: str) -> Place | None:
-        """Return where a key's latest line is."""
-        place = self._tail.get(key)
-        if place is not None or self._index is None:
-            return place
-        try:
-            return self._index.place(key)
-        except IndexFaultError as error:
-            self._discard_index(str(error))
-            return self._tail.get(key)
-
     def _scan(self) -> None:
         """Take note of the whole lines behind what is known."""
         at = self._end
         for length, line in _lines(self._file, at):
             if not line.endswith(b"\n"):
                 break
-            place = (at, length)
+            self._note((at, length), line)
             at += length
-            key = key_of(line)
-            if key is not None:
-                self._tail[key] = place
-            elif is_model_line(line):
-                self.models.append(place)
-            if place[0] and ((key is None and not is_model_line(line)) or (self._strict and not is_sealed(line))):
-                self.damaged.append(place)
         self._end = at
+
+    def _note(self, place: Place, line: bytes) -> None:
+        key = key_of(line)
+        if key is not None:
+            self._tail[key] = place
+        elif is_model_line(line):
+            self.models.append(place)
+        if place[0] and ((key is None and not is_model_line(line)) or (self._strict and not is_sealed(line))):
+            self.damaged.append(place)
 
     def _whole_end(self) -> int:
         """Return where the next line goes, having dealt with a last line that has no end."""

@@ -1,7 +1,6 @@
 """What a store holds in numbers, which entries may go, what is damaged, and putting it in order."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -19,7 +18,7 @@ from ants_engine.dispatch.storage.entry import (
     read_model_line,
 )
 from ants_engine.dispatch.storage.index import Place
-from ants_engine.dispatch.storage.journal import DAMAGED, JOURNAL, Journal
+from ants_engine.dispatch.storage.journal import JOURNAL, Journal
 from ants_engine.dispatch.storage.place import OWN, holds_store, translated
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import StoreCorruptedError, StoreUnavailableError
@@ -175,7 +174,7 @@ def verify(folder: Path) -> Verification:
             elif each.is_symlink():
                 found.damaged.append(Damage("", "", f"{each.name} is a link"))
         if not (folder / JOURNAL).exists():
-            found.damaged.append(Damage("", "", "of an earlier version: 'ants store repair' carries it over"))
+            found.damaged.append(Damage("", "", "of an earlier version: 'ants cache repair' carries it over"))
             return found
         journal = Journal(folder, strict=True, wait=_WAIT)
         try:
@@ -224,7 +223,7 @@ def repair(folder: Path) -> Repair:
                 best = _best(journal, found, damaged)
                 if damaged:
                     # first what would be lost: a kill in between leaves it in both
-                    _set_aside(folder / DAMAGED, journal, damaged)
+                    journal.set_aside(damaged)
                     kept = {place for place, _ in best.values()}
                     gone = set(damaged)
                     journal.rewrite(lambda place, line: place in kept or (is_model_line(line) and place not in gone))
@@ -232,15 +231,6 @@ def repair(folder: Path) -> Repair:
             journal.close()
     answers = sum(answered for _, answered in best.values())
     return Repair(answers, len(best) - answers, len(found.damaged))
-
-
-def _set_aside(path: Path, journal: Journal, places: Sequence[Place]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "ab") as file:
-        for place in places:
-            file.writelines(journal.copy(place))
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _best(journal: Journal, found: Verification, damaged: list[Place]) -> dict[str, tuple[Place, bool]]:

@@ -118,7 +118,7 @@ async def test_without_its_first_line_it_is_still_a_list_of_answers(recorded: Pa
     path = recorded / "journal.jsonl"
     change(path, lambda data: header + data[data.index(b"\n") :])
     before = path.read_bytes()
-    with pytest.raises(StoreCorruptedError, match=r"damaged.*ants store repair.*mode record"):
+    with pytest.raises(StoreCorruptedError, match=r"damaged.*ants cache repair.*mode record"):
         await endings(recorded)
     assert path.read_bytes() == before
     assert await endings(recorded, strict=False) == whole()
@@ -147,6 +147,16 @@ async def test_damage_anywhere_costs_no_more_than_the_lines_it_hits(recorded: Pa
     assert (done.answers, done.failures) == (COUNT, 1)
     assert not verify(recorded).damaged
     assert await endings(recorded) == whole()
+
+
+async def test_two_who_find_the_first_line_damaged_lose_nothing_of_each_other(recorded: Path) -> None:
+    change(recorded / "journal.jsonl", lambda data: b"junk" + data)
+    stores = [ResponseStore(recorded) for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+    await asyncio.gather(*(store.put(make_request(f"of {n}"), Answer("x")) for n, store in enumerate(stores)))
+    for store in stores:
+        await store.aclose()
+    assert await endings(recorded) == whole() | {f"of {n}": Answer("x") for n in range(4)}
 
 
 async def test_repair_moves_what_is_damaged_beside_the_journal(recorded: Path) -> None:
