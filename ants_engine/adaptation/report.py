@@ -39,4 +39,3 @@ class StreamReport(BuildReport):
 
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Per task (``ens``, ``vsnl``): questions that have ended, and how many of them have no usable answer."""
-

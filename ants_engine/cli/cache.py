@@ -57,8 +57,8 @@ def import_cassette(cassette: Path, config: Path | None, assignments: tuple[str,
 @with_json
 def stats(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
     """Count recorded answers and failures by task, template and model, with tokens, bytes and dates."""
-    from ants_engine.dispatch.storage.holdings import Holdings, count
     from ants_engine.dispatch.storage.store import ResponseStore
+    from ants_engine.dispatch.storage.upkeep import Holdings, count
 
     folder = _folder(config, assignments)
 
@@ -80,8 +80,6 @@ def stats(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> N
     say(f"  tokens: {held.prompt_tokens:,} of prompts, {held.completion_tokens:,} of answers, as far as servers told")
     if held.oldest is not None and held.newest is not None:
         say(f"  stored from {_moment(held.oldest)} to {_moment(held.newest)}")
-    if held.quarantined:
-        say(f"  {held.quarantined} damaged entries kept aside")
 
 
 @cache.command("verify")
@@ -89,7 +87,7 @@ def stats(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> N
 @with_json
 def verify_store(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> int:
     """Check every entry, and what else is in the store's folder. Nothing is changed; the exit code is 1 for damage."""
-    from ants_engine.dispatch.storage.verify import verify
+    from ants_engine.dispatch.storage.upkeep import verify
 
     folder = _folder(config, assignments)
     found = verify(folder)
@@ -97,10 +95,8 @@ def verify_store(config: Path | None, assignments: tuple[str, ...], as_json: boo
         print_json({"store": str(folder), "sound": not found.damaged, **asdict(found)})
     else:
         say(f"{plain(str(folder))}: {found.answers} answers and {found.failures} failures are sound")
-        if found.newer:
-            say(f"  {found.newer} entries were written by a later version of ants_engine")
-        if found.quarantined:
-            say(f"  {found.quarantined} damaged entries were moved aside earlier")
+        if found.replaced:
+            say(f"  {found.replaced} older lines that later ones replace")
         for each in found.damaged:
             name = f"entry {each.key[:12]}… ({plain(each.task) or 'task unknown'}): " if each.key else ""
             say(f"  damaged: {name}{plain(each.reason)}")
@@ -114,25 +110,15 @@ def verify_store(config: Path | None, assignments: tuple[str, ...], as_json: boo
 @with_json
 def repair_store(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
     """Move aside what is damaged, and keep all that can be read and verifies. Nothing is deleted."""
-    from ants_engine.dispatch.storage.repair import repair
-    from ants_engine.dispatch.storage.store_folder import holds_store
-    from ants_engine.errors import StoreUnavailableError
+    from ants_engine.dispatch.storage.upkeep import repair
 
     folder = _folder(config, assignments)
-    if not holds_store(folder):
-        raise StoreUnavailableError(f"{folder}: no response store is there; name the one that was recorded")
-    done = asyncio.run(repair(folder))
+    done = repair(folder)
     if as_json:
         print_json({"store": str(folder), **asdict(done)})
         return
-    for fault in done.faults:
-        say(f"  the database: {plain(fault)}")
-    for each in done.salvages:
-        say(f"  salvaged: {plain(each.describe())}")
     if done.moved:
-        say(f"  {done.moved} damaged entries moved aside; mode record asks for them again")
-    if done.restored:
-        say(f"  {done.restored} entries that had been moved aside verify after all, and are back")
+        say(f"  {done.moved} damaged lines moved to damaged.jsonl; mode record asks for them again")
     say(f"{plain(str(folder))}: {done.answers} answers, {done.failures} failures, all sound")
 
 
@@ -157,8 +143,9 @@ def prune(
     as_json: bool,
 ) -> None:
     """Remove entries to which every given option applies, for good. Lists them; removes only with --yes."""
-    from ants_engine.dispatch.storage.prune import Selection, remove, select
-    from ants_engine.dispatch.storage.store import Record, ResponseStore
+    from ants_engine.dispatch.storage.entry import Entry
+    from ants_engine.dispatch.storage.store import ResponseStore
+    from ants_engine.dispatch.storage.upkeep import Selection, select
 
     folder = _folder(config, assignments)
     before = None if older_than is None else time.time() - _age(older_than)
@@ -166,30 +153,30 @@ def prune(
     if selection.names_nothing:
         raise click.UsageError("say what may go: --older-than, --task, --template, --model or --failures")
 
-    async def run() -> tuple[list[Record], int]:
+    async def run() -> tuple[list[Entry], int]:
         # Strict: to prune is not to repair, and what is damaged stays as it is.
         async with ResponseStore(folder, strict=True) as store:
-            records = [record async for record in select(store, selection)]
-        if not yes or not records:
-            return records, 0
+            entries = [entry async for entry in select(store, selection)]
+        if not yes or not entries:
+            return entries, 0
         async with ResponseStore(folder) as store:
-            return records, await remove(store, [record.entry.request.key for record in records])
+            return entries, await store.remove([entry.request.key for entry in entries])
 
-    records, removed = asyncio.run(run())
+    entries, removed = asyncio.run(run())
     if as_json:
-        keys = [record.entry.request.key for record in records]
+        keys = [entry.request.key for entry in entries]
         print_json({"store": str(folder), "selected": keys, "removed": removed})
         return
-    for record in records[:SHOWN]:
-        request = record.entry.request
-        say(f"  {request.key[:12]}…  {_moment(record.stored_at)}  {plain(request.describe())}")
-    if len(records) > SHOWN:
-        say(f"  … and {len(records) - SHOWN} more")
-    size = sum(record.size for record in records)
+    for entry in entries[:SHOWN]:
+        request = entry.request
+        say(f"  {request.key[:12]}…  {_moment(entry.stored_at or 0.0)}  {plain(request.describe())}")
+    if len(entries) > SHOWN:
+        say(f"  … and {len(entries) - SHOWN} more")
+    size = sum(len(entry.to_line()) for entry in entries)
     if yes:
         say(f"{removed} entries removed ({size:,} bytes)")
     else:
-        say(f"{len(records)} entries would be removed ({size:,} bytes); add --yes to remove them")
+        say(f"{len(entries)} entries would be removed ({size:,} bytes); add --yes to remove them")
 
 
 def _folder(config: Path | None, assignments: tuple[str, ...]) -> Path:

@@ -13,6 +13,7 @@ _HIDDEN = re.compile(
 
 # Made once: json.dumps would make one for each call.
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+_READABLE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical(value: object) -> str:
@@ -41,7 +42,12 @@ def readable(value: object, indent: int | None = None) -> str:
         TypeError: the value, or a part of it, is not JSON.
         ValueError: a number is not finite.
     """
-    return _HIDDEN.sub(_escape, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent))
+    spelled = (
+        _READABLE.encode(value)
+        if indent is None
+        else json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+    )
+    return _HIDDEN.sub(_escape, spelled)
 
 
 def excerpt(text: str, limit: int = 80) -> str:

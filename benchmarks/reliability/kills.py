@@ -3,14 +3,13 @@
 import asyncio
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from ants_engine.dispatch.storage.entry import key_of
 from benchmarks.reliability.harness import Report, answers_of, scratch, stored
 from tests.support.faulty.plan import right_answer
 from tests.support.process import FaultyServer, faulty_server
@@ -73,13 +72,10 @@ def _settled(server: FaultyServer) -> dict[str, Any]:
 
 
 def _on_disk(store: Path) -> int:
-    database = store / "cache.db"
     try:
-        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True, timeout=10)) as connection:
-            # one row is the list of models
-            return max(0, int(connection.execute("SELECT COUNT(*) FROM Cache").fetchone()[0]) - 1)
-    except sqlite3.OperationalError:
-        # killed before there was a database, or a table in it
+        return sum(key_of(line) is not None for line in (store / "journal.jsonl").read_bytes().splitlines())
+    except FileNotFoundError:
+        # killed before there was a journal
         return 0
 
 

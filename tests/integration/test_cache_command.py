@@ -2,8 +2,7 @@
 
 import asyncio
 import json
-import sqlite3
-from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from click.testing import CliRunner
 
 from ants_engine.cli.main import commands
 from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.storage.entry import Entry, key_of
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.errors import RateLimitError, StoreCorruptedError, StoreUnavailableError
+from ants_engine.errors import RateLimitError, StoreUnavailableError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import IDENTITY, make_request
 
@@ -36,9 +36,10 @@ def ants_json(folder: Path, *arguments: str, code: int = 0) -> Any:
     return json.loads(ants(folder, *arguments, "--json", code=code))
 
 
-def sql(folder: Path, statement: str, *values: object) -> list[Any]:
-    with closing(sqlite3.connect(folder / "cache.db")) as connection, connection:
-        return connection.execute(statement, values).fetchall()
+def change(folder: Path, old: bytes, new: bytes) -> None:
+    data = (folder / "journal.jsonl").read_bytes()
+    assert old in data
+    (folder / "journal.jsonl").write_bytes(data.replace(old, new, 1))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -79,22 +80,17 @@ def test_a_sound_store_is_found_sound_and_nothing_is_changed(folder: Path) -> No
 
 
 def test_what_is_damaged_is_listed_with_a_reason_and_left_as_it_is(folder: Path) -> None:
-    first, second = make_request("1").key, make_request("2").key
-    sql(
-        folder,
-        "UPDATE Cache SET value = CAST(replace(CAST(value AS TEXT), '\"x\"', '\"y\"') AS BLOB) WHERE key = ?",
-        first,
-    )
-    sql(folder, "UPDATE Cache SET mode = 4 WHERE key = ?", second)
-    sql(folder, "INSERT INTO Cache (key, raw, mode, value) VALUES (?, 1, 1, x'00')", f"stray {HOSTILE}")
+    first = make_request("1").key
+    change(folder, b'"prompt":"1"', b'"prompt":"7"')
+    with (folder / "journal.jsonl").open("ab") as file:
+        file.write(f"stray {HOSTILE}\n".encode())
     (folder / f"notes {HOSTILE[:5]}").write_text("x")
     before = content(folder)
     found = ants_json(folder, "verify", code=1)
     assert not found["sound"]
     reasons = {(each["key"], each["task"], each["reason"]) for each in found["damaged"]}
     assert (first, "vsnl", "its checksum does not fit") in reasons
-    assert (second, "vsnl", "the row does not hold plain bytes") in reasons
-    assert len(reasons) == 4
+    assert len(reasons) == 3
     said = ants(folder, "verify", code=1)
     assert f"entry {first[:12]}… (vsnl): its checksum does not fit" in said
     assert "ants cache repair" in said
@@ -111,67 +107,17 @@ def test_a_store_in_use_can_be_verified(folder: Path) -> None:
     assert asyncio.run(both())["answers"] == 14
 
 
-def test_a_damaged_database_is_found_and_repaired_and_then_found_sound(folder: Path) -> None:
-    with (folder / "cache.db").open("r+b") as database:
-        database.write(b"\xff" * 4096)
+def test_a_damaged_journal_is_found_and_repaired_and_then_found_sound(folder: Path) -> None:
+    change(folder, b'"ants-cassette"', b'"ants-cassettf"')
+    change(folder, b'"prompt":"1"', b'"prompt":"7"')
     found = ants_json(folder, "verify", code=1)
-    assert "file is not a database" in found["damaged"][0]["reason"]
-    assert not (folder / "damaged").exists()
+    assert "first line is not a header" in found["damaged"][0]["reason"]
     said = ants(folder, "repair")
-    assert "salvaged: 13 answers, 1 failures" in said
-    assert ants_json(folder, "verify")["answers"] == 13
-
-
-def test_an_index_that_lies_is_found_and_made_anew(folder: Path) -> None:
-    ((root,),) = sql(folder, "SELECT rootpage FROM sqlite_master WHERE name = 'Cache_key_raw'")
-    key = make_request("3").key.encode()
-    data = bytearray((folder / "cache.db").read_bytes())
-    at = data.index(key, (root - 1) * 4096)
-    data[at : at + 4] = b"0000"
-    (folder / "cache.db").write_bytes(data)
-    reasons = [each["reason"] for each in ants_json(folder, "verify", code=1)["damaged"]]
-    assert any("Cache_key_raw" in reason for reason in reasons)
-    done = ants_json(folder, "repair")
-    assert done["faults"]
-    assert done["salvages"][0]["answers"] == done["answers"] == 13
-    assert ants_json(folder, "verify")["sound"]
-    assert "3" in prompts(folder)
-
-
-def test_repair_moves_rows_aside_and_puts_back_what_verifies_after_all(folder: Path) -> None:
-    key = make_request("1").key
-    ((value,),) = sql(folder, "SELECT value FROM Cache WHERE key = ?", key)
-    sql(folder, "UPDATE Cache SET value = ? WHERE key = ?", value[:-9], key)
-    done = ants_json(folder, "repair")
-    assert (done["moved"], done["restored"], done["answers"], done["quarantined"]) == (1, 0, 12, 1)
-    assert ants_json(folder, "verify")["sound"]
-    # As if a later version, which can read it, came along.
-    sql(folder, "UPDATE Quarantine SET value = ?", value)
-    assert "1 entries that had been moved aside verify after all" in ants(folder, "repair")
-    done = ants_json(folder, "repair")
-    assert (done["restored"], done["answers"], done["failures"], done["quarantined"]) == (0, 13, 1, 0)
-    assert "1" in prompts(folder)
-
-
-def test_what_was_answered_since_is_not_replaced_by_what_was_moved_aside(folder: Path) -> None:
-    request = make_request("1")
-    ((value,),) = sql(folder, "SELECT value FROM Cache WHERE key = ?", request.key)
-    sql(folder, "UPDATE Cache SET mode = 4 WHERE key = ?", request.key)
-
-    async def again() -> Any:
-        async with ResponseStore(folder) as store:
-            assert await store.get(request.key) is None
-            await store.put(request, Answer("a later one"))
-
-    asyncio.run(again())
-    sql(folder, "UPDATE Quarantine SET value = ?, mode = 1", value)
-    assert ants_json(folder, "repair")["restored"] == 0
-
-    async def read() -> Any:
-        async with ResponseStore(folder) as store:
-            return await store.get(request.key)
-
-    assert asyncio.run(read()).ending == Answer("a later one")
+    assert "1 damaged lines moved to damaged.jsonl" in said
+    assert "12 answers, 1 failures, all sound" in said
+    assert ants_json(folder, "verify")["answers"] == 12
+    assert b'"prompt":"7"' in (folder / "damaged.jsonl").read_bytes()
+    assert ants_json(folder, "repair") == {"store": str(folder), "answers": 12, "failures": 1, "moved": 0}
 
 
 @pytest.mark.parametrize("command", ["verify", "repair", "stats"])
@@ -179,13 +125,6 @@ def test_where_there_is_no_store_none_is_made(tmp_path: Path, command: str) -> N
     with pytest.raises(StoreUnavailableError, match="no response store is there"):
         ants(tmp_path / "none", command)
     assert not (tmp_path / "none").exists()
-
-
-@pytest.mark.parametrize("command", ["verify", "repair"])
-def test_a_doctored_store_is_neither_verified_nor_repaired(folder: Path, command: str) -> None:
-    sql(folder, "CREATE VIEW v AS SELECT 1")
-    with pytest.raises(StoreCorruptedError, match="do not trust it"):
-        ants(folder, command)
 
 
 def test_stats_count_by_task_template_and_model(folder: Path) -> None:
@@ -215,12 +154,22 @@ CHOICES = [
 ]
 
 
+def age(folder: Path, key: str, seconds: float) -> None:
+    """Let an entry have been stored earlier."""
+    lines = (folder / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        if key_of(line) == key:
+            entry = Entry.from_line(line)
+            lines[number] = replace(entry, stored_at=(entry.stored_at or 0.0) - seconds).to_line()
+    (folder / "journal.jsonl").write_bytes(b"".join(lines))
+
+
 @pytest.mark.parametrize(("options", "gone"), CHOICES)
 def test_prune_lists_and_with_yes_removes_what_is_named_and_nothing_else(
     folder: Path, options: list[str], gone: set[str]
 ) -> None:
     for prompt in "01":
-        sql(folder, "UPDATE Cache SET store_time = store_time - ? WHERE key = ?", 31 * DAY, make_request(prompt).key)
+        age(folder, make_request(prompt).key, 31 * DAY)
     everything = prompts(folder)
     assert f"{len(gone)} entries would be removed" in ants(folder, "prune", *options)
     assert prompts(folder) == everything
@@ -236,10 +185,10 @@ def test_what_is_pruned_leaves_the_disk(folder: Path) -> None:
             await asyncio.gather(*(store.put(request, Answer("confidential" * 40)) for request in requests))
 
     asyncio.run(more())
-    before = (folder / "cache.db").stat().st_size
+    before = (folder / "journal.jsonl").stat().st_size
     done = ants_json(folder, "prune", "--task", "ens", "--yes")
     assert done["removed"] == len(done["selected"]) == 201
-    assert (folder / "cache.db").stat().st_size < before / 3
+    assert (folder / "journal.jsonl").stat().st_size < before / 3
     assert not [name for name, data in content(folder).items() if b"confidential" in data]
 
 

@@ -213,6 +213,8 @@ def test_a_detector_saved_with_a_name_that_is_refused_today_is_loaded(tmp_path: 
     classes = ClassList(("id,name", "lion,", "n02129165"), (("a",), ("b",), ("c",)))
     save_detector(tmp_path, saved_detector(replace(small_detector(), classes=classes)))
     assert load_detector(tmp_path).state.detector.classes.names == classes.names
+
+
 # ---- several processes, one folder -----------------------------------------------------------------------------------
 
 

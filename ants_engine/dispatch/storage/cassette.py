@@ -1,26 +1,25 @@
-"""A store as a file to read, keep and share: JSON lines, one per answer, in a stable order."""
+"""A store as a file to read, keep and share: the lines of its journal, one per answer, in a stable order."""
 
 import asyncio
-import json
 import os
-from collections.abc import Iterator, Sequence
+import secrets
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
 from ants_engine.atomic_file import draft_of
 from ants_engine.dispatch.canonical import readable
 from ants_engine.dispatch.identity import RecordedIdentity
-from ants_engine.dispatch.storage.entry import Entry
+from ants_engine.dispatch.storage.entry import MAX_LINE_BYTES, DamagedLineError, Entry, is_sealed, parse
+from ants_engine.dispatch.storage.journal import FORMAT, VERSION
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.errors import CassetteError, StoreCorruptedError
+from ants_engine.errors import CassetteError, StoreUnavailableError
 
-FORMAT = "ants-cassette"
-VERSION = 1
-MAX_LINE_BYTES = 1_048_576
-"""A longer line was not written here."""
-_HEADER = {"format", "version", "count", "models"}
-_CHUNK = 200
+_JOURNAL_HEADER, _HEADER = {"format", "version", "id"}, {"format", "version", "count", "models"}
 
 
 async def export(store: ResponseStore, path: Path) -> int:
@@ -36,44 +35,32 @@ async def export(store: ResponseStore, path: Path) -> int:
         StoreError: the store cannot be read, or is damaged.
         CassetteError: the file cannot be written.
     """
-    order = sorted([(entry.request.task, entry.request.key) async for entry in store.entries()])
-    models = [each.parts() for each in await store.get_identities()]
-    header = {"format": FORMAT, "version": VERSION, "count": len(order), "models": models}
-    draft = draft_of(path)
-    try:
-        stream = await asyncio.to_thread(draft.open, "xb")
+    models = await store.get_identities()
+    lines: dict[str, list[bytes]] = {}
+    async for entry in store.entries():
+        lines.setdefault(entry.request.task, []).append(replace(entry, stored_at=None).to_line())
+    ordered = [line for task in sorted(lines) for line in lines[task]]
+
+    def write() -> None:
+        draft = draft_of(path)
         try:
-            with stream:
-                await asyncio.to_thread(stream.write, _line(header))
-                for start in range(0, len(order), _CHUNK):
-                    lines = [await _entry_line(store, key) for _, key in order[start : start + _CHUNK]]
-                    await asyncio.to_thread(stream.write, b"".join(lines))
-                await asyncio.to_thread(_to_disk, stream)
-            await asyncio.to_thread(_replace, draft, path)
+            _write(draft, [_header(len(ordered), models), *ordered], 0o666)
+            draft.replace(path)
         finally:
-            with suppress(FileNotFoundError):
-                draft.unlink()
+            draft.unlink(missing_ok=True)
+
+    try:
+        await asyncio.to_thread(write)
     except OSError as error:
         raise CassetteError(f"{path}: cannot be written: {error.strerror or error}") from error
-    return len(order)
-
-
-def cassette_of(entries: Sequence[Entry], models: Sequence[RecordedIdentity] = ()) -> bytes:
-    """Spell a cassette of these entries, in their order."""
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "count": len(entries),
-        "models": [each.parts() for each in models],
-    }
-    lines = [_line({"key": entry.request.key, **entry.parts()}) for entry in entries]
-    return b"".join([_line(header), *lines])
+    return len(ordered)
 
 
 async def import_(path: Path, store: ResponseStore) -> int:
     """Put all that a file holds into a store, or, if any of it is wrong, nothing.
 
-    An answer of the file replaces the store's for the same request; a failure replaces no answer.
+    An answer of the file replaces the store's for the same request; a failure replaces no answer. A journal can be
+    imported too; there, a last line that was cut off counts as not written.
 
     Returns:
         The number of entries.
@@ -86,67 +73,107 @@ async def import_(path: Path, store: ResponseStore) -> int:
     return await store.put_all(_read(path, models), models)
 
 
-async def _entry_line(store: ResponseStore, key: str) -> bytes:
-    entry = await store.get(key)
-    if entry is None:
-        raise StoreCorruptedError(f"{store.folder}: entry {key[:12]}… went away during the export; run it again")
-    return _line({"key": key, **entry.parts()})
+async def rescue(entries: Iterable[Entry], near: Path, models: Iterable[RecordedIdentity] = ()) -> Path:
+    """Write answers that no store can take to a cassette of their own, which ``ants cache import`` reads.
+
+    Args:
+        entries: what to keep.
+        near: the store's folder. The file lies beside it, or, where nothing can be written, in the temporary folder.
+        models: the models that were asked.
+
+    Returns:
+        The file. Only its owner can read it, and no other file is touched.
+
+    Raises:
+        StoreUnavailableError: it can be written in neither place.
+    """
+    return await asyncio.to_thread(_rescue, list(entries), near, list(models))
 
 
-def _line(value: dict[str, Any]) -> bytes:
-    return readable(value).encode("utf-8") + b"\n"
-
-
-def _to_disk(stream: IO[bytes]) -> None:
-    stream.flush()
-    os.fsync(stream.fileno())
-
-
-def _replace(draft: Path, path: Path) -> None:
-    draft.replace(path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
+def _rescue(entries: Sequence[Entry], near: Path, models: Sequence[RecordedIdentity]) -> Path:
+    near = near.absolute()
+    moment = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    name = f"{near.name or 'store'}-rescued-{moment}-{secrets.token_hex(6)}.jsonl"
+    lines = [_header(len(entries), models), *(entry.to_line() for entry in entries)]
+    failed = []
+    # where the store's folder is gone its parent may be gone as well
+    for folder in (near.parent, Path(tempfile.gettempdir())):
+        path = folder / name
         try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+            _write(path, lines, 0o600)
+        except OSError as error:
+            failed.append(f"{path}: {error.strerror or error}")
+        else:
+            return path
+    raise StoreUnavailableError(f"{len(entries)} answers cannot be written to a rescue file: {'; '.join(failed)}")
+
+
+def _write(path: Path, lines: Iterable[bytes], mode: int) -> None:
+    # the temporary folder is everybody's: the file has its mode from the start, and follows no link
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            path.unlink()
+        raise
+
+
+def _header(count: int, models: Iterable[RecordedIdentity]) -> bytes:
+    header = {"format": FORMAT, "version": VERSION, "count": count, "models": [each.parts() for each in models]}
+    return readable(header).encode("utf-8") + b"\n"
 
 
 def _read(path: Path, models: list[RecordedIdentity]) -> Iterator[Entry]:
     """Yield the entries, and collect the models, checking every line."""
     try:
         with path.open("rb") as stream:
-            expected = _read_header(path, _next_line(stream, path, 1), models)
-            for number in range(2, expected + 2):
-                yield _read_entry(path, number, _next_line(stream, path, number))
+            first = _next_line(stream, path, 1)
+            count = _read_header(path, _parse(first, path, 1), models)
+            number = 1
+            while count is None or number <= count:
+                number += 1
+                line = _next_line(stream, path, number, may_end=count is None)
+                if not line:
+                    return
+                yield from _read_line(path, number, line, models)
             if stream.read(1):
-                raise CassetteError(
-                    f"{path}, line {expected + 2}: more lines than the {expected} that line 1 announces"
-                )
+                raise CassetteError(f"{path}, line {number + 1}: more lines than the {count} that line 1 announces")
     except OSError as error:
         raise CassetteError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _next_line(stream: IO[bytes], path: Path, number: int) -> dict[str, Any]:
+def _next_line(stream: IO[bytes], path: Path, number: int, *, may_end: bool = False) -> bytes:
     data = stream.readline(MAX_LINE_BYTES + 1)
     if len(data) > MAX_LINE_BYTES:
         raise CassetteError(f"{path}, line {number}: longer than {MAX_LINE_BYTES:,} bytes")
-    if not data.endswith(b"\n"):
-        raise CassetteError(f"{path}, line {number}: the file is cut off here; export it again")
+    if data.endswith(b"\n"):
+        return data
+    if may_end:
+        return b""
+    raise CassetteError(f"{path}, line {number}: the file is cut off here; export it again")
+
+
+def _parse(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
-        line = json.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CassetteError(f"{path}, line {number}: not JSON in UTF-8") from error
-    if not isinstance(line, dict):
-        raise CassetteError(f"{path}, line {number}: not a JSON object")
-    return line
+        return parse(line)
+    except DamagedLineError as error:
+        raise CassetteError(f"{path}, line {number}: {error}") from error
 
 
-def _read_header(path: Path, header: dict[str, Any], models: list[RecordedIdentity]) -> int:
+def _read_header(path: Path, header: dict[str, Any], models: list[RecordedIdentity]) -> int | None:
+    """Return how many entries follow; None of a journal, which does not know."""
     if header.get("format") != FORMAT:
         raise CassetteError(f"{path}, line 1: not a cassette (no format {FORMAT!r})")
-    if header.get("version") != VERSION:
-        raise CassetteError(f"{path}, line 1: this version of ants_engine reads cassettes of version {VERSION} only")
+    if header.get("version") not in range(1, VERSION + 1):
+        raise CassetteError(
+            f"{path}, line 1: this version of ants_engine reads cassettes of the versions 1 to {VERSION} only"
+        )
+    if header.keys() == _JOURNAL_HEADER:
+        return None
     count, listed = header.get("count"), header.get("models")
     if header.keys() != _HEADER or type(count) is not int or count < 0 or not isinstance(listed, list):
         raise CassetteError(f"{path}, line 1: its fields must be {', '.join(sorted(_HEADER))}")
@@ -157,12 +184,21 @@ def _read_header(path: Path, header: dict[str, Any], models: list[RecordedIdenti
     return count
 
 
-def _read_entry(path: Path, number: int, line: dict[str, Any]) -> Entry:
-    key = line.pop("key", None)
+def _read_line(path: Path, number: int, line: bytes, models: list[RecordedIdentity]) -> Iterator[Entry]:
+    parts = _parse(line, path, number)
+    checksum, key, stored_at = (parts.pop(name, None) for name in ("checksum", "key", "stored_at"))
+    entry = None
     try:
-        entry = Entry.from_parts(line)
+        if parts.keys() == {"model"}:
+            models.append(RecordedIdentity.from_parts(parts["model"]))
+        else:
+            entry = Entry.from_parts(parts, stored_at if isinstance(stored_at, float) else None)
     except ValueError as error:
         raise CassetteError(f"{path}, line {number}: {error}") from error
-    if entry.request.key != key:
+    if entry is not None and entry.request.key != key:
         raise CassetteError(f"{path}, line {number}: the key does not belong to the request; one of them was altered")
-    return entry
+    # version 1 had no checksums, and who writes a cassette by hand need not make any
+    if checksum is not None and not is_sealed(line):
+        raise CassetteError(f"{path}, line {number}: its checksum does not fit; it was altered")
+    if entry is not None:
+        yield entry

@@ -1,4 +1,4 @@
-"""One thread for all disk work of a store; what waits together is done, and committed, together."""
+"""One thread for all disk work of a store; what waits together is looked up, and committed, together."""
 
 import asyncio
 from collections import deque
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
-Kind = Literal["look up", "read", "write", "last"]
+Kind = Literal["read", "look up", "write", "last"]
 _TOGETHER = 256
 """Jobs that are done before those who wait for them are told."""
 
@@ -18,30 +18,27 @@ _TOGETHER = 256
 class _Job:
     kind: Kind
     work: Any
-    """A function without arguments; of a lookup, the key."""
+    """A function without arguments; of a lookup, the key; of a write, what is written."""
     future: asyncio.Future[Any]
     result: Any = None
     error: BaseException | None = None
 
 
 class DiskThread:
-    """Runs jobs off the event loop, in order, on one thread. Writes that wait together share one transaction.
+    """Runs jobs off the event loop, in order, on one thread. Writes that wait together are one commit.
 
-    A write is durable when `run` returns. A waiter that is cancelled does not take its write along.
+    A write is durable when `write` returns. A waiter that is cancelled does not take its write along.
     """
 
     def __init__(
-        self,
-        look_up: Callable[[Sequence[str]], Mapping[str, Any]],
-        commit: Callable[[Sequence[Callable[[], Any]]], Sequence[Any]],
+        self, look_up: Callable[[Sequence[str]], Mapping[str, Any]], commit: Callable[[Sequence[Any]], None]
     ) -> None:
         """Use these two, both called on the thread.
 
         Args:
             look_up: finds what belongs to each of the keys that wait together; what is an exception is raised for
                 those who asked for it, and what is left out is None.
-            commit: does all of these in one transaction and gives back what each returned, or raises, in which case
-                none has happened.
+            commit: writes all of these, or raises.
         """
         self._look_up = look_up
         self._commit = commit
@@ -50,26 +47,22 @@ class DiskThread:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ants-store")
 
     async def run(self, work: Callable[[], T], *, kind: Kind = "read") -> T:
-        """Do ``work`` on the thread and give back what it returned.
+        """Do ``work`` on the thread and give back what it returned, or raised.
 
         Args:
             work: what to do.
             kind: of what waits together, reads are done first and what is ``last`` after all else.
-
-        Raises:
-            BaseException: what ``work`` raised; for a write also what the transaction raised, in which case none of
-                the writes that shared it happened.
         """
         result: T = await self._submit(kind, work)
         return result
 
     async def look_up(self, key: str) -> Any:
-        """Look a key up, together with all that wait for theirs.
-
-        Raises:
-            BaseException: what was found in its place, or what looking up raised.
-        """
+        """Look a key up, together with all that wait for theirs; raise what was found in its place."""
         return await self._submit("look up", key)
+
+    async def write(self, what: object) -> None:
+        """Write, together with all that wait; raise what the commit raised."""
+        await self._submit("write", what)
 
     def stop(self, last: Callable[[], object] | None = None) -> None:
         """End the thread once its queue is empty and ``last`` is done. It blocks until then."""
@@ -98,49 +91,40 @@ class DiskThread:
             jobs: list[_Job] = []
             while self._pending and len(jobs) < _TOGETHER:
                 jobs.append(self._pending.popleft())
-            _do_each(jobs, "read")
-            self._find([job for job in jobs if job.kind == "look up"])
-            self._write([job for job in jobs if job.kind == "write"])
-            _do_each(jobs, "last")
+            of_kind = {kind: [job for job in jobs if job.kind == kind] for kind in ("look up", "write")}
+            self._do_each(jobs, "read")
+            _together(of_kind["look up"], lambda keys: self._look_up(list(dict.fromkeys(keys))))
+            _together(of_kind["write"], self._commit)
+            self._do_each(jobs, "last")
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_settle, jobs)
 
-    def _find(self, jobs: list[_Job]) -> None:
-        if not jobs:
-            return
-        try:
-            found = self._look_up(list(dict.fromkeys(job.work for job in jobs)))
-        except BaseException as error:  # it belongs to those who wait
-            for job in jobs:
-                job.error = error
-            return
+    @staticmethod
+    def _do_each(jobs: list[_Job], kind: Kind) -> None:
         for job in jobs:
-            result = found.get(job.work)
-            if isinstance(result, BaseException):
-                job.error = result
-            else:
-                job.result = result
-
-    def _write(self, jobs: list[_Job]) -> None:
-        if not jobs:
-            return
-        try:
-            results = self._commit([job.work for job in jobs])
-        except BaseException as error:  # it belongs to those who wait
-            for job in jobs:
-                job.error = error
-            return
-        for job, result in zip(jobs, results, strict=True):
-            job.result = result
+            if job.kind == kind:
+                try:
+                    job.result = job.work()
+                except BaseException as error:  # it belongs to the one who waits
+                    job.error = error
 
 
-def _do_each(jobs: list[_Job], kind: Kind) -> None:
+def _together(jobs: list[_Job], work: Callable[[list[Any]], Any]) -> None:
+    """Do one piece of work for all of these; what it raises belongs to each who waits."""
+    if not jobs:
+        return
+    try:
+        found = work([job.work for job in jobs]) or {}
+    except BaseException as error:
+        for job in jobs:
+            job.error = error
+        return
     for job in jobs:
-        if job.kind == kind:
-            try:
-                job.result = job.work()
-            except BaseException as error:  # it belongs to the one who waits
-                job.error = error
+        result = found.get(job.work) if found else None
+        if isinstance(result, BaseException):
+            job.error = result
+        else:
+            job.result = result
 
 
 def _settle(jobs: list[_Job]) -> None:

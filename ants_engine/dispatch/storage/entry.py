@@ -1,6 +1,8 @@
-"""What the store keeps per request: the request, how it ended, and a checksum over both."""
+"""What is kept per request, and its line: the one form of the journal and of cassettes."""
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -8,26 +10,26 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ants_engine import errors
-from ants_engine.dispatch.canonical import canonical, digest
+from ants_engine.dispatch.canonical import readable
+from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.request import Request
 from ants_engine.errors import BackendError
 from ants_engine.protocol import Answer
 
-ENTRY_SCHEMA = 1
-"""Version of an entry's form in the store."""
 MAX_ANSWER_CHARACTERS = 20_000
 """A longer answer is cut to this before it is kept."""
 MAX_MESSAGE_CHARACTERS = 500
-MAX_ENTRY_BYTES = 4_194_304
-"""An entry larger than this was not written here."""
+MAX_LINE_BYTES = 4_194_304
+"""A longer line was not written here."""
+
+_KEY = re.compile(rb'\{"key":"([0-9a-f]{64})",')
+_MODEL = b'{"model":'
+_CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{64})"\}')
+_CHECKSUM_BYTES = 79
 
 
-class DamagedEntryError(ValueError):
-    """The bytes are not an entry as it was written."""
-
-
-class NewerEntryError(ValueError):
-    """The entry is sound, and of a later form than this version reads."""
+class DamagedLineError(ValueError):
+    """The line is not as it was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,26 @@ class Entry:
     """Without the picture."""
     ending: Answer | Failure
     """An answer, or the failure of a request that has none so far."""
+    stored_at: float | None = None
+    """Seconds since 1970; None in a cassette, so that equal stores make equal cassettes."""
 
     def parts(self) -> dict[str, Any]:
         """Spell it as JSON: ``request`` and ``answer``, or ``request`` and ``failure``."""
-        return {"request": self.request.payload(), **self._ending_parts()}
+        return {"request": self.request.payload(), **self._ending()}
+
+    def _ending(self) -> dict[str, Any]:
+        if isinstance(self.ending, Failure):
+            return {"failure": {"kind": self.ending.kind, "message": self.ending.message}}
+        answer = {
+            "text": self.ending.text,
+            "finish_reason": self.ending.finish_reason,
+            "prompt_tokens": self.ending.prompt_tokens,
+            "completion_tokens": self.ending.completion_tokens,
+        }
+        return {"answer": answer}
 
     @classmethod
-    def from_parts(cls, parts: Mapping[str, object]) -> "Entry":
+    def from_parts(cls, parts: Mapping[str, object], stored_at: float | None = None) -> "Entry":
         """Read what `parts` returned.
 
         Raises:
@@ -90,96 +105,104 @@ class Entry:
             if not (isinstance(kind, type) and issubclass(kind, BackendError)):
                 raise ValueError("failure.kind: not an error of a backend")  # noqa: TRY004  # the value is wrong
             ending = Failure(found.kind, found.message)
-        return cls(Request.from_payload(parts["request"]), ending)
+        return cls(Request.from_payload(parts["request"]), ending, stored_at)
 
-    def to_bytes(self) -> bytes:
-        """Spell it for the store: canonical JSON with a checksum."""
-        # What `seal` would give, member by member: the request is spelled already.
-        ending = canonical(self._ending_parts())[1:-1]
-        rest = f'"request":{self.request.text},"schema":{ENTRY_SCHEMA}'
-        checksum = digest(f"{{{ending},{rest}}}")
-        members = [ending, f'"checksum":"{checksum}"', rest]
-        if isinstance(self.ending, Failure):
-            members[:2] = reversed(members[:2])
-        return f"{{{','.join(members)}}}".encode("ascii")
+    def to_line(self) -> bytes:
+        """Spell it as one line of readable JSON that ends with a checksum over everything before it."""
+        moment = "" if self.stored_at is None else f',"stored_at":{self.stored_at:.3f}'
+        # canonical JSON without an escape is readable as it is
+        text = self.request.text
+        request = readable(self.request.payload()) if "\\u" in text else text
+        ending = readable(self._ending())[1:-1]
+        return _sealed(f'{{"key":"{self.request.key}"{moment},"request":{request},{ending}')
 
     @classmethod
-    def from_bytes(cls, data: bytes, key: str) -> "Entry":
-        """Read and verify what `to_bytes` returned.
+    def from_line(cls, line: bytes) -> "Entry":
+        """Read and verify what `to_line` returned.
 
         Raises:
-            DamagedEntryError: not an entry, changed since it was written, or not the one that belongs to ``key``.
-            NewerEntryError: of a later form.
+            DamagedLineError: not an entry, or changed since it was written.
         """
-        entry = _quickly(data)
-        # To spell it again to the same bytes proves all at once: spelling, form, checksum.
-        if entry is not None and entry.request.key == key and entry.to_bytes() == data:
-            return entry
-        parts = unseal(data)
+        parts = unseal(line)
+        key, stored_at = parts.pop("key", None), parts.pop("stored_at", None)
+        if not isinstance(stored_at, float | int | None) or isinstance(stored_at, bool):
+            raise DamagedLineError("stored_at is no number")
         try:
-            entry = cls.from_parts(parts)
+            entry = cls.from_parts(parts, stored_at)
         except ValueError as error:
-            raise DamagedEntryError(str(error)) from error
+            raise DamagedLineError(str(error)) from error
         if entry.request.key != key:
-            raise DamagedEntryError("its request has another key")
+            raise DamagedLineError("the key does not belong to the request; one of them was altered")
         return entry
 
-    def _ending_parts(self) -> dict[str, Any]:
-        if isinstance(self.ending, Failure):
-            return {"failure": {"kind": self.ending.kind, "message": self.ending.message}}
-        answer = {
-            "text": self.ending.text,
-            "finish_reason": self.ending.finish_reason,
-            "prompt_tokens": self.ending.prompt_tokens,
-            "completion_tokens": self.ending.completion_tokens,
-        }
-        return {"answer": answer}
+
+def model_line(recorded: RecordedIdentity) -> bytes:
+    """Spell which model was asked, as a line of the journal."""
+    return _sealed(readable({"model": recorded.parts()})[:-1])
 
 
-def _quickly(data: bytes) -> Entry | None:
-    """Read an entry without verifying it, if it looks like one of this form."""
-    if len(data) > MAX_ENTRY_BYTES:
-        return None
-    try:
-        parts = json.loads(data)
-        del parts["checksum"], parts["schema"]
-        return Entry.from_parts(parts)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return None
-
-
-def seal(parts: Mapping[str, object]) -> bytes:
-    """Spell JSON canonically, with the form's version and a checksum over all of it."""
-    content = {**parts, "schema": ENTRY_SCHEMA}
-    return canonical({**content, "checksum": digest(canonical(content))}).encode("ascii")
-
-
-def unseal(data: bytes) -> dict[str, Any]:
-    """Verify what `seal` returned, and give back the parts.
+def read_model_line(line: bytes) -> RecordedIdentity:
+    """Read and verify what `model_line` returned.
 
     Raises:
-        DamagedEntryError: it is not what was sealed.
-        NewerEntryError: of a later form.
+        DamagedLineError: it is not what was written.
     """
-    if len(data) > MAX_ENTRY_BYTES:
-        raise DamagedEntryError("too large")
     try:
-        content = json.loads(data.decode("ascii"))
-        if not isinstance(content, dict) or canonical(content).encode("ascii") != data:
-            raise DamagedEntryError("not canonical JSON")
+        return RecordedIdentity.from_parts(unseal(line).get("model"))
+    except ValueError as error:
+        raise DamagedLineError(str(error)) from error
+
+
+def key_of(line: bytes) -> str | None:
+    """Return the key that a line begins with, without verifying anything else."""
+    found = _KEY.match(line)
+    return None if found is None else found[1].decode("ascii")
+
+
+def is_model_line(line: bytes) -> bool:
+    """Tell whether a line says which model was asked, without verifying it."""
+    return line.startswith(_MODEL)
+
+
+def _sealed(content: str) -> bytes:
+    """End a line that lacks its last brace with the sha256 of what is there."""
+    body = content.encode("utf-8")
+    return b'%s,"checksum":"%s"}\n' % (body, hashlib.sha256(body).hexdigest().encode("ascii"))
+
+
+def is_sealed(line: bytes) -> bool:
+    """Tell whether a line, with its end, carries the checksum of what it says."""
+    found = _CHECKSUM.fullmatch(line[-_CHECKSUM_BYTES - 1 : -1])
+    body = line[: -_CHECKSUM_BYTES - 1]
+    return found is not None and hashlib.sha256(body).hexdigest().encode("ascii") == found[1]
+
+
+def unseal(line: bytes) -> dict[str, Any]:
+    """Verify a line's checksum, and give back the parts.
+
+    Raises:
+        DamagedLineError: it is not what was written.
+    """
+    if len(line) > MAX_LINE_BYTES:
+        raise DamagedLineError("too long")
+    if not is_sealed(line):
+        raise DamagedLineError("its checksum does not fit")
+    return {name: value for name, value in parse(line).items() if name != "checksum"}
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """Read a line as a JSON object.
+
+    Raises:
+        DamagedLineError: it is none.
+    """
+    try:
+        found = json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
-        if isinstance(error, DamagedEntryError):
-            raise
-        raise DamagedEntryError("not JSON") from error
-    checksum = content.pop("checksum", None)
-    if checksum != digest(canonical(content)):
-        raise DamagedEntryError("its checksum does not fit")
-    schema = content.pop("schema", None)
-    if isinstance(schema, int) and schema > ENTRY_SCHEMA:
-        raise NewerEntryError(f"form {schema}; this version of ants_engine reads up to {ENTRY_SCHEMA}")
-    if schema != ENTRY_SCHEMA:
-        raise DamagedEntryError("of no known form")
-    return content
+        raise DamagedLineError("not JSON in UTF-8") from error
+    if not isinstance(found, dict):
+        raise DamagedLineError("not a JSON object")
+    return found
 
 
 class _Form(BaseModel):

@@ -136,7 +136,7 @@ class PatientStore:
             await self._save(entries, error)
 
     async def _save(self, entries: list[Entry], error: StoreError) -> None:
-        from ants_engine.dispatch.storage.rescue import rescue
+        from ants_engine.dispatch.storage.cassette import rescue
 
         try:
             path = await rescue(entries, self._store.folder)

@@ -1,21 +1,21 @@
 """The response store: answers on disk, verified when read, shared by processes."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.storage.database import Row
 from ants_engine.dispatch.storage.disk_thread import DiskThread
-from ants_engine.dispatch.storage.entry import DamagedEntryError, Entry, Failure, NewerEntryError
-from ants_engine.dispatch.storage.identity_list import IDENTITIES, read_identities, write_identities
-from ants_engine.dispatch.storage.quarantine import Quarantine
-from ants_engine.dispatch.storage.row import RefusedRowError, value_of
-from ants_engine.dispatch.storage.salvage import Salvage
-from ants_engine.dispatch.storage.store_file import StoreFile
+from ants_engine.dispatch.storage.entry import DamagedLineError, Entry, Failure, key_of, model_line, read_model_line
+from ants_engine.dispatch.storage.journal import Journal
+from ants_engine.dispatch.storage.older import carry_over
+from ants_engine.dispatch.storage.place import prepare_folder, translated
 from ants_engine.errors import BackendError, StoreCorruptedError, StoreError, StoreUnavailableError
 from ants_engine.protocol import Answer
 
@@ -27,22 +27,12 @@ _WAIT = 60
 _PAGE = 200
 
 
-class Record(NamedTuple):
-    """An entry with what the store knows about its row."""
-
-    entry: Entry
-    stored_at: float
-    """Seconds since 1970."""
-    size: int
-    """Bytes."""
-
-
 class ResponseStore:
-    """Answers by request key, in a folder of its own. Many processes may have it open.
+    """Answers by request key, in a folder of its own: a journal with an index. Many processes may have it open.
 
     What is put is on disk before `put` returns. All disk work is done on one thread of the store's own.
-    A damaged entry is moved aside and counts as missing; a damaged database is moved aside as a whole, and what can
-    be read of it and verifies is kept. If ``strict``, damage is an error, and nothing is changed.
+    A damaged line is skipped, with a warning, and counts as missing. If ``strict``, damage is an error, and nothing is
+    changed.
     """
 
     def __init__(self, folder: Path, *, strict: bool = False) -> None:
@@ -50,28 +40,29 @@ class ResponseStore:
 
         Args:
             folder: where the store is.
-            strict: damage raises instead of being mended (for replay).
+            strict: damage raises instead of being passed over (for replay).
         """
         self.folder = folder.absolute()
         self._strict = strict
-        self._file = StoreFile(self.folder, strict=strict, wait=_WAIT)
+        self._given_up = False
+        self._journal: Journal | None = None
         self._thread: DiskThread | None = None
 
     async def open(self) -> Self:
-        """Open it, making folder and database if they are not there.
+        """Open it, making folder and journal if they are not there.
 
         Raises:
-            StoreUnavailableError: the folder cannot be used, or another process holds it for a minute.
-            StoreCorruptedError: what is there is no store, or, if strict, a damaged one.
+            StoreUnavailableError: the folder cannot be used, a later version made it, or another process holds it.
+            StoreCorruptedError: strict, and the journal is damaged.
         """
-        self._file = file = StoreFile(self.folder, strict=self._strict, wait=_WAIT)
-        thread = DiskThread(self._look_up, file.commit)
+        self._given_up = False
+        thread = DiskThread(self._look_up, self._append)
         try:
-            await thread.run(file.open)
+            await thread.run(self._open)
         except BaseException:
-            # Cancelled, perhaps, while the thread waits for the lock.
-            file.give_up()
-            thread.stop(file.close)
+            # cancelled, perhaps, while the thread waits for the lock
+            self._given_up = True
+            thread.stop(self._close)
             raise
         self._thread = thread
         return self
@@ -83,19 +74,19 @@ class ResponseStore:
 
         Raises:
             StoreUnavailableError: it still cannot be used. Reopen it later.
-            StoreCorruptedError: what is there is no store, or, if strict, a damaged one.
+            StoreCorruptedError: strict, and the journal is damaged.
         """
         if self._thread is None:
             await self.open()
         else:
-            await self._thread.run(self._file.reopen)
+            await self._thread.run(self._reopen)
 
     async def aclose(self) -> None:
         """Finish what is being written, and close. May be called twice."""
         thread, self._thread = self._thread, None
         if thread is not None:
             try:
-                await thread.run(self._file.close, kind="last")
+                await thread.run(self._close, kind="last")
             finally:
                 thread.stop()
 
@@ -113,8 +104,8 @@ class ResponseStore:
         """Look up how a request ended, with every check that there is.
 
         Raises:
-            StoreCorruptedError: if strict: the entry, or the database, is damaged.
-            StoreUnavailableError: the folder cannot be read, or a later version wrote the entry.
+            StoreCorruptedError: if strict: the entry is damaged; or it is missing, and damaged lines may have been it.
+            StoreUnavailableError: the folder cannot be read.
         """
         found: Entry | None = await self._opened().look_up(key)
         return found
@@ -124,26 +115,22 @@ class ResponseStore:
 
         Raises:
             StoreUnavailableError: the folder cannot be written (gone, full, read-only, held by another process).
-            StoreCorruptedError: the database is damaged, and cannot be mended.
         """
-        data = Entry(request, answer).to_bytes()
-        await self._run(lambda: self._file.database.write(request.key, data), write=True)
+        await self._opened().write(Entry(request, answer, time.time()))
 
     async def put_failure(self, request: Request, error: BackendError) -> None:
         """Keep how a request failed, unless it has an answer.
 
         Raises:
             StoreUnavailableError: the folder cannot be written.
-            StoreCorruptedError: the database is damaged, and cannot be mended.
         """
-        entry = Entry(request, Failure.of(error))
-        await self._run(lambda: self._write_unless_answered(entry), write=True)
+        await self._opened().write(Entry(request, Failure.of(error), time.time()))
 
     async def put_all(self, entries: Iterable[Entry], models: Iterable[RecordedIdentity] = ()) -> int:
-        """Keep many in one transaction, all or none. An answer replaces what is there, a failure no answer.
+        """Keep many, all or, when one of them cannot be had, none. A failure replaces no answer.
 
         Args:
-            entries: taken one by one on the store's thread; what it raises takes everything back.
+            entries: taken one by one on the store's thread; what it raises leaves the store as it was.
             models: kept as the latest ones; looked at when the entries are through.
 
         Returns:
@@ -151,64 +138,60 @@ class ResponseStore:
 
         Raises:
             StoreUnavailableError: the folder cannot be written.
-            StoreCorruptedError: the database, or an entry that would be replaced, is damaged.
         """
-        return await self._run(lambda: self._write_all(entries, models))
+
+        def take() -> int:
+            now = time.time()
+            taken = [replace(entry, stored_at=now) for entry in entries]
+            self._append([*taken, *models])
+            return len(taken)
+
+        return await self._run(take)
 
     async def entries(self) -> AsyncIterator[Entry]:
         """Go through all entries in the order of their keys.
 
         Raises:
-            StoreCorruptedError: if strict: an entry, or the database, is damaged.
-            StoreUnavailableError: the folder cannot be read, or a later version wrote an entry.
+            StoreCorruptedError: if strict: a line is damaged.
+            StoreUnavailableError: the folder cannot be read.
         """
-        async for record in self.records():
-            yield record.entry
-
-    async def records(self) -> AsyncIterator[Record]:
-        """Go through all entries in the order of their keys, with what is known about their rows.
-
-        Raises:
-            StoreCorruptedError: if strict: an entry, or the database, is damaged.
-            StoreUnavailableError: the folder cannot be read, or a later version wrote an entry.
-        """
-        await self._run(self._check_strays)
-        last = ""
-        while rows := await self._run(lambda: self._file.database.rows_after(last, _PAGE)):  # noqa: B023  # awaited
-            last = rows[-1].key
-            for record in await self._run(lambda: self._read_all(rows)):  # awaited
-                yield record
+        keys = await self._run(self._all_keys)
+        for start in range(0, len(keys), _PAGE):
+            page = keys[start : start + _PAGE]
+            for found in (await self._run(lambda: self._look_up(page))).values():  # noqa: B023  # awaited
+                if isinstance(found, StoreError):
+                    raise found
+                yield found
 
     async def remove(self, keys: Sequence[str]) -> int:
-        """Delete entries for good, and overwrite what they were. All or none.
+        """Write a journal without some entries, and without what later ones have replaced; all or none.
 
         Returns:
             How many were there.
 
         Raises:
-            StoreUnavailableError: the folder cannot be written.
-            StoreCorruptedError: the database is damaged, and cannot be mended.
+            StoreUnavailableError: the folder cannot be written, or has no room for the new journal.
         """
-        return await self._run(lambda: self._remove(keys))
 
-    async def compact(self) -> None:
-        """Give the room of what was deleted back to the disk.
+        def rewrite() -> int:
+            with self._journal_locked() as journal:
+                gone = set(keys)
+                count = len(gone.intersection(journal.keys()))
+                latest = {key: journal.place(key) for key in journal.keys() if key not in gone}  # noqa: SIM118
+                if count:
+                    journal.rewrite(lambda place, line: (key := key_of(line)) is None or latest.get(key) == place)
+                return count
 
-        Raises:
-            StoreUnavailableError: others are using it, or the disk has no room for the copy that this takes.
-            StoreCorruptedError: the database is damaged, and cannot be mended.
-        """
-        await self._run(self._compact)
+        return await self._run(rewrite)
 
     async def put_identity(self, recorded: RecordedIdentity) -> None:
         """Keep a model's identity, as the latest of its name.
 
         Raises:
             StoreUnavailableError: the folder cannot be written.
-            StoreCorruptedError: the database is damaged, and cannot be mended.
         """
         if (await self.get_identities())[-1:] != [recorded]:
-            await self._run(lambda: self._add_identities([recorded]), write=True)
+            await self._opened().write(recorded)
 
     async def get_identities(self, backend: str | None = None) -> list[RecordedIdentity]:
         """Name the models that were asked, the latest last.
@@ -217,199 +200,151 @@ class ResponseStore:
             backend: only those of this backend.
 
         Raises:
-            StoreCorruptedError: if strict: the database, or this list, is damaged.
+            StoreCorruptedError: if strict: one of these lines is damaged.
             StoreUnavailableError: the folder cannot be read.
         """
-        recorded = await self._run(self._read_identities)
+        recorded = await self._run(self._read_models)
         return [each for each in recorded if backend is None or each.backend == backend]
 
-    async def quarantined(self) -> int:
-        """Count the damaged rows that were moved aside.
+    async def _run(self, work: Callable[[], T]) -> T:
+        def translate() -> T:
+            with translated(self.folder):
+                return work()
 
-        Raises:
-            StoreCorruptedError: if strict: the database is damaged.
-            StoreUnavailableError: the folder cannot be read.
-        """
-        return await self._run(self._count_quarantined)
-
-    async def restore(self) -> int:
-        """Put rows back that were moved aside and verify after all. Return how many.
-
-        Raises:
-            StoreUnavailableError: the folder cannot be written.
-            StoreCorruptedError: the database is damaged, and cannot be mended.
-        """
-        return await self._run(self._restore)
-
-    async def mend(self) -> list[str]:
-        """Look at the database's structure, and where it is damaged, save what verifies in a fresh one.
-
-        Returns:
-            What was wrong.
-
-        Raises:
-            StoreUnavailableError: the folder cannot be written.
-        """
-        return await self._run(self._mend)
-
-    @property
-    def salvages(self) -> list[Salvage]:
-        """What was saved from damaged databases since this store was opened."""
-        return list(self._file.salvages)
-
-    async def _run(self, work: Callable[[], T], *, write: bool = False) -> T:
-        thread = self._opened()
-        # Writes that wait together are run by `StoreFile.commit`.
-        if write:
-            return await thread.run(work, kind="write")
-        return await thread.run(lambda: self._file.run(work))
+        return await self._opened().run(translate)
 
     def _opened(self) -> DiskThread:
         if self._thread is None:
-            raise StoreUnavailableError(f"{self.folder}: the response store is not open")
+            raise self._not_open()
         return self._thread
+
+    def _not_open(self) -> StoreUnavailableError:
+        return StoreUnavailableError(f"{self.folder}: the response store is not open")
 
     # All below runs on the store's thread.
 
-    @property
-    def _quarantine(self) -> Quarantine:
-        return Quarantine(self._file.database)
+    def open_journal(self) -> Journal:
+        """Open the journal for work on all of it. Blocks; the caller closes it.
 
-    def _count_quarantined(self) -> int:
-        return self._quarantine.count()
+        Raises:
+            StoreUnavailableError: as for `open`.
+            StoreCorruptedError: as for `open`.
+        """
+        with translated(self.folder):
+            prepare_folder(self.folder, make=not self._strict)
+            journal = Journal(self.folder, strict=self._strict, wait=_WAIT, given_up=lambda: self._given_up)
+            journal.open(carry_over(self.folder, journal, strict=self._strict))
+        if journal.damaged and not self._strict:
+            _LOG.warning("%s: %d damaged lines are passed over", self.folder, len(journal.damaged))
+        return journal
+
+    def _open(self) -> None:
+        self._journal = self.open_journal()
+
+    def _close(self) -> None:
+        journal, self._journal = self._journal, None
+        if journal is not None:
+            journal.close()
+
+    def _reopen(self) -> None:
+        self._close()
+        self._open()
+
+    @property
+    def _current(self) -> Journal:
+        """The journal, with what others have appended.
+
+        Raises:
+            StoreUnavailableError: it is not open.
+        """
+        if self._journal is None:
+            raise self._not_open()
+        journal, self._journal = self._journal, None
+        journal.refresh()
+        # only now: where it was replaced and cannot be opened it is closed
+        self._journal = journal
+        return journal
 
     def _look_up(self, keys: Sequence[str]) -> dict[str, Entry | StoreError]:
-        return self._file.run(lambda: self._read_together(keys))
-
-    def _read_together(self, keys: Sequence[str]) -> dict[str, Entry | StoreError]:
-        self._check_place()
         found: dict[str, Entry | StoreError] = {}
-        for row in self._file.database.rows(keys):
-            try:
-                entry = self._read(row)
-            except StoreError as error:
-                found[row.key] = error
-            else:
-                if entry is not None:
-                    found[row.key] = entry
+        with translated(self.folder):
+            journal = self._current
+            for key in keys:
+                line = journal.find(key)
+                try:
+                    if line is not None:
+                        found[key] = _entry(line, key)
+                    elif self._strict and journal.damaged:
+                        found[key] = self._damaged(f"{len(journal.damaged)} lines are damaged")
+                except DamagedLineError as error:
+                    if self._strict:
+                        found[key] = self._damaged(f"entry {key[:12]}… is damaged: {error}")
+                    else:
+                        _LOG.warning("%s: entry %s… is damaged (%s); passed over", self.folder, key[:12], error)
         return found
 
-    def _check_place(self) -> None:
-        # What was deleted can be read all the same; what was replaced is not what others write to.
-        try:
-            self._file.database.check_place()
-        except FileNotFoundError:
-            return
+    def _damaged(self, what: str) -> StoreCorruptedError:
+        return StoreCorruptedError(
+            f"{self.folder}: {what}. A replay needs it: restore the store from a copy or a cassette, "
+            "or ask again in mode record"
+        )
 
-    def _read_all(self, rows: Sequence[Row]) -> list[Record]:
-        records = []
-        for row in rows:
-            if row.key == IDENTITIES:
-                continue
-            entry = self._read(row)
-            if entry is not None:
-                stored_at = row.stored_at if isinstance(row.stored_at, float) else 0.0
-                records.append(Record(entry, stored_at, len(row.value) if isinstance(row.value, bytes) else 0))
-        return records
+    def _append(self, items: Sequence[Entry | RecordedIdentity]) -> None:
+        if self._journal is None:
+            raise self._not_open()
+        lines = [item.to_line() if isinstance(item, Entry) else model_line(item) for item in items]
+        answered = {item.request.key for item in items if isinstance(item, Entry) and isinstance(item.ending, Answer)}
+        with self._journal_locked() as journal:
+            kept = [
+                line
+                for item, line in zip(items, lines, strict=True)
+                if not isinstance(item, Entry) or not isinstance(item.ending, Failure)
+                or (item.request.key not in answered and not _is_answered(journal, item.request.key))
+            ]  # fmt: skip
+            if kept:
+                journal.append(kept)
 
-    def _read(self, row: Row) -> Entry | None:
-        try:
-            return _entry(row)
-        except NewerEntryError as error:
-            raise StoreUnavailableError(f"{self.folder}: entry {row.key[:12]}… is of {error}") from error
-        except (RefusedRowError, DamagedEntryError) as error:
-            self._set_aside(row.key, str(error))
-            return None
+    @contextmanager
+    def _journal_locked(self) -> Iterator[Journal]:
+        with translated(self.folder):
+            if self._journal is None:
+                raise self._not_open()
+            # a lock would make a folder that is gone anew
+            self._journal.path.stat()
+            with self._journal.locked():
+                yield self._current
 
-    def _set_aside(self, key: str, reason: str) -> None:
-        if self._strict:
-            raise StoreCorruptedError(
-                f"{self.folder}: entry {key[:12]}… is damaged: {reason}. A replay needs it: "
-                "restore the store from a copy or a cassette, or ask again in mode record"
-            )
-        self._quarantine.move(key, reason)
-        _LOG.warning("%s: entry %s… is damaged (%s); moved aside, and asked again", self.folder, key[:12], reason)
+    def _all_keys(self) -> list[str]:
+        journal = self._current
+        if self._strict and journal.damaged:
+            raise self._damaged(f"{len(journal.damaged)} lines are damaged")
+        return journal.keys()
 
-    def _write_unless_answered(self, entry: Entry) -> bool | None:
-        """Write, unless a failure would replace an answer (False), or what is there is damaged (None)."""
-        try:
-            present = [_entry(row) for row in self._file.database.rows([entry.request.key])]
-        except (RefusedRowError, DamagedEntryError, NewerEntryError):
-            return None
-        if isinstance(entry.ending, Failure) and any(isinstance(each.ending, Answer) for each in present):
-            return False
-        self._file.database.write(entry.request.key, entry.to_bytes())
-        return True
-
-    def _write_all(self, entries: Iterable[Entry], models: Iterable[RecordedIdentity]) -> int:
-        # Not in the transaction that puts share: what entries raises must not reach them.
-        count = 0
-        with self._file.database.transaction():
-            for count, entry in enumerate(entries, 1):  # noqa: B007  # the last count is what is returned
-                if self._write_unless_answered(entry) is None:
-                    raise StoreCorruptedError(
-                        f"{self.folder}: entry {entry.request.key[:12]}… is damaged; "
-                        "run 'ants cache repair', which moves it aside"
-                    )
-            self._add_identities(list(models))
-        return count
-
-    def _remove(self, keys: Sequence[str]) -> int:
-        database = self._file.database
-        database.execute("PRAGMA secure_delete = ON")
-        with database.transaction():
-            return sum(database.change("DELETE FROM Cache WHERE raw = 1 AND key = ?", (key,)) for key in keys)
-
-    def _compact(self) -> None:
-        self._file.database.execute("VACUUM")
-        self._file.database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _check_strays(self) -> None:
-        if not self._strict:
-            if moved := self._quarantine.move_strays() if self._quarantine.strays() else 0:
-                _LOG.warning("%s: %d rows with damaged keys were moved aside", self.folder, moved)
-        elif strays := self._quarantine.strays():
-            raise StoreCorruptedError(f"{self.folder}: {strays} rows have damaged keys; restore the store from a copy")
-
-    def _read_identities(self) -> list[RecordedIdentity]:
-        for row in self._file.database.rows([IDENTITIES]):
+    def _read_models(self) -> list[RecordedIdentity]:
+        journal = self._current
+        found: list[RecordedIdentity] = []
+        for place in journal.models:
             try:
-                return read_identities(value_of(row.mode, row.filename, row.value))
-            except (RefusedRowError, DamagedEntryError) as error:
-                self._set_aside(IDENTITIES, str(error))
-            except NewerEntryError as error:
-                raise StoreUnavailableError(f"{self.folder}: the list of models is of {error}") from error
-        return []
-
-    def _add_identities(self, recorded: list[RecordedIdentity]) -> None:
-        present: list[RecordedIdentity] = []
-        for row in self._file.database.rows([IDENTITIES]):
-            present = read_identities(value_of(row.mode, row.filename, row.value))
-        every = [each for each in present if each not in recorded] + recorded
-        self._file.database.write(IDENTITIES, write_identities(every))
-
-    def _restore(self) -> int:
-        restored = 0
-        for number, row in self._quarantine.rows():
-            try:
-                entry = _entry(row)
-            except (RefusedRowError, DamagedEntryError, NewerEntryError):
+                recorded = read_model_line(journal.read(place))
+            except DamagedLineError as error:
+                if self._strict:
+                    raise self._damaged(f"the name of a model is damaged: {error}") from error
+                _LOG.warning("%s: the name of a model is damaged (%s); passed over", self.folder, error)
                 continue
-            with self._file.database.transaction():
-                present = [_entry(each) for each in self._file.database.rows([row.key])]
-                if not present or (isinstance(entry.ending, Answer) and not isinstance(present[0].ending, Answer)):
-                    self._file.database.write(row.key, entry.to_bytes())
-                    restored += 1
-                self._quarantine.forget(number)
-        return restored
-
-    def _mend(self) -> list[str]:
-        found = [str(message) for (message,) in self._file.database.execute("PRAGMA integrity_check(20)")]
-        if found == ["ok"]:
-            return []
-        self._file.mend(found[0])
+            found = [each for each in found if each != recorded] + [recorded]
         return found
 
 
-def _entry(row: Row) -> Entry:
-    return Entry.from_bytes(value_of(row.mode, row.filename, row.value), row.key)
+def _entry(line: bytes, key: str) -> Entry:
+    entry = Entry.from_line(line)
+    if entry.request.key != key:
+        raise DamagedLineError("it is another request's")
+    return entry
+
+
+def _is_answered(journal: Journal, key: str) -> bool:
+    line = journal.find(key)
+    try:
+        return line is not None and isinstance(_entry(line, key).ending, Answer)
+    except DamagedLineError:
+        return False

@@ -5,16 +5,14 @@ Each kind ends with the word ``well`` on standard output, or with a traceback.
 
 import asyncio
 import os
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.storage.database import Database
 from ants_engine.dispatch.storage.store import ResponseStore
+from ants_engine.dispatch.storage.upkeep import repair, verify
 from ants_engine.errors import StoreUnavailableError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import make_request
@@ -42,14 +40,14 @@ async def full(folder: Path) -> None:
     ballast.write_bytes(b"x" * 200_000)
     kept = 0
     async with ResponseStore(folder / "store") as store:
-        with pytest.raises(StoreUnavailableError, match=r"full.*free some space on its disk, then run again"):
+        with pytest.raises(StoreUnavailableError, match=r"No space left.*free some space on its disk, then run again"):
             while True:
                 await store.put(make_request(f"{kept}"), Answer(TEXT))
                 kept += 1
         assert kept > 10
         for number in range(kept):
             assert await store.get(make_request(f"{number}").key) is not None
-        with pytest.raises(StoreUnavailableError, match="full"):
+        with pytest.raises(StoreUnavailableError, match="No space left"):
             await store.put(make_request(f"{kept}"), Answer(TEXT))
         ballast.unlink()
         await store.put(make_request("after"), Answer(TEXT))
@@ -58,36 +56,28 @@ async def full(folder: Path) -> None:
     assert await stored(folder / "store") == kept + 2
 
 
-async def full_in_a_transaction(folder: Path) -> None:
-    """SQLite takes all back by itself when one large change has no room; the true cause is told all the same."""
-    mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder))
-    (folder / "store").mkdir()
-    large = "INSERT INTO Quarantine (reason) VALUES (zeroblob(8000000))"
-    with closing(Database(folder / "store" / "cache.db", wait=1)) as database:
-        cache = database._cache
-        assert cache is not None
-        with pytest.raises(sqlite3.OperationalError, match="no transaction is active"), cache.transact():
-            database.execute(large)
-
-        def change() -> None:
-            with database.transaction():
-                database.write("a" * 64, b"x")
-                database.execute(large)
-
-        with pytest.raises(sqlite3.OperationalError, match="full") as caught:
-            change()
-        assert caught.value.sqlite_errorcode == sqlite3.SQLITE_FULL
-        assert list(database.rows(["a" * 64])) == []
-        with database.transaction():
-            database.write("a" * 64, b"x")
-        assert [row.value for row in database.rows(["a" * 64])] == [b"x"]
+async def full_within_a_group(folder: Path) -> None:
+    """A group of lines for which there is no room leaves no half of a line behind."""
+    mount("-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder))
+    async with ResponseStore(folder / "store") as store:
+        puts = (store.put(make_request(f"{number}"), Answer(TEXT)) for number in range(200))
+        results = await asyncio.gather(*puts, return_exceptions=True)
+        assert {type(result) for result in results} <= {type(None), StoreUnavailableError}
+        assert any(results)
+        data = (folder / "store" / "journal.jsonl").read_bytes()
+        assert data.endswith(b"\n")
+        assert not verify(folder / "store").damaged
+    async with ResponseStore(folder / "store", strict=True) as store:
+        kept = [each async for each in store.entries()]
+        assert len(kept) >= sum(result is None for result in results)
 
 
 async def full_at_the_start(folder: Path) -> None:
     """There is no room to make a store; reopening works once there is."""
     mount("-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder))
     ballast = folder / "ballast"
-    ballast.write_bytes(b"x" * 120_000)
+    free = os.statvfs(folder)
+    ballast.write_bytes(b"x" * (free.f_bavail * free.f_bsize))
     store = ResponseStore(folder / "store")
     with pytest.raises(StoreUnavailableError, match="cannot be used"):
         await store.open()
@@ -99,24 +89,24 @@ async def full_at_the_start(folder: Path) -> None:
 
 
 async def full_while_mending(folder: Path) -> None:
-    """A damaged database that has no room for its successor is mended when there is room."""
+    """A damaged journal that has no room for its successor stays as it is, and is mended when there is room."""
     mount("-t", "tmpfs", "-o", "size=900k", "tmpfs", str(folder))
-    database = folder / "store" / "cache.db"
+    journal = folder / "store" / "journal.jsonl"
     async with ResponseStore(folder / "store") as store:
         await asyncio.gather(*(store.put(make_request(f"{number}"), Answer(TEXT)) for number in range(40)))
-        await store.compact()
-    with database.open("r+b") as file:
-        file.write(b"\xff" * 4096)
+    with journal.open("r+b") as file:
+        file.seek(1000)
+        file.write(b"\xff" * 40)
+    before = journal.read_bytes()
     ballast = folder / "ballast"
     free = os.statvfs(folder)
     ballast.write_bytes(b"x" * (free.f_bavail * free.f_bsize - 60_000))
-    store = ResponseStore(folder / "store")
-    with pytest.raises(StoreUnavailableError):
-        await store.open()
+    with pytest.raises(StoreUnavailableError, match="free some space"):
+        repair(folder / "store")
+    assert journal.read_bytes() == before
     ballast.unlink()
-    async with store:
-        assert store.salvages[-1].answers > 0
-    assert await stored(folder / "store") == 40
+    assert repair(folder / "store").answers == 39
+    assert await stored(folder / "store") == 39
 
 
 async def read_only(folder: Path) -> None:
@@ -140,9 +130,9 @@ async def not_mine(folder: Path) -> None:
     place = folder / "store"
     async with ResponseStore(place) as store:
         await store.put(make_request("a"), Answer("x"))
-    (place / "open.lock").chmod(0o666)
+    (place / "store.lock").chmod(0o666)
     place.chmod(0o777)
-    (place / "cache.db").chmod(0o444)
+    (place / "journal.jsonl").chmod(0o444)
     os.seteuid(65534)
     store = ResponseStore(place)
     with pytest.raises(StoreUnavailableError, match=r"(writable for this user|cannot be opened)"):
@@ -154,7 +144,7 @@ async def not_mine(folder: Path) -> None:
     assert await stored(place) == 2
 
 
-_EACH = (full, full_in_a_transaction, full_at_the_start, full_while_mending, read_only, not_mine)
+_EACH = (full, full_within_a_group, full_at_the_start, full_while_mending, read_only, not_mine)
 KINDS = {each.__name__: each for each in _EACH}
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from ants_engine.dispatch.storage.prune import Selection, remove, select
-from ants_engine.dispatch.storage.repair import repair
+from ants_engine.dispatch.storage import journal
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.dispatch.storage.verify import verify
+from ants_engine.dispatch.storage.upkeep import Selection, repair, select, verify
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import make_request
 
@@ -38,8 +37,8 @@ async def found(folder: Path) -> set[str]:
 
 
 def damage(folder: Path) -> None:
-    with (folder / "cache.db").open("r+b") as database:
-        database.write(b"\xff" * 4096)
+    with (folder / "journal.jsonl").open("r+b") as file:
+        file.write(b"\xff" * 30)
 
 
 async def open_and_close(folder: Path) -> None:
@@ -51,11 +50,11 @@ async def prune(folder: Path) -> None:
     async with ResponseStore(folder) as store:
         keys = [record.entry.request.key async for record in select(store, Selection(task="ens"))]
         for start in range(0, len(keys), 30):
-            await remove(store, keys[start : start + 30])
+            await store.remove(keys[start : start + 30])
 
 
 async def mend(folder: Path) -> None:
-    await repair(folder)
+    await asyncio.to_thread(repair, folder)
 
 
 def run(work: Callable[[Path], Coroutine[Any, Any, None]], folder: Path) -> int:
@@ -71,7 +70,9 @@ def run(work: Callable[[Path], Coroutine[Any, Any, None]], folder: Path) -> int:
 
 def main(kind: str, place: Path, rounds: int) -> int:
     chance = random.Random(11)
-    work = {"create": fill, "salvage": open_and_close, "repair": mend, "prune": prune}[kind]
+    # the index too is to be cut off
+    journal.INDEXED_FROM, journal.INDEXED_AFTER = 1, 50
+    work = {"create": fill, "header": open_and_close, "repair": mend, "prune": prune}[kind]
     everything = {f"{number}" for number in range(KEPT)} | {f"going {number}" for number in range(GOING)}
     cut_off = 0
     duration = 0.0
@@ -83,7 +84,7 @@ def main(kind: str, place: Path, rounds: int) -> int:
         folder = place / f"{number}"
         if kind != "create":
             asyncio.run(fill(folder))
-        if kind in {"salvage", "repair"}:
+        if kind in {"header", "repair"}:
             damage(folder)
         # Twice, so that what is cut off is what goes on with what was cut off.
         for _ in range(2):
@@ -100,7 +101,7 @@ def main(kind: str, place: Path, rounds: int) -> int:
                 duration = min(duration or took, took)
         left = asyncio.run(found(folder))
         assert left <= everything, left - everything
-        if kind in {"salvage", "repair"}:
+        if kind in {"header", "repair"}:
             assert left == everything, everything - left
         if kind == "prune":
             assert left >= {f"{number}" for number in range(KEPT)}

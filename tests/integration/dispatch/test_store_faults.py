@@ -141,18 +141,3 @@ async def test_in_replay_a_folder_replaced_under_way_is_an_error(tmp_path: Path)
         with pytest.raises(StoreUnavailableError, match="was replaced while it was open; run again"):
             await store.get(make_request("a").key)
     assert await stored(folder) == 1
-
-
-async def test_pages_that_run_out_are_a_full_disk_and_the_store_goes_on_when_there_are_more(tmp_path: Path) -> None:
-    async with ResponseStore(tmp_path / "store") as store:
-        database = store._file.database
-        await store._run(lambda: database.execute("PRAGMA max_page_count = 30"))
-        results = await asyncio.gather(
-            *(store.put(make_request(f"{number}"), Answer("x" * 3000)) for number in range(60)), return_exceptions=True
-        )
-        failed = [each for each in results if each is not None]
-        assert failed
-        assert {type(each) for each in failed} == {StoreUnavailableError}
-        await store._run(lambda: database.execute("PRAGMA max_page_count = 30000"))
-        await asyncio.gather(*(store.put(make_request(f"{number}"), Answer("x" * 3000)) for number in range(60)))
-    assert await stored(tmp_path / "store") == 60

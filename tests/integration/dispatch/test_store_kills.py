@@ -10,7 +10,7 @@ ROUNDS = 8
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL")
-@pytest.mark.parametrize("kind", ["create", "salvage", "repair", "prune"])
+@pytest.mark.parametrize("kind", ["create", "header", "repair", "prune"])
 def test_killed_while(kind: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.integration.dispatch.killed_store", kind, str(tmp_path), str(ROUNDS)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -76,7 +76,7 @@ def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 
 
 def doctored_key(data: bytes) -> bytes:
-    at = data.index(b'"key": "') + 8
+    at = data.index(b'"key":"') + 7
     return data[:at] + (b"0" if data[at : at + 1] != b"0" else b"1") + data[at + 1 :]
 
 
@@ -90,12 +90,13 @@ def doctored_key(data: bytes) -> bytes:
         (without_last_line, "line 15: the file is cut off"),
         (lambda data: data + b"{}\n", "line 16: more lines than the 14"),
         (doctored_key, "line 2: the key does not belong to the request"),
-        (replaced(b'"prompt": "3"', b'"prompt": "4"'), "the key does not belong to the request"),
-        (replaced(b'"max_new_tokens": 16', b'"max_new_tokens": 17'), "the key does not belong to the request"),
-        (replaced(b'"text": "answer 3"', b'"text": 3'), r"line \d+: text: Input should be a valid string"),
-        (replaced(b'"finish_reason": "stop"', b'"finish_reason": "error"'), "line 2: finish_reason"),
-        (replaced(b'"prompt_tokens": 3', b'"prompt_tokens": 3, "x": 1'), "x: Extra inputs"),
-        (replaced(b'"answer": ', b'"result": '), "not a request with an answer or a failure"),
+        (replaced(b'"text":"answer 3"', b'"text":"answer 4"'), "its checksum does not fit"),
+        (replaced(b'"prompt":"3"', b'"prompt":"4"'), "the key does not belong to the request"),
+        (replaced(b'"max_new_tokens":16', b'"max_new_tokens":17'), "the key does not belong to the request"),
+        (replaced(b'"text":"answer 3"', b'"text":3'), r"line \d+: text: Input should be a valid string"),
+        (replaced(b'"finish_reason":"stop"', b'"finish_reason":"error"'), "line 2: finish_reason"),
+        (replaced(b'"prompt_tokens":3', b'"prompt_tokens":3,"x":1'), "x: Extra inputs"),
+        (replaced(b'"answer":', b'"result":'), "not a request with an answer or a failure"),
         (replaced(b"BackendTimeoutError", b"ZeroDivisionError"), "not an error of a backend"),
         (replaced(b"BackendTimeoutError", b"ANTSError"), "not an error of a backend"),
         (replaced(b'{"key"', b'{"key'), "line 2: not JSON"),
@@ -104,12 +105,12 @@ def doctored_key(data: bytes) -> bytes:
         (replaced(b"answer 3", b"answer \xff"), "not JSON in UTF-8"),
         (replaced(b"ants-cassette", b"vcr"), "line 1: not a cassette"),
         (
-            replaced(b'"version": 1', b'"version": 2'),
-            "line 1: this version of ants_engine reads cassettes of version 1",
+            replaced(b'"version":2', b'"version":3'),
+            "line 1: this version of ants_engine reads cassettes of the versions 1 to 2",
         ),
-        (replaced(b'"count": 14', b'"count": -1'), "line 1: its fields"),
-        (replaced(b'"count": 14', b'"count": 15'), "line 16: the file is cut off"),
-        (replaced(b'"model": "tiny"', b'"model": 7'), r"line 1: identity\.model"),
+        (replaced(b'"count":14', b'"count":-1'), "line 1: its fields"),
+        (replaced(b'"count":14', b'"count":15'), "line 16: the file is cut off"),
+        (replaced(b'"model":"tiny"', b'"model":7'), r"line 1: identity\.model"),
     ],
 )
 async def test_a_cassette_that_is_not_whole_changes_nothing(
@@ -179,3 +180,31 @@ async def test_what_a_killed_export_left_holds_no_later_one_up(tape: Path, tmp_p
         for _ in range(2):
             assert await export(store, tape) == 14
     assert len(list(tmp_path.glob(f".{tape.name}*"))) == 3, "nothing of its own is left"
+
+
+VERSION_1 = (
+    '{"format": "ants-cassette", "version": 1, "count": 1, "models": []}\n'
+    '{"key": "KEY", "request": REQUEST, "answer": {"text": "of old", "finish_reason": "stop", '
+    '"prompt_tokens": 3, "completion_tokens": null}}\n'
+)
+
+
+async def test_a_cassette_of_an_earlier_version_is_read(tmp_path: Path, folder: Path) -> None:
+    request = make_request("old")
+    tape = tmp_path / "old.jsonl"
+    tape.write_text(VERSION_1.replace("KEY", request.key).replace("REQUEST", json.dumps(request.payload())))
+    async with ResponseStore(folder) as store:
+        assert await import_(tape, store) == 1
+        assert [entry.ending async for entry in store.entries()] == [Answer("of old", "stop", 3, None)]
+
+
+async def test_a_journal_is_a_cassette(tape: Path, folder: Path) -> None:
+    journal = tape.parent / "origin" / "journal.jsonl"
+    with journal.open("ab") as file:
+        # as a kill leaves it
+        file.write(b'{"key":"0123')
+    async with ResponseStore(folder) as store:
+        assert await import_(journal, store) == 14
+        assert len(await store.get_identities()) == 2
+        await export(store, tape.with_name("again.jsonl"))
+    assert tape.read_bytes() == tape.with_name("again.jsonl").read_bytes()

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ class Disk:
     def __init__(self) -> None:
         self.go = threading.Event()
         self.log: list[Any] = []
+        self.order: list[str] = []
 
     def look_up(self, keys: Sequence[str]) -> Mapping[str, Any]:
         self.log.append(list(keys))
@@ -23,9 +24,12 @@ class Disk:
             raise ZeroDivisionError
         return {key: KeyError(key) if key == "bad" else f"of {key}" for key in keys if key != "absent"}
 
-    def commit(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
-        self.log.append(len(works))
-        return [work() for work in works]
+    def commit(self, written: Sequence[Any]) -> None:
+        self.log.append(len(written))
+        for each in written:
+            if isinstance(each, Exception):
+                raise each
+            self.order.append("write")
 
     def hold(self) -> None:
         assert self.go.wait(10)
@@ -61,22 +65,26 @@ async def test_lookups_that_wait_together_are_one_and_each_gets_its_own(both: tu
 
 async def test_a_lookup_that_fails_as_a_whole_fails_for_all_and_for_no_write(both: tuple[DiskThread, Disk]) -> None:
     thread, disk = both
-    found = await together(
-        thread, disk, thread.look_up("a"), thread.look_up("broken"), thread.run(lambda: 3, kind="write")
-    )
-    assert [type(each) for each in found] == [ZeroDivisionError, ZeroDivisionError, int]
+    found = await together(thread, disk, thread.look_up("a"), thread.look_up("broken"), thread.write("a"))
+    assert [type(each) for each in found] == [ZeroDivisionError, ZeroDivisionError, type(None)]
+
+
+async def test_a_commit_that_fails_fails_for_all_who_write(both: tuple[DiskThread, Disk]) -> None:
+    thread, disk = both
+    found = await together(thread, disk, thread.write("a"), thread.write(OSError("full")), thread.look_up("a"))
+    assert [type(each) for each in found] == [OSError, OSError, str]
 
 
 async def test_reads_come_first_then_writes_and_what_is_last_comes_last(both: tuple[DiskThread, Disk]) -> None:
     thread, disk = both
-    order: list[str] = []
+    order = disk.order
     await together(
         thread,
         disk,
         thread.run(lambda: order.append("last"), kind="last"),
-        thread.run(lambda: order.append("write"), kind="write"),
+        thread.write("b"),
         thread.run(lambda: order.append("read")),
-        thread.run(lambda: order.append("write"), kind="write"),
+        thread.write("b"),
     )
     assert order == ["read", "write", "write", "last"]
     assert disk.log == [2]

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from ants_engine.dispatch.identity import RecordedIdentity
-from ants_engine.dispatch.storage.cassette import import_
+from ants_engine.dispatch.storage.cassette import import_, rescue
 from ants_engine.dispatch.storage.entry import Entry, Failure
-from ants_engine.dispatch.storage.rescue import rescue
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import StoreUnavailableError
 from ants_engine.protocol import Answer
