@@ -189,7 +189,7 @@ class VsnlSettings(Stage):
     """``engine`` reads lists as tolerantly as MLLMs write them and leaves ID names out; ``reference`` reads numbered
     lines only, as the public code does."""
     max_new_tokens: PositiveInt = 160
-    """Length limit of one answer."""
+    """Length limit of one answer; of a list that it cuts off, the items before the last one are used."""
     other_template: str | None = None
     """Asked with, once, about a class for which the answer was a refusal, empty or cut off; nothing when empty."""
 
@@ -329,7 +329,8 @@ class DispatchSettings(Stage):
     runs: Path | None = Path(".ants/runs")
     """Where each run leaves its folder (``ants run show``); nowhere when empty."""
     min_success: float = Field(default=0.8, ge=0.0, le=1.0)
-    """Share of each task's requests that must be answered for a detector to be built."""
+    """Share of each task's questions that must have a usable answer for a detector to be built: one that gave a text, or
+    that was verified and is not needed (said before, or it names an ID class). With 0, whatever came is built on."""
 
 
 class StreamSettings(Stage):

@@ -32,9 +32,9 @@
     │   │   ├── BadRequestError         the server, or the model, cannot take this request
     │   │   └── ProtocolError           an answer that is not of the agreed shape
     │   └── UnusableAnswerError         an answer came, and it is none
-    │       ├── EmptyAnswerError        nothing in it
+    │       ├── EmptyAnswerError        nothing in it but blanks, reasoning, or the question
     │       ├── RefusedAnswerError      the MLLM declined
-    │       └── TruncatedAnswerError    cut off by the token limit
+    │       └── TruncatedAnswerError    cut off by a limit, or it ends within its reasoning
     ├── StoreError                      the response store on disk
     │   ├── StoreCorruptedError         an entry, or the database, is damaged
     │   ├── StoreUnavailableError       the folder cannot be written or opened
@@ -194,7 +194,7 @@ class UnusableAnswerError(BackendError):
 
 
 class EmptyAnswerError(UnusableAnswerError):
-    """There is nothing in the answer."""
+    """There is nothing in the answer but blanks, reasoning, or the question."""
 
 
 class RefusedAnswerError(UnusableAnswerError):
@@ -202,7 +202,7 @@ class RefusedAnswerError(UnusableAnswerError):
 
 
 class TruncatedAnswerError(UnusableAnswerError):
-    """The answer was cut off by the token limit."""
+    """The answer was cut off by a limit, or ends within its reasoning."""
 
 
 class StoreError(ANTSError):

@@ -57,7 +57,7 @@ _NOT_THEIR_END = frozenset(
     {
         ("hot", "dog"), ("prairie", "dog"), ("sea", "lion"), ("ant", "lion"), ("sea", "horse"), ("guinea", "pig"),
         ("flying", "fox"), ("sea", "cucumber"), ("horse", "chestnut"), ("custard", "apple"), ("thorn", "apple"),
-        ("rocking", "horse"), ("pommel", "horse"), ("sea", "elephant"), ("weather", "vane"), ("coat", "hanger"),
+        ("rocking", "horse"), ("pommel", "horse"), ("sea", "elephant"), ("komodo", "dragon"),
     }
 )  # fmt: skip
 

@@ -100,3 +100,89 @@ def test_a_budget_stops_a_build_and_what_was_answered_is_kept(
     ants = asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **settings))
     assert ants.report.from_store == 9
     assert len(backend.calls) == ants.report.asked + 9
+
+
+def test_a_thought_that_never_ends_is_no_answer_of_any_backend(
+    encoder: Any, images: Any, settings: dict[str, Any]
+) -> None:
+    with pytest.raises(NotEnoughAnswersError, match="all of them reasoning"):
+        asyncio.run(
+            ANTS.build(CLASSES, images, encoder=encoder, backend=unhelpful(Answer("<think>A lamp, or")), **settings)
+        )
+    found = endings(Path(settings["dispatch"]["store"]))
+    assert {each for kinds in found.values() for each in kinds} == {"TruncatedAnswerError"}
+
+
+def test_lists_that_were_cut_off_keep_their_whole_items_and_replay_to_the_same_bits(
+    encoder: Any, images: Any, settings: dict[str, Any]
+) -> None:
+    def cut(call: Call) -> Answer:
+        whole = describe(call)
+        return Answer(whole) if call.picture is not None else Answer(whole[: whole.rindex("5. ") + 4], "length")
+
+    backend = ScriptedBackend.from_callable(cut)
+    ants = asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **settings))
+    asked = [call for call in backend.calls if call.picture is None]
+    assert len(asked) == len(CLASSES)
+    whole = {line[3:] for call in asked for line in describe(call).splitlines()[:4]}
+    assert set(ants.detector.vsnl.texts) <= whole
+    assert any("4 of 4 lists were cut off" in note for note in ants.report.notes)
+    replay = settings | {"dispatch": settings["dispatch"] | {"mode": "replay"}}
+    again = asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, **replay))
+    assert again.detector.vsnl.texts == ants.detector.vsnl.texts
+    assert again.detector.vsnl.features.equal(ants.detector.vsnl.features)
+    assert again.report.notes == ants.report.notes
+
+
+def one_caption(call: Call) -> str:
+    return "A person riding a wave on a surfboard." if call.picture is not None else describe(call)
+
+
+def test_one_caption_for_all_pictures_ends_a_build(encoder: Any, images: Any, settings: dict[str, Any]) -> None:
+    backend = ScriptedBackend.from_callable(one_caption)
+    with pytest.raises(NotEnoughAnswersError, match=r"20 of 20 pictures got the same sentence.*does not seem to reach"):
+        asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **settings))
+    # with a rule that is defined on a stream the same
+    stream = {"mining": {"gamma": 1.0, "rule": "histogram", "min_waiting": 15}, "stream": {"batch_size": 20}}
+    with pytest.raises(NotEnoughAnswersError, match="does not seem to reach the MLLM"):
+        asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **(settings | stream)))
+    # whoever knows better can go on, and is told
+    lenient = settings | {"dispatch": settings["dispatch"] | {"min_success": 0.0}}
+    ants = asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **lenient))
+    assert any("does the picture reach the MLLM?" in note for note in ants.report.notes)
+
+
+async def test_a_stream_goes_on_and_notes_it(encoder: Any, images: Any, settings: dict[str, Any]) -> None:
+    backend = ScriptedBackend.from_callable(one_caption)
+    ants = await ANTS.build(CLASSES, encoder=encoder, backend=backend, **settings)
+    stream = ants.stream(images, batch_size=20)
+    seen = 0
+    async for scores in stream:
+        seen += len(scores)
+        assert len([note for note in stream.report.notes if "reach the MLLM" in note]) == 1
+    assert seen == 40
+
+
+def test_an_mllm_that_names_the_class_itself_has_named_no_look_alike(
+    encoder: Any, images: Any, settings: dict[str, Any]
+) -> None:
+    def echo(call: Call) -> str:
+        named = next(name for name in CLASSES if name in call.prompt)
+        return describe(call) if call.picture is not None else f"1. {named}\n2. small {named}"
+
+    with pytest.raises(NotEnoughAnswersError, match=r"vsnl: 0 of 4 answers can be used.*echo"):
+        asyncio.run(
+            ANTS.build(CLASSES, images, encoder=encoder, backend=ScriptedBackend.from_callable(echo), **settings)
+        )
+
+
+def test_good_answers_that_are_not_needed_are_no_failures(encoder: Any, images: Any, settings: dict[str, Any]) -> None:
+    def other_class(call: Call) -> str:
+        if call.picture is not None:
+            return describe(call)
+        return "\n".join(f"{row}. {name}" for row, name in enumerate(CLASSES, 1) if name not in call.prompt)
+
+    backend = ScriptedBackend.from_callable(other_class)
+    ants = asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **settings))
+    assert ants.report.vsnl_texts == 0
+    assert any("4 of 4 classes have no look-alike" in note for note in ants.report.notes)

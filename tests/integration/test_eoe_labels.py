@@ -219,9 +219,9 @@ async def test_recorded_answers_for_near_are_read(tmp_path: Path, file: str) -> 
     kept = {label.casefold() for label in labels.texts}
     assert len(kept) == len(labels.texts)
     assert not kept & {name.casefold() for name in answered}
-    # what is left out names a class or a kind of it, was said before, or is no name
+    # what is left out names a class ("eagle", where "bald eagle" is one), was said before, or is no name
     assert {item.reason for item in labels.set_aside} <= {"names_id_class", "duplicate", "rambling"}
-    assert len(kept) > 0.75 * len(said)
+    assert len(kept) > 0.7 * len(said)
     assert labels.failed == 0
 
 

@@ -1,10 +1,14 @@
 """What a chat completion's choice comes to: one table of finish reasons, and content in all its forms."""
 
+import re
+
 import pytest
 
 from ants_engine import errors
 from ants_engine.backends._completion import FINISH_REASONS, Content, ending_of, read_content
+from ants_engine.backends.openai import OpenAIBackend, OpenAIOptions
 from ants_engine.errors import BackendError
+from ants_engine.protocol import Answer
 
 WHOLE = ["stop", "eos", "eos_token", "end_turn", "stop_sequence", "STOP", "COMPLETE", "FinishReason.STOP"]
 CUT = ["length", "max_tokens", "MAX_TOKENS", "model_context_window_exceeded", "model_length", "token_limit_reached"]
@@ -98,3 +102,43 @@ def test_reasoning_that_is_only_counted_counts():
         "x",
     ):
         assert read_content({"content": ""}, nothing) == Content("")
+
+
+def completion(content, finish, tokens=64, **message):
+    usage = {"prompt_tokens": 7, "completion_tokens": tokens}
+    return {"choices": [{"message": {"content": content, **message}, "finish_reason": finish}], "usage": usage}
+
+
+@pytest.mark.parametrize(
+    ("came", "expected"),
+    [
+        (completion("a cat", "stop"), Answer("a cat", "stop", 7, 64)),
+        (completion("a c", "max_tokens"), Answer("a c", "length", 7, 64)),
+        (completion("a c", None), Answer("a c", "length", 7, 64)),
+        (completion("a cat", None, tokens=3), Answer("a cat", "stop", 7, 3)),
+        (completion(None, "length", reasoning="hm"), Answer("<think>", "length", 7, 64)),
+        (completion("", "stop", reasoning_content="hm"), Answer("<think></think>", "stop", 7, 64)),
+        (completion("a cat", "stop", reasoning_content="hm"), Answer("a cat", "stop", 7, 64)),
+        (completion(None, "length"), Answer("", "length", 7, 64)),
+    ],
+)
+def test_what_the_backend_returns(came, expected):
+    backend = OpenAIBackend(OpenAIOptions(model="m", base_url="http://127.0.0.1:1/v1"))
+    assert backend._read(came, 64) == expected
+
+
+@pytest.mark.parametrize(
+    ("came", "kind", "says"),
+    [
+        (completion("a c", "error"), errors.BackendUnavailableError, "broke the answer off .finish_reason error."),
+        (completion("a c", "something-new"), errors.ProtocolError, "not known .finish_reason something-new."),
+        (completion("a c", "SAFETY"), errors.RefusedAnswerError, "content filter"),
+        (completion([{"type": "refusal", "refusal": "no way"}], "stop"), errors.RefusedAnswerError, "no way"),
+        (completion([7], "stop"), errors.ProtocolError, "no text"),
+    ],
+)
+def test_what_the_backend_raises(came, kind, says):
+    backend = OpenAIBackend(OpenAIOptions(model="m", base_url="http://127.0.0.1:1/v1"))
+    ending = backend._read(came, 64)
+    assert type(ending) is kind
+    assert re.search(says, str(ending))
