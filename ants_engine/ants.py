@@ -607,8 +607,9 @@ class ANTS:
 
     def _logit_scale(self) -> float:
         known = self._state.detector.clip_identity.get("logit_scale")
-        found = isinstance(known, (int, float)) and 0.0 < known < float("inf")
-        return float(known) if found else self.encoder.logit_scale
+        if isinstance(known, (int, float)) and 0.0 < known < float("inf"):
+            return float(known)
+        return self.encoder.logit_scale
 
     def _same_clip(self, encoder: Encoder) -> Encoder:
         built_with, found = self._state.detector.clip_identity.get("sha256"), encoder.identity_sha256

@@ -6,6 +6,7 @@ worked out anew from what the state has kept: the latest ``stream.history`` pict
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -168,7 +169,7 @@ def _resized(state: AdaptationState, settings: Settings) -> AdaptationState:
     """Give every bounded queue the length that the settings say; the latest rows stay."""
     cold = AdaptationState.cold(state.detector, settings)
     names = ("recent", "recent_initial", "recent_scores", "past_scores", "activation_scores")
-    queues = {name: _with_limit(getattr(state, name), getattr(cold, name).limit) for name in names}
+    queues: dict[str, Any] = {name: _with_limit(getattr(state, name), getattr(cold, name).limit) for name in names}
     candidates, limit = state.candidates, cold.candidates.scores.limit
     candidates = replace(
         candidates,

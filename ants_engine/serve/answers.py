@@ -44,8 +44,8 @@ class ItemScore(Answer):
     def of(cls, score: Score) -> "ItemScore":
         """Take over a row of `Scores`."""
         return cls.model_construct(
-            verdict=score.verdict.value,
-            is_outlier=score.is_outlier,
+            verdict="unknown" if score.is_outlier else "known",
+            is_outlier=bool(score.is_outlier),
             predicted_class=str(score.predicted_class),
             predicted=score.predicted,
             id_score=score.id_score,
