@@ -523,6 +523,9 @@ class ANTS:
     ) -> "ANTS":
         """Read a saved detector. CLIP is loaded when first needed.
 
+        The folder sets by itself what is harmless. What would send pictures or a key elsewhere, write to a place, run
+        code or open a guard has to be given again here, and is refused when it would be used.
+
         Args:
             folder: what `save` wrote.
             encoder: a loaded CLIP to use in place of the one that the settings name.
