@@ -307,11 +307,12 @@ class DispatchSettings(Stage):
     budget: BudgetSettings = BudgetSettings()
     prices: PriceSettings = PriceSettings()
     attempts: PositiveInt = 5
-    """Tries per request, the first one counted."""
+    """Tries per request, the first one counted. What an outage of the server cuts off is no try."""
     attempt_timeout: PositiveFloat = 120.0
     """Seconds for one try at a server. A model that runs here takes the time that it takes."""
     deadline: PositiveFloat = 600.0
-    """Seconds for one request with all its tries and waits, from its first try on."""
+    """Seconds for one request with all its tries and waits, from its first try on; so long a server that goes away is
+    waited for."""
     store_patience: NonNegativeFloat = 60.0
     """Seconds that a store which cannot be used (disk full, folder gone) is waited for before the run ends. What was
     answered meanwhile is held in memory, and nothing more is asked."""
@@ -321,7 +322,8 @@ class DispatchSettings(Stage):
     runs: Path | None = Path(".ants/runs")
     """Where each run leaves its folder (``ants run show``); nowhere when empty."""
     min_success: float = Field(default=0.8, ge=0.0, le=1.0)
-    """Share of each task's requests that must be answered for a detector to be built."""
+    """Share of each task's requests that must be answered for a detector to be built. Unless it is 0, a task whose
+    first questions all fail with the same cause is not asked any further."""
 
 
 class StreamSettings(Stage):
