@@ -197,10 +197,12 @@ class AdaptiveGate:
             smaller = self.window.overloaded(given.entered, now)
         elif isinstance(error, REFUSED) and not self.outage.open:
             # A server that refuses calls which come at an even pace means the pace, not how many are under way.
-            crowded = self.pace.rate is None and self.window.explains(given.entered, now, others)
+            paced = self.pace.rate is not None
+            crowded = not paced and self.window.explains(given.entered, now, others)
             if crowded:
                 smaller = self.window.refused(given.entered, now, others)
             else:
+                smaller = not paced and self.window.overloaded(given.entered, now, paced=True)
                 slower = self.pace.refused(given.entered, now, min(wish, LONGEST_HOLD))
                 if slower is not None:
                     self._tell("pace_changed", requests_per_second=round(slower, 3))

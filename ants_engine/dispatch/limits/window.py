@@ -104,3 +104,19 @@ class Window:
         self._size = max(1.0, self._size)
         self._held, self._held_until = float(self.limit), now + self._hold
         return self.limit < before
+
+    def overloaded(self, started: float, now: float, *, paced: bool = False) -> bool:
+        """Learn that a call, sent at ``started``, was too much. Return whether that made the window smaller.
+
+        Args:
+            started: when the call was sent.
+            now: when it failed.
+            paced: from now on it is the pace that keeps the load down, and the window may grow quickly again.
+        """
+        self._slow_start = self._slow_start and paced
+        if started < self._shrunk_at:
+            return False
+        before = self.limit
+        self._size = max(1.0, self._size * SHRINK)
+        self._shrunk_at = now
+        return self.limit < before
