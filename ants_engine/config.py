@@ -118,6 +118,10 @@ class NegLabelSettings(Stage):
     grouping: Literal["equal", "reference"] = "equal"
     """``equal``: ``groups`` groups, nothing dropped. ``reference``: the public code's, of ``scoring.group_length``; the
     remainder is dropped before the rest is permuted."""
+    selection: Literal["engine", "reference"] = "engine"
+    """``engine``: nearness is interpolated, and nouns and adjectives share by largest remainders, least near first.
+    ``reference``: the public code's: the sorted cosine at ``int(percentile · C)``, adjectives first, their share rounded
+    down."""
 
 
 class MiningSettings(Stage):
@@ -315,11 +319,12 @@ class DispatchSettings(Stage):
     budget: BudgetSettings = BudgetSettings()
     prices: PriceSettings = PriceSettings()
     attempts: PositiveInt = 5
-    """Tries per request, the first one counted."""
+    """Tries per request, the first one counted. What an outage of the server cuts off is no try."""
     attempt_timeout: PositiveFloat = 120.0
     """Seconds for one try at a server. A model that runs here takes the time that it takes."""
     deadline: PositiveFloat = 600.0
-    """Seconds for one request with all its tries and waits, from its first try on."""
+    """Seconds for one request with all its tries and waits, from its first try on; so long a server that goes away is
+    waited for."""
     store_patience: NonNegativeFloat = 60.0
     """Seconds that a store which cannot be used (disk full, folder gone) is waited for before the run ends. What was
     answered meanwhile is held in memory, and nothing more is asked."""
@@ -330,7 +335,8 @@ class DispatchSettings(Stage):
     """Where each run leaves its folder (``ants run show``); nowhere when empty."""
     min_success: float = Field(default=0.8, ge=0.0, le=1.0)
     """Share of each task's questions that must have a usable answer for a detector to be built: one that gave a text, or
-    that was verified and is not needed (said before, or it names an ID class). With 0, whatever came is built on."""
+    that was verified and is not needed (said before, or it names an ID class). With 0, whatever came is built on; unless
+    it is 0, a task whose first questions all fail with the same cause is not asked any further."""
 
 
 class StreamSettings(Stage):
@@ -388,7 +394,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
     "reference": {
         "lexicon": {"id_names": "exact"},
-        "neglabel": {"grouping": "reference"},
+        "neglabel": {"grouping": "reference", "selection": "reference"},
         "mining": {"gamma": 0.8, "rule": "histogram"},
         "ens": {"queue_overflow": "drop_newest", "max_updates": 20, "reader": "reference"},
         "vsnl": {"rule": "most_frequent", "start_batch": 10, "interval": 40, "reader": "reference"},

@@ -1,7 +1,8 @@
 """Stage 1: the detector that is there before the first picture: ID classes and negatives mined from the lexicon."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ants_engine.detector import Detector
 from ants_engine.errors import LexiconError
 from ants_engine.lexicon.lexicon import Lexicon, load_lexicon
 from ants_engine.method.grouping import equal_groups
-from ants_engine.method.neglabel import mine_negative_labels
+from ants_engine.method.neglabel import mine_negative_labels, public_negative_labels
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.progress import ProgressCallback, ProgressEvent
 
@@ -89,13 +90,11 @@ class InitialDetector:
             kept = set(lexicon.words)
             features = features[[row for row, word in enumerate(encoded.words) if word in kept]]
         # seconds of arithmetic for a large lexicon and many classes must not hold up the questions
+        mined: Callable[..., Tensor] = mine_negative_labels
+        if neglabel.selection == "reference":
+            mined = partial(public_negative_labels, order=("adjective", "noun"))
         rows = await asyncio.to_thread(
-            mine_negative_labels,
-            features,
-            class_features,
-            count=neglabel.count,
-            percentile=neglabel.percentile,
-            kinds=lexicon.kinds,
+            mined, features, class_features, count=neglabel.count, percentile=neglabel.percentile, kinds=lexicon.kinds
         )
         source = Path(self._settings.lexicon.source).name
         words = tuple(lexicon.words[row] for row in rows.tolist())

@@ -55,6 +55,50 @@ def mine_negative_labels(
     return torch.tensor(picked, dtype=torch.int64)
 
 
+def public_negative_labels(
+    candidate_features: Tensor,
+    class_features: Tensor,
+    count: int,
+    percentile: float,
+    kinds: Sequence[Hashable],
+    order: Sequence[Hashable],
+) -> Tensor:
+    """Pick negative labels as the public code does: kind after kind, each by a cosine that is really one of its own.
+
+    A candidate's nearness is the cosine at place ``int(percentile · C)`` of its sorted cosines, and not interpolated.
+    Each kind but the last of ``order`` gets its share of ``count`` rounded down; the last one gets the rest.
+
+    Args:
+        candidate_features: as for `mine_negative_labels`.
+        class_features: as for `mine_negative_labels`.
+        count: as for `mine_negative_labels`.
+        percentile: in [0, 1].
+        kinds: K values.
+        order: the kinds in the order in which they are picked (``adjective``, ``noun``).
+
+    Returns:
+        ``(M,)`` int64 on the CPU: rows of ``candidate_features``, kind after kind, least near first, ties by row.
+
+    Raises:
+        ValueError: ``count`` is below 1, or there are not K kinds.
+    """
+    total, classes = candidate_features.shape[0], class_features.shape[0]
+    if count < 1 or len(kinds) != total:
+        raise ValueError(f"count must be at least 1, not {count}; and {len(kinds)} kinds for {total} candidates")
+    place = min(int(percentile * classes), classes - 1)
+    texts = class_features.float().T
+    chunks = torch.split(candidate_features, max(1, _CHUNK_ELEMENTS // classes))
+    near = torch.cat([(chunk.float() @ texts).kthvalue(place + 1, dim=1).values for chunk in chunks]).cpu()
+    picked: list[Tensor] = []
+    left = count
+    for kind in order:
+        rows = torch.tensor([row for row, each in enumerate(kinds) if each == kind], dtype=torch.int64)
+        share = left if kind == order[-1] else int(count * len(rows) / total)
+        picked.append(rows[torch.argsort(near[rows], stable=True)][:share])
+        left -= share
+    return torch.cat(picked)
+
+
 def nearness(candidate_features: Tensor, class_features: Tensor, percentile: float = 0.95) -> Tensor:
     """Quantile (linear between neighbours) of each candidate's cosines to all ID classes.
 

@@ -1,7 +1,7 @@
 """Replay golden fixtures through the engine and print how far it is from the public code.
 
-``python tests/golden/check.py FILE…`` takes ``functions_*.npz``, ``labels.json`` and ``stream_*.npz``. It exits with 0
-only at parity: functions to 1e-6, labels the same, streams to 1e-5 in the confidences and exactly in predictions,
+``python tests/golden/check.py FILE…`` takes ``functions_*.npz``, ``labels.json``, ``lexicon_*.npz`` and ``stream_*.npz``. It
+exits with 0 only at parity: functions to 1e-6, labels and negative labels the same, streams to 1e-5 in the confidences and exactly in predictions,
 calls and bank sizes. A README beside the fixtures is passed over; any other file is named and counts as a failure.
 """
 
@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ import torch
 # run as a script, it stands outside the package of tests
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
-from ants_engine.method import activation, adaptive_threshold, grouping, labels, scoring  # noqa: E402
+from ants_engine.method import activation, adaptive_threshold, grouping, labels, neglabel, scoring  # noqa: E402
 from tests.golden.stream_fixture import replay  # noqa: E402
 
 LIMIT = 1e-6
@@ -42,8 +43,10 @@ def check(path: Path) -> dict[str, float]:
         golden = {key: archive[key] for key in archive.files}
     if "state_per_batch" in golden:
         return asyncio.run(_check_stream(golden))
+    if "selected_adjectives" in golden:
+        return _check_lexicon(golden)
     if "positive_probability" not in golden:
-        raise UnsupportedFixtureError("neither functions nor a stream")
+        raise UnsupportedFixtureError("neither functions, nor a lexicon, nor a stream")
     return {name: _difference(value, golden[name]) for name, value in _replay(golden)}
 
 
@@ -77,6 +80,27 @@ def _replay(golden: dict[str, np.ndarray]) -> Iterator[tuple[str, object]]:
     )
     yield "activation_score", active.score
     yield "activation_counts", (active.selected, active.low, active.high)
+
+
+def _check_lexicon(golden: dict[str, Any]) -> dict[str, float]:
+    """Choose negative labels; 1 for each word that is another one."""
+    adjectives, nouns = golden["adjectives"].tolist(), golden["nouns"].tolist()
+    rows = neglabel.public_negative_labels(
+        torch.from_numpy(np.concatenate([golden["adjective_features"], golden["noun_features"]])),
+        torch.from_numpy(golden["class_features"]),
+        int(golden["total"]),
+        0.95,
+        ["adjective"] * len(adjectives) + ["noun"] * len(nouns),
+        ("adjective", "noun"),
+    ).tolist()
+    words = adjectives + nouns
+    chosen, expected = [words[row] for row in rows], golden["selected"].tolist()
+    shared = sum(one == other for one, other in zip(chosen, expected, strict=False))
+    count = sum(row < len(adjectives) for row in rows)
+    return {
+        "words chosen": float(max(len(chosen), len(expected)) - shared),
+        "adjectives": float(abs(count - int(golden["selected_adjectives"]))),
+    }
 
 
 async def _check_stream(golden: Mapping[str, np.ndarray]) -> dict[str, float]:

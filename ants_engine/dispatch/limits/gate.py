@@ -30,7 +30,7 @@ Tell = Callable[..., None]
 class Pass:
     """A call's leave to go. Give it back to the gate that gave it."""
 
-    __slots__ = ("asked", "cancelled", "entered", "probe", "tokens")
+    __slots__ = ("asked", "cancelled", "entered", "level", "probe", "tokens")
 
     def __init__(self, entered: float, tokens: int) -> None:
         self.entered = entered
@@ -40,6 +40,8 @@ class Pass:
         """Set to False when nothing was sent: then it counts against no limit."""
         self.cancelled = False
         """Set to True when nobody waited for the call's end: then nothing can be learned from it."""
+        self.level = 1
+        """Calls under way when it was sent, itself counted."""
         self.probe = False
         """It goes to see whether a server that was down is back."""
 
@@ -187,7 +189,7 @@ class AdaptiveGate:
         if error is None:
             self.pace.succeeded(now)
             full = full or bool(self._fresh or self._again)
-            self.window.succeeded(full=full, started=given.entered, now=now, others=others)
+            self.window.succeeded(full=full, started=given.entered, now=now, level=given.level)
             return False
         wish = (error.retry_after if isinstance(error, TransientBackendError) else None) or 0.0
         smaller = crowded = False
@@ -196,13 +198,13 @@ class AdaptiveGate:
         elif isinstance(error, REFUSED) and not self.outage.open:
             # A server that refuses calls which come at an even pace means the pace, not how many are under way.
             paced = self.pace.rate is not None
-            crowded = not paced and self.window.explains(given.entered, others)
-            if not paced:
+            crowded = not paced and self.window.explains(given.entered, now, others)
+            if crowded:
                 smaller = self.window.refused(given.entered, now, others)
-            if not crowded:
+            else:
+                smaller = not paced and self.window.overloaded(given.entered, now, paced=True)
                 slower = self.pace.refused(given.entered, now, min(wish, LONGEST_HOLD))
                 if slower is not None:
-                    self.window.let_go()
                     self._tell("pace_changed", requests_per_second=round(slower, 3))
         if smaller:
             self._tell("limit_changed", slots=self.window.limit, before=before, because=type(error).__name__)
@@ -248,6 +250,7 @@ class AdaptiveGate:
                 if quota is not None:
                     quota[0].take(now, waiter.tokens if quota[1] else 1)
             given = Pass(now, waiter.tokens)
+            given.level = self.in_flight
             given.probe = self.outage.probe()
             waiter.given.set_result(given)
 
