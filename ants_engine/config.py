@@ -120,8 +120,8 @@ class NegLabelSettings(Stage):
     remainder is dropped before the rest is permuted."""
     selection: Literal["engine", "reference"] = "engine"
     """``engine``: nearness is interpolated, and nouns and adjectives share by largest remainders, least near first.
-    ``reference``: the public code's: the sorted cosine at ``int(percentile · C)``, adjectives first, their share rounded
-    down."""
+    ``reference``: the public code's: the sorted cosine at ``int(percentile · C)``, adjectives first, their share
+    rounded down."""
 
 
 class MiningSettings(Stage):
@@ -334,9 +334,9 @@ class DispatchSettings(Stage):
     runs: Path | None = Path(".ants/runs")
     """Where each run leaves its folder (``ants run show``); nowhere when empty."""
     min_success: float = Field(default=0.8, ge=0.0, le=1.0)
-    """Share of each task's questions that must have a usable answer for a detector to be built: one that gave a text, or
-    that was verified and is not needed (said before, or it names an ID class). With 0, whatever came is built on; unless
-    it is 0, a task whose first questions all fail with the same cause is not asked any further."""
+    """Share of each task's questions that must have a usable answer for a detector to be built: one that gave a text,
+    or that was verified and is not needed (said before, or it names an ID class). With 0, whatever came is built on;
+    unless it is 0, a task whose first questions all fail with the same cause is not asked any further."""
 
 
 class StreamSettings(Stage):

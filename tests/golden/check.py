@@ -1,8 +1,9 @@
 """Replay golden fixtures through the engine and print how far it is from the public code.
 
-``python tests/golden/check.py FILE…`` takes ``functions_*.npz``, ``labels.json``, ``lexicon_*.npz`` and ``stream_*.npz``. It
-exits with 0 only at parity: functions to 1e-6, labels and negative labels the same, streams to 1e-5 in the confidences and exactly in predictions,
-calls and bank sizes. A README beside the fixtures is passed over; any other file is named and counts as a failure.
+``python tests/golden/check.py FILE…`` takes ``functions_*.npz``, ``labels.json``, ``lexicon_*.npz`` and
+``stream_*.npz``. It exits with 0 only at parity: functions to 1e-6, labels and negative labels the same, streams to
+1e-5 in the confidences and exactly in predictions, calls and bank sizes. A README beside the fixtures is passed over;
+any other file is named and counts as a failure.
 """
 
 import asyncio
@@ -46,7 +47,7 @@ def check(path: Path) -> dict[str, float]:
     if "selected_adjectives" in golden:
         return _check_lexicon(golden)
     if "positive_probability" not in golden:
-        raise UnsupportedFixtureError("neither functions, nor a lexicon, nor a stream")
+        raise UnsupportedFixtureError("neither functions nor a stream")
     return {name: _difference(value, golden[name]) for name, value in _replay(golden)}
 
 
