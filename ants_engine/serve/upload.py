@@ -1,6 +1,7 @@
 """A request's body: read within its limits of size and time, and within what all requests may hold together."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -112,12 +113,11 @@ class Upload:
 
     async def _next(self, deadline: float) -> Any:
         message = None
-        try:
-            async with asyncio.timeout_at(deadline) as self._waiting:
-                message = await self._receive()
-        except TimeoutError:
-            pass
-        finally:
+        # it may have been the slowest itself
+        if not self._gives_way:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline) as self._waiting:
+                    message = await self._receive()
             self._waiting = None
         if self._gives_way:
             raise Refusal(408, "too_slow", "the body came too slowly while others had no room", retry_after=1)

@@ -110,6 +110,13 @@ async def test_a_slow_upload_gives_way_to_others(drips: bool, monkeypatch: pytes
     assert budget.held == 0
 
 
+async def test_a_slow_upload_that_has_no_room_itself_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uploads, "PATIENCE", 0.0)
+    budget = ByteBudget(5)
+    assert await attempt({}, sending(b"aaa", b"aaa", end=False), budget, replace(OPTIONS, upload_timeout=30)) == 408
+    assert budget.held == 0
+
+
 async def test_one_that_is_broken_off_is_told_from_one_that_ends() -> None:
     async def receive() -> dict[str, Any]:
         return {"type": "http.disconnect"}
