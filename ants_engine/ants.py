@@ -739,4 +739,6 @@ async def _load_clip(settings: Settings, progress: ProgressCallback) -> Encoder:
 
 
 def _versions() -> dict[str, str]:
-    return {name: found or "not installed as a package" for name, found in installed_versions(PACKAGES).items()}
+    found = {name: version or "not installed as a package" for name, version in installed_versions(PACKAGES).items()}
+    # on the CPU bits do not depend on it; elsewhere, and for a compiled tower, they may
+    return found | {"torch threads": str(torch.get_num_threads())}

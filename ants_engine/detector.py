@@ -17,7 +17,7 @@ from ants_engine.explanation import Explanation, NearText
 from ants_engine.features import as_tensor, check_features
 from ants_engine.method.activation import cumulative_score
 from ants_engine.method.grouping import Groups, equal_sizes, public_groups
-from ants_engine.method.masses import Cut, IdMass, cut_scores
+from ants_engine.method.masses import Cut, IdMass, cut_scores, products
 from ants_engine.method.weighting import adaptive_score, union_score
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.row_blocks import Columns, RowBlocks, SideBySide, Work
@@ -176,7 +176,7 @@ class Detector:
 
             def work(columns: Columns) -> Columns:
                 features, id_logits = columns
-                return [cumulative_score(id_logits, features @ ranked.T / self.temperature, step)]
+                return [cumulative_score(id_logits, products(features, ranked) / self.temperature, step)]
 
             return self._in_blocks(work, [look.features, look.id_logits], ranked)[0]
         return self.bank_score(look, self.ens)
@@ -263,13 +263,13 @@ class Detector:
 
     def _id_columns(self, columns: Columns) -> Columns:
         """Return what the ID classes say of n features: logits, nearest class, and the parts of an `IdMass`."""
-        logits = (columns[0] @ self.class_features.T).div_(self.temperature)
+        logits = products(columns[0], self.class_features).div_(self.temperature)
         id_mass = IdMass.of(logits)
         return [logits, logits.argmax(dim=1), id_mass.top, id_mass.mass]
 
     def _logits(self, features: Tensor, texts: Tensor) -> Tensor:
         """Return (N, M): cosines divided by the temperature."""
-        return self._in_blocks(lambda columns: [columns[0] @ texts.T / self.temperature], [features], texts)[0]
+        return self._in_blocks(lambda columns: [products(columns[0], texts) / self.temperature], [features], texts)[0]
 
     def _initial_cut(self) -> Cut:
         if self.grouping == "equal":

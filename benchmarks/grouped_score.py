@@ -19,13 +19,18 @@ def run() -> list[Row]:
     features, classes = unit_rows(PICTURES, DIM, 1), unit_rows(CLASSES, DIM, 2)
     negatives = unit_rows(NEGATIVES, DIM, 3)
     both = torch.cat([classes, negatives])
-    order = reference_groups(NEGATIVES, NEGATIVES // GROUPS, permute=True)
-    cut = Cut(negatives[order.order], order.sizes)
+    detector = ANTS.from_features(
+        [f"class{number}" for number in range(CLASSES)],
+        classes,
+        negative_features=negatives,
+        preset="reference",
+        neglabel={"group_length": NEGATIVES // GROUPS},
+        scoring={"temperature": TEMPERATURE},
+    ).detector
     product = torch.empty(PICTURES, CLASSES + NEGATIVES)
 
     def ours() -> Tensor:
-        id_mass = IdMass.of(features @ classes.T / TEMPERATURE)
-        return id_mass.score(bank_masses(features / TEMPERATURE, cut, id_mass.top)[0])
+        return detector.look(features).initial
 
     def literal() -> Tensor:
         return literal_scoring.grouped(literal_scoring.logits(features, both, TEMPERATURE), CLASSES, GROUPS)

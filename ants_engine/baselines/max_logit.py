@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from ants_engine.baselines.baseline import FrozenBaseline
+from ants_engine.method.masses import products
 
 
 class MaxLogit(FrozenBaseline):
@@ -12,4 +13,4 @@ class MaxLogit(FrozenBaseline):
 
     def id_score(self, features: Tensor, id_logits: Tensor) -> Tensor:
         """Return the highest cosine (N,)."""
-        return (features @ self._space.class_features.T).amax(dim=1)
+        return products(features, self._space.class_features).amax(dim=1)

@@ -7,6 +7,7 @@ from torch import Tensor
 from ants_engine.detector import Detector
 from ants_engine.features import check_features
 from ants_engine.method.grouping import Groups
+from ants_engine.method.masses import products
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +61,8 @@ class TextSpace:
 
     def id_logits(self, features: Tensor) -> Tensor:
         """Return (N, C): cosines of checked features to the ID classes divided by the temperature."""
-        return features @ self.class_features.T / self.temperature
+        return products(features, self.class_features) / self.temperature
 
     def negative_logits(self, features: Tensor) -> Tensor:
         """Return (N, M): cosines of checked features to the negatives divided by the temperature."""
-        return features @ self.negatives.T / self.temperature
+        return products(features, self.negatives) / self.temperature

@@ -19,6 +19,18 @@ COLUMNS = 4096
 pictures there are does not matter to it, so that a picture's sums are cut in the same places in any company."""
 
 
+FEWEST = 16
+"""Texts of a product: with fewer, a row's last bits may depend on its place among the rows."""
+
+
+def products(features: Tensor, texts: Tensor) -> Tensor:
+    """Return the products ``(N, M)`` of ``(N, D)`` features and ``(M, D)`` texts."""
+    missing = FEWEST - len(texts)
+    if missing <= 0:
+        return features @ texts.T
+    return (features @ torch.nn.functional.pad(texts, (0, 0, 0, missing)).T)[:, : len(texts)].contiguous()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class IdMass:
     """The ID classes' part of every score of N pictures."""
@@ -80,18 +92,25 @@ def bank_masses(scaled: Tensor, cut: Cut, top: Tensor) -> tuple[Tensor, Tensor]:
     rows, bank = len(scaled), cut.features
     scratch = scaled.new_empty(rows * min(COLUMNS, len(bank)))
     masses = scaled.new_zeros(rows, len(cut.sizes))
-    second = scaled.new_zeros(rows, 0 if cut.counts is None else cut.counts.shape[1])
+    groups = 0 if cut.counts is None else cut.counts.shape[1]
+    counts = None
+    if cut.counts is not None:
+        counts = torch.nn.functional.pad(cut.counts, (0, max(0, FEWEST - groups)))
+    second = scaled.new_zeros(rows, 0 if counts is None else counts.shape[1])
     for piece in _pieces(cut.sizes, len(bank) if cut.counts is not None else sum(cut.sizes), COLUMNS):
         width = piece.end - piece.start
         cells = scratch[: rows * width].view(rows, width)
-        torch.matmul(scaled, bank[piece.start : piece.end].T, out=cells)
+        if width < FEWEST:
+            cells.copy_(products(scaled, bank[piece.start : piece.end]))
+        else:
+            torch.matmul(scaled, bank[piece.start : piece.end].T, out=cells)
         cells.sub_(top).exp_()
         if piece.last > piece.first:
             # added, not set: of a group longer than the scratch this is one part
             masses[:, piece.first : piece.last] += group_sums(cells, piece.last - piece.first)
-        if cut.counts is not None:
-            second.addmm_(cells, cut.counts[piece.start : piece.end])
-    return masses, second
+        if counts is not None:
+            second.addmm_(cells, counts[piece.start : piece.end])
+    return masses, second[:, :groups]
 
 
 def cut_scores(scaled: Tensor, cut: Cut, id_mass: IdMass) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ants_engine.method.mining import certain_negatives, mine_negative_images
+from ants_engine.method.mining import CertainNegatives, certain_negatives, mine_negative_images
 from ants_engine.method.rounding import share_of
 
 GRID = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.5, 0.5000001, 0.89, 0.9, 1.0])
@@ -104,3 +104,26 @@ def test_share_forgives_the_last_bits():
 def test_misuse(call):
     with pytest.raises(ValueError, match=r"NaN|vector|share|max_images|remaining"):
         call()
+
+
+@settings(max_examples=300)
+@given(st.lists(st.lists(GRID, max_size=9), max_size=8), st.integers(0, 9), SHARES, CAPS)
+def test_a_growing_history_names_what_the_whole_one_names_and_each_picture_once(batches, later, eta, cap):
+    certain, seen, named = CertainNegatives(0.9, eta, cap), [], []
+    total = sum(map(len, batches)) + later
+    for batch in batches:
+        seen += batch
+        whole = certain_negatives(vector(seen), total - len(seen), 0.9, eta, cap).tolist()
+        new = certain.add(vector(batch), total - len(seen))
+        # in the order in which the whole history names them
+        assert new == [row for row in whole if row not in named]
+        named += new
+        assert sorted(named) == sorted(whole)
+
+
+def test_a_picture_that_cannot_be_scored_is_refused_in_a_growing_history_too():
+    certain = CertainNegatives(0.9, 0.5)
+    with pytest.raises(ValueError, match="NaN"):
+        certain.add(vector([0.1, math.nan]), 3)
+    with pytest.raises(ValueError, match="remaining"):
+        certain.add(vector([0.1]), -1)
