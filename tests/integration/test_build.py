@@ -404,3 +404,24 @@ async def test_classes_may_have_several_prompts_and_the_threshold_and_weight_may
     assert (ants.weight, ants.threshold, ants.detector.temperature) == (0.25, 0.4, 0.05)
     expected = encoder.encode_texts(["a guitar", "a photo of a guitar"]).mean(dim=0)
     np.testing.assert_allclose(ants.detector.class_features[3], expected / expected.norm(), atol=1e-6)
+
+
+async def test_look_alikes_are_asked_for_by_the_rule_that_is_set(
+    encoder: ClipEncoder, mllm: ScriptedBackend, settings: dict[str, Any], images: list[Image.Image]
+) -> None:
+    rule = describe_all(settings, vsnl={"rule": "most_frequent", "max_classes": 1})
+    ants = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **rule)
+    predicted = (await ants.score(images)).predicted_class
+    assert ants.report.similar_classes == (max(CLASSES, key=predicted.count),)
+
+
+async def test_activation_ranks_the_sentences_of_a_build(
+    encoder: ClipEncoder, mllm: ScriptedBackend, settings: dict[str, Any], images: list[Image.Image]
+) -> None:
+    active = describe_all(settings, scoring={"activation": {"enabled": True, "negative_count": 3, "gap": 0.0}})
+    plain = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **describe_all(settings))
+    ranked = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **active)
+    assert ranked.detector.activation is not None
+    assert len(ranked.detector.activation.rows) == 3
+    features = await plain.encode(images)
+    assert (ranked.score_features(features).ens_score != plain.score_features(features).ens_score).any()
