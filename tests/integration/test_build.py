@@ -444,3 +444,24 @@ async def test_the_lexicon_of_a_detector_holds_no_name_of_a_class(
     assert sorted((await ANTS.build(names, encoder=encoder, **exact)).detector.initial.texts) == sorted(words)
     reference = await ANTS.build(names, encoder=encoder, **settings, preset="reference")
     assert sorted(reference.detector.initial.texts) == sorted(words)
+
+
+async def test_look_alikes_are_asked_for_by_the_rule_that_is_set(
+    encoder: ClipEncoder, mllm: ScriptedBackend, settings: dict[str, Any], images: list[Image.Image]
+) -> None:
+    rule = describe_all(settings, vsnl={"rule": "most_frequent", "max_classes": 1})
+    ants = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **rule)
+    predicted = (await ants.score(images)).predicted_class
+    assert ants.report.similar_classes == (max(CLASSES, key=predicted.count),)
+
+
+async def test_activation_ranks_the_sentences_of_a_build(
+    encoder: ClipEncoder, mllm: ScriptedBackend, settings: dict[str, Any], images: list[Image.Image]
+) -> None:
+    active = describe_all(settings, scoring={"activation": {"enabled": True, "negative_count": 3, "gap": 0.0}})
+    plain = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **describe_all(settings))
+    ranked = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **active)
+    assert ranked.detector.activation is not None
+    assert len(ranked.detector.activation.rows) == 3
+    features = await plain.encode(images)
+    assert (ranked.score_features(features).ens_score != plain.score_features(features).ens_score).any()

@@ -221,14 +221,19 @@ def test_a_setting_of_scoring_changes_a_taught_detector_at_once_and_for_good(
 
 
 @pytest.mark.parametrize(
-    "key", sorted(key for key, row in USES.items() if row.use in {Use.SCORING, Use.STREAM, Use.START})
+    "key",
+    sorted(
+        key
+        for key, row in USES.items()
+        if row.use in {Use.SCORING, Use.STREAM, Use.START} and not key.endswith(("template", "*"))
+        # how the MLLM is asked does not change the bits of a stream
+        if key.partition(".")[0] not in {"dispatch", "mllm", "prompts", "text"}
+    ),
 )
 async def test_an_untaught_detector_becomes_what_it_would_have_been(
     key: str, saved: dict[str, tuple[Path, Path]]
 ) -> None:
     """Loaded with another value, it streams to the bits of one made with that value."""
-    if key.partition(".")[0] in {"dispatch", "mllm", "prompts", "text"} or key.endswith("template"):
-        return
     world = world_for(key)
     stage, _, rest = key.partition(".")
     value = nested(rest, ANOTHER[key]) if rest else ANOTHER[key]

@@ -66,6 +66,10 @@ def test_each_bad_item_has_its_own_error(server: Served, jpegs: list[bytes]) -> 
     kinds = [one["error"] and one["error"]["type"] for one in answer["results"]]
     assert kinds == [None, "ImageUnreadableError", "ImageUnreadableError", "ImageTooLargeError", None]
     assert "pixels" in answer["results"][3]["error"]["message"]
+    said = [one["verdict"] for one in answer["results"]]
+    assert said[1:4] == ["unreadable"] * 3
+    assert [said[0], said[4]] == [answer["results"][row]["score"]["verdict"] for row in (0, 4)]
+    assert server.metric('ants_serve_pictures_total{outcome="unreadable"}') >= 3
     assert [answer["results"][row]["score"] for row in (0, 4)] == [one["score"] for one in alone["results"]]
 
     width = 192
