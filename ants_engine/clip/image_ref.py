@@ -1,5 +1,6 @@
 """One picture of the input, by reference: decoded when asked, not before."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -94,8 +95,19 @@ def object_ref(index: int, source: object, *, kept: bool) -> ImageRef:
         # fetched once: what may be looked at again is kept like a picture from a one-shot iterator
         return ImageRef(index, address_name(source, index), None, False, Held(source))
     if isinstance(source, str | Path):
-        return file_ref(index, source)
+        return file_ref(index, at_home(source), str(source))
     return ImageRef(index, f"{_kind(source)} #{index}", None, kept, Held(source))
+
+
+def at_home(path: str | Path) -> str | Path:
+    """Expand ``~/…`` and ``~user/…`` as a shell does: where there is such a user, and no file of that very name.
+
+    A name such as ``~draft.jpg`` is left as it is.
+    """
+    text = str(path)
+    if not text.startswith("~") or os.path.lexists(text):
+        return path
+    return os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises where there is no such user
 
 
 def _absolute(path: str | Path) -> str:

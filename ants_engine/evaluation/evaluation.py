@@ -216,7 +216,8 @@ def _refuse_missing(benchmark: Benchmark) -> None:
         (one.name, ImageNotFoundError(str(image), f"listed in {one.origin}, and not there"))
         for one in benchmark.sets
         for image in one.images or ()
-        if isinstance(image, Path) and not image.is_file()
+        # a folder that cannot be read is among the pictures, and says so when it is read
+        if isinstance(image, Path) and not image.is_file() and not image.is_dir()
     ]
     if gone:
         raise ImageNotFoundError(gone[0][1].name, f"{_counted(gone)}; {KEEP}")

@@ -179,9 +179,9 @@ async def test_a_list_of_everything(tmp_path: Path) -> None:
         assert ref.load(LIMITS).getpixel((0, 0)) == (9, 8, 7)
 
 
-async def test_what_a_list_must_not_hold(tmp_path: Path) -> None:
-    refs = await refs_of([tmp_path, torch.zeros(3, 4, 4), (SMALL, 1), None])
-    for ref, said in zip(refs, ["folder", "torch.Tensor", "tuple", "NoneType"], strict=True):
+async def test_what_a_list_must_not_hold() -> None:
+    refs = await refs_of([torch.zeros(3, 4, 4), (SMALL, 1), None])
+    for ref, said in zip(refs, ["torch.Tensor", "tuple", "NoneType"], strict=True):
         with pytest.raises(ImageUnreadableError, match=said):
             ref.load(LIMITS)
 
