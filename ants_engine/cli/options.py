@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from ants_engine.scores import Scores
 
 __all__ = [
-    "assigned", "parse_seeds", "print_json", "print_scores", "read_classes", "settings_from", "split_names",
-    "with_assignments", "with_json", "with_settings",
+    "assigned", "overrides", "parse_seeds", "print_json", "print_scores", "read_classes", "settings_from",
+    "split_names", "with_assignments", "with_json", "with_settings",
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,6 +58,19 @@ def assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
             place[field] = json.loads(text)
         except json.JSONDecodeError:
             place[field] = text
+    return keywords
+
+
+def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Turn ``--set`` options into keywords for `ANTS.load`, each checked by itself.
+
+    Raises:
+        SettingError: there is no such setting, or a value does not fit.
+    """
+    from ants_engine.settings_loader import load_settings
+
+    keywords = assigned(assignments)
+    load_settings(environment={}, **keywords)
     return keywords
 
 

@@ -5,22 +5,27 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import assigned, print_scores, with_assignments, with_json
+from ants_engine.cli.options import overrides, print_scores, with_assignments, with_json
+from ants_engine.cli.pictures import open_pictures, with_pictures
 from ants_engine.cli.say import print_json, say
 
 
 @click.command()
 @click.argument("detector", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("images", nargs=-1, required=True)
+@with_pictures(required=True)
 @with_assignments
 @with_json
 def score(detector: Path, images: tuple[str, ...], assignments: tuple[str, ...], as_json: bool) -> int:
-    """Score IMAGES (files, one folder, or one quoted glob) with the DETECTOR folder."""
+    """Score IMAGES (files, folders and quoted globs, in any mix) with the DETECTOR folder."""
+    from ants_engine.preflight import check_detector
+
+    check_detector(detector)
+    keywords = overrides(assignments)
+    pictures = open_pictures(images)
+    # only now what takes seconds to import
     from ants_engine import ANTS
 
-    scores = asyncio.run(
-        ANTS.load(detector, **assigned(assignments)).score(images[0] if len(images) == 1 else list(images))
-    )
+    scores = asyncio.run(ANTS.load(detector, **keywords).score(pictures))
     if as_json:
         print_json(scores.to_dict())
     else:

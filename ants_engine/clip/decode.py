@@ -7,6 +7,8 @@ import stat
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -109,6 +111,28 @@ def read_bytes(source: PictureSource, *, name: str, limits: ImageSettings) -> by
         raise _translated(error, name) from error
 
 
+def check_there(path: str) -> None:
+    """See that a file is there and is none of a folder, a pipe, a device; a web address is not asked.
+
+    Raises:
+        ImageNotFoundError: there is no such file.
+        ImageUnreadableError: it is something else.
+    """
+    if web_scheme(path) is None:
+        _file_size(Path(at_home(path)), path)
+
+
+def at_home(path: "str | os.PathLike[str]") -> "str | os.PathLike[str]":
+    """Expand ``~/…`` and ``~user/…`` as a shell does: where there is such a user, and no file of that very name.
+
+    A name such as ``~draft.jpg`` is left as it is.
+    """
+    text = os.fspath(path)
+    if not text.startswith("~") or os.path.lexists(text):
+        return path
+    return os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises where there is no such user
+
+
 def _shown_name(source: object, name: str) -> str:
     """Keep an address's query out of the picture's name."""
     return address_name(source) if isinstance(source, str) and name == source and web_scheme(source) else name
@@ -148,18 +172,31 @@ def _translated(error: Exception, name: str) -> ImageError:
 
 
 def _read_file(source: "str | os.PathLike[str]", name: str, limits: ImageSettings) -> bytes:
-    path = Path(source)
-    try:
+    path = Path(at_home(source))
+    size = _file_size(path, name)
+    if size > limits.max_bytes:
+        raise _too_many_bytes(size, name, limits)
+    with _named(name), path.open("rb") as file:
+        data = file.read(limits.max_bytes + 1)
+    return _check_bytes(data, name, limits)
+
+
+def _file_size(path: Path, name: str) -> int:
+    with _named(name):
         info = path.stat()
-        if stat.S_ISDIR(info.st_mode):
-            raise ImageUnreadableError(name, _why_a_folder(path))
-        # opening a pipe or a device could block for ever
-        if not stat.S_ISREG(info.st_mode):
-            raise ImageUnreadableError(name, "is not a regular file")
-        if info.st_size > limits.max_bytes:
-            raise _too_many_bytes(info.st_size, name, limits)
-        with path.open("rb") as file:
-            data = file.read(limits.max_bytes + 1)
+    if stat.S_ISDIR(info.st_mode):
+        raise ImageUnreadableError(name, _why_a_folder(path))
+    # opening a pipe or a device could block for ever
+    if not stat.S_ISREG(info.st_mode):
+        raise ImageUnreadableError(name, "is not a regular file")
+    return info.st_size
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn what the system says of a file into an `ImageError`."""
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageNotFoundError(name, "no such file") from error
     except PermissionError as error:
@@ -167,7 +204,6 @@ def _read_file(source: "str | os.PathLike[str]", name: str, limits: ImageSetting
     except (OSError, ValueError) as error:
         detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageUnreadableError(name, f"cannot be opened ({detail})") from error
-    return _check_bytes(data, name, limits)
 
 
 def _why_a_folder(path: Path) -> str:

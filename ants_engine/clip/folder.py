@@ -81,6 +81,11 @@ def pictures_matching(pattern: str) -> Listing:
     return Listing(_without_repeats(together), found.left_out)
 
 
+def is_clutter(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or one that systems leave behind."""
+    return name.startswith(".") or name.lower() in CLUTTER
+
+
 def left_out_note(left_out: Mapping[str, int]) -> str | None:
     """Say how many files were left out, by ending; None where there were none."""
     count = sum(left_out.values())
@@ -145,9 +150,9 @@ class _Pattern:
 
     def skips(self, state: frozenset[int], name: str) -> bool:
         """Tell whether a name is passed over: clutter, or hidden and not asked for by a leading dot."""
-        if name.lower() in CLUTTER:
-            return True
-        return name.startswith(".") and not any(part.startswith(".") for part in map(self._part, state))
+        if not is_clutter(name):
+            return False
+        return name.lower() in CLUTTER or not any(self._part(at).startswith(".") for at in state)
 
     def _part(self, at: int) -> str:
         return self._parts[at] if at < len(self._parts) else ""

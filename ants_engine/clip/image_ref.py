@@ -7,7 +7,7 @@ from typing import cast
 
 from PIL import Image
 
-from ants_engine.clip.decode import PictureSource, load_rgb, read_bytes
+from ants_engine.clip.decode import PictureSource, at_home, load_rgb, read_bytes
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageUnreadableError
@@ -78,7 +78,7 @@ class ImageRef:
             self.held.clear()
 
 
-def file_ref(index: int, path: str | Path, name: str | None = None) -> ImageRef:
+def file_ref(index: int, path: "str | os.PathLike[str]", name: str | None = None) -> ImageRef:
     """Refer to a file, which need not exist yet; `ImageRef.load` finds out."""
     return ImageRef(index, str(path) if name is None else name, _absolute(path), True, Held(path))
 
@@ -99,18 +99,7 @@ def object_ref(index: int, source: object, *, kept: bool) -> ImageRef:
     return ImageRef(index, f"{_kind(source)} #{index}", None, kept, Held(source))
 
 
-def at_home(path: str | Path) -> str | Path:
-    """Expand ``~/…`` and ``~user/…`` as a shell does: where there is such a user, and no file of that very name.
-
-    A name such as ``~draft.jpg`` is left as it is.
-    """
-    text = str(path)
-    if not text.startswith("~") or os.path.lexists(text):
-        return path
-    return os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises where there is no such user
-
-
-def _absolute(path: str | Path) -> str:
+def _absolute(path: "str | os.PathLike[str]") -> str:
     return Path(path).absolute().as_posix()
 
 

@@ -23,8 +23,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
+from ants_engine.clip.decode import at_home
 from ants_engine.clip.folder import SUFFIXES, Listing, left_out_note, pictures_below, pictures_matching
-from ants_engine.clip.image_ref import ImageRef, at_home, object_ref
+from ants_engine.clip.image_ref import ImageRef, object_ref
 from ants_engine.clip.web_address import web_scheme
 from ants_engine.errors import NoImagesError
 
@@ -159,7 +160,7 @@ def _refuse_gone(items: Sequence[Any]) -> None:
     raise NoImagesError(f"none of the {len(items)} files that were given is there, first: {first}")
 
 
-def _is_there(path: str | Path) -> bool:
+def _is_there(path: "str | os.PathLike[str]") -> bool:
     try:
         return os.path.lexists(path)
     except ValueError:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ants_engine.clip.folder import SUFFIXES, Listing, left_out_note, pictures_below
+from ants_engine.clip.folder import SUFFIXES, is_clutter, left_out_note, pictures_below
 from ants_engine.errors import UsageError
 from ants_engine.evaluation.benchmark import ID_SET, UNLABELLED, Benchmark, BenchmarkSet
 from ants_engine.evaluation.image_lists import OOD_LABEL
@@ -62,8 +62,12 @@ def read_picture_folders(
 def _class_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}")
-    inside = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
-    loose = [path for path in folder.iterdir() if _is_picture(path)]
+    try:
+        there = [path for path in sorted(folder.iterdir()) if not is_clutter(path.name)]
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror or error}") from None
+    inside = [path for path in there if path.is_dir()]
+    loose = [path for path in there if _is_picture(path)]
     if inside and loose:
         raise UsageError(f"{folder} holds folders and pictures ({loose[0].name}, …) side by side; sort them one way")
     return inside
@@ -100,7 +104,7 @@ def _ood_set(name: str, group: Group, folder: Path, left_out: Counter[str]) -> B
 
 def _pictures(folder: Path, left_out: Counter[str]) -> list[Path]:
     try:
-        found: Listing = pictures_below(folder)
+        found = pictures_below(folder)
     except OSError as error:
         raise UsageError(f"{folder} cannot be read: {error.strerror or error}") from None
     left_out.update(found.left_out)
@@ -112,4 +116,4 @@ def _class_name(folder: Path) -> str:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return path.is_file() and path.suffix.lower() in SUFFIXES
