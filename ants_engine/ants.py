@@ -142,7 +142,8 @@ class ANTS:
         pictures = None
         if images is not None or features is not None:
             pictures = await asyncio.to_thread(Pictures, images, features)
-            await asyncio.to_thread(pictures.refuse_gone)
+            if merged.pictures.on_error == "skip":
+                await asyncio.to_thread(pictures.refuse_gone)
         await asyncio.to_thread(check_models, merged, clip=encoder is None)
         if pictures is not None:
             await check_mllm(merged, backend)
