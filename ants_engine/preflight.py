@@ -16,7 +16,14 @@ from ants_engine.config import Settings
 from ants_engine.dispatch.backend_registry import create_backend
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.dispatch.storage.store_folder import holds_store, prepare_folder
-from ants_engine.errors import ANTSError, CassetteError, DetectorFolderError, StoreError, UsageError
+from ants_engine.errors import (
+    ANTSError,
+    CassetteError,
+    DetectorFolderError,
+    FinalBackendError,
+    StoreError,
+    UsageError,
+)
 from ants_engine.lexicon.lexicon import SHIPPED, load_lexicon
 from ants_engine.protocol import Answer, Backend, CheckableBackend
 from ants_engine.questions import load_templates
@@ -112,20 +119,32 @@ async def check_mllm(settings: Settings, backend: Backend | None = None) -> None
             await asked.aclose()
 
 
-async def _check(backend: Backend, settings: Settings) -> None:
+async def _check(backend: CheckableBackend, settings: Settings) -> None:
+    problem = await _problem(backend)
+    if problem is None:
+        return
+    if not await _has_answered(backend, settings):
+        raise problem
+    _LOG.warning(
+        "%s; going on with the answers in %s: only a question that is not there needs the MLLM",
+        problem,
+        settings.dispatch.store,
+    )
+
+
+async def _problem(backend: CheckableBackend) -> ANTSError | None:
     try:
-        await backend.check()  # type: ignore[attr-defined]
+        await backend.check()
     except ANTSError as error:
-        if not await _has_answered(backend, settings):
-            raise
-        _LOG.warning(
-            "%s; going on with the answers in %s: only a question that is not there needs the MLLM",
-            error,
-            settings.dispatch.store,
-        )
+        return error
+    except Exception as error:
+        # as for a question: the text of a foreign error may hold anything, so only its kind is named
+        name = type(backend).__name__
+        return FinalBackendError(f"the backend {name} cannot be checked: it raised {type(error).__name__}")
+    return None
 
 
-async def _has_answered(backend: Backend, settings: Settings) -> bool:
+async def _has_answered(backend: CheckableBackend, settings: Settings) -> bool:
     """Tell whether the store holds an answer of this very model."""
     dispatch = settings.dispatch
     if dispatch.mode != "record" or not holds_store(dispatch.store):

@@ -116,8 +116,8 @@ class Backend(Protocol):
 
 
 @runtime_checkable
-class CheckableBackend(Protocol):
-    """What a `Backend` may have besides: a quick look at whether it will be able to answer."""
+class CheckableBackend(Backend, Protocol):
+    """A `Backend` that can also take a quick look at whether it will be able to answer."""
 
     async def check(self) -> None:
         """Find out within seconds, before anything costs time, what would make every question fail.
