@@ -48,7 +48,7 @@ from ants_engine.initial_detector import InitialDetector, in_group_order, untaug
 from ants_engine.method.threshold import tpr_threshold
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.pictures import Pictures
-from ants_engine.preflight import check_mllm, check_models
+from ants_engine.preflight import check_file_out, check_mllm, check_models
 from ants_engine.progress import ProgressCallback, ProgressEvent, progress_reporter
 from ants_engine.protocol import Backend
 from ants_engine.questions import Questions, load_templates
@@ -477,6 +477,7 @@ class ANTS:
         from ants_engine.report.assemble import Options
         from ants_engine.report.write import detector_document, write_page
 
+        await asyncio.to_thread(check_file_out, Path(path))
         options = Options(title=title, convention=convention)
         given = None if run is None else Path(run)
         document = await detector_document(self, pictures, features=features, labels=labels, run=given, options=options)
