@@ -34,6 +34,8 @@ FORMATS = (
 """Pillow's names of the formats that are decoded, beside those of plugins (`ants_engine.clip.kinds`). EPS, WMF and the
 like are left out: they start other programs."""
 
+DECODING = 2
+"""Raised when a file is decoded to other samples than before: what is kept of it then counts no more."""
 _MAX_SAMPLE_VALUE, _DNG_VERSION = 281, 50706
 """Tags of TIFF."""
 _MAX_EXIF = 1 << 20

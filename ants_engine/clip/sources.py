@@ -94,8 +94,7 @@ def open_images(images: Images) -> ImageStream:
 
     Raises:
         NoImagesError: nothing is there: an empty list, a folder without pictures, a pattern without match, a path that
-            does not exist, a list of such paths only; or pictures cannot be had from such a thing (a mapping, a
-            tensor, an open file).
+            does not exist; or pictures cannot be had from such a thing (a mapping, a tensor, an open file).
     """
     if isinstance(images, ImageStream):
         return images
@@ -181,39 +180,42 @@ def _listed(item: object, *, alone: bool) -> Listing | None:
     if not isinstance(item, str | Path) or _is_address(item):
         return None
     text = str(item)
-    if not text.strip():
+    if alone and not text.strip():
         raise NoImagesError("`images` is an empty path")
-    if not alone and not glob.has_magic(text) and os.path.splitext(text)[1].lower() in SUFFIXES:  # noqa: PTH122
-        # a file, as all names of a long list are: nothing is asked of the disk
+    # a file's name, as all of a long list are, asks nothing of the disk
+    named = not glob.has_magic(text) and os.path.splitext(text)[1].lower() in SUFFIXES  # noqa: PTH122
+    if not alone and (named or not text.strip()):
         return None
     try:
-        path = Path(at_home(text))
-        if path.is_dir():
-            return _folder(path, text, alone=alone)
-        # a file may have brackets in its name, so the plain meaning comes first
-        if path.exists() or path.is_symlink() or not glob.has_magic(text):
-            if not path.exists() and (alone or text.endswith(("/", os.sep))):
-                raise NoImagesError(f"{text}: no such file or folder")
-            return Listing([Path(text)]) if alone else None
-        matched = pictures_matching(str(path))
+        return _found(text, alone=alone)
     except (OSError, ValueError) as error:
-        if not alone:
-            return None
-        raise NoImagesError(f"{text}: cannot be read ({error})") from error
-    if not matched.pictures:
-        note = left_out_note(matched.left_out)
-        raise NoImagesError(f"{text}: no picture matches this pattern" + (f" ({note})" if note else ""))
-    return matched
-
-
-def _folder(path: Path, text: str, *, alone: bool) -> Listing | None:
-    try:
-        found = pictures_below(path)
-    except OSError:
         if alone:
-            raise
+            raise NoImagesError(f"{text}: cannot be read ({error})") from error
         # it keeps a row of its own in the list, and reading that says why
         return None
+
+
+def _found(text: str, *, alone: bool) -> Listing | None:
+    path = Path(at_home(text))
+    if path.is_dir():
+        return _folder(path, text)
+    # a file may have brackets in its name, so the plain meaning comes first
+    if path.exists() or path.is_symlink() or not glob.has_magic(text):
+        if not path.exists() and (alone or text.endswith(("/", os.sep))):
+            raise NoImagesError(f"{text}: no such file or folder")
+        return Listing([Path(text)]) if alone else None
+    matched = pictures_matching(str(path))
+    if matched.pictures:
+        return matched
+    if not alone and not {"*", "?"}.intersection(text):
+        # brackets alone are more often part of a file's name
+        return None
+    note = left_out_note(matched.left_out)
+    raise NoImagesError(f"{text}: no picture matches this pattern" + (f" ({note})" if note else ""))
+
+
+def _folder(path: Path, text: str) -> Listing:
+    found = pictures_below(path)
     if found.pictures:
         return found
     note = left_out_note(found.left_out)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ants_engine.clip.sources import ImageRef, ImageStream, open_images
 from ants_engine.config import ImageSettings
-from ants_engine.errors import ImageNotFoundError, ImageUnreadableError, NoImagesError
+from ants_engine.errors import ImageError, ImageNotFoundError, ImageUnreadableError, NoImagesError
 
 SMALL = Image.new("RGB", (4, 3), (9, 8, 7))
 LIMITS = ImageSettings()
@@ -197,6 +197,16 @@ def test_a_folder_of_a_list_that_gives_nothing_is_a_mistake(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(NoImagesError, match=said):
         open_images(given)
+
+
+async def test_a_file_of_a_list_that_is_not_there_keeps_its_place(tmp_path: Path) -> None:
+    put(tmp_path, "1.png")
+    given = [str(tmp_path / name) for name in ("1.png", "gone.png", "gone", "gone [2].png")]
+    refs = await refs_of([*given, ""])
+    assert [ref.name for ref in refs] == [*given, ""]
+    for ref in refs[1:]:
+        with pytest.raises(ImageError):
+            ref.load(LIMITS)
 
 
 def test_a_long_list_of_files_asks_nothing_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
