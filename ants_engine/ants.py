@@ -50,6 +50,7 @@ from ants_engine.initial_detector import InitialDetector, in_group_order, untaug
 from ants_engine.method.threshold import tpr_threshold
 from ants_engine.negative_bank import NegativeBank
 from ants_engine.pictures import Pictures
+from ants_engine.preflight import check_file_out, check_mllm, check_models
 from ants_engine.progress import ProgressCallback, ProgressEvent, progress_reporter
 from ants_engine.protocol import Backend
 from ants_engine.questions import Questions, load_templates
@@ -117,9 +118,10 @@ class ANTS:
         Args:
             id_classes: the names that the classifier knows, or a mapping name → prompt text(s); or the classes of
                 another detector.
-            images: unlabelled pictures as they come, known and unknown mixed: paths, a folder, a glob, PIL images,
-                HWC uint8 arrays, bytes, or any (async) iterable of them. Need not fit in memory. With neither images
-                nor features the detector knows stage 1 alone (`neglabel_score`) until `stream` teaches it.
+            images: unlabelled pictures as they come, known and unknown mixed: a path, a folder, a glob, PIL images,
+                HWC uint8 arrays, bytes, a list of any of these, or any (async) iterable of pictures. Need not fit in
+                memory. With neither images nor features the detector knows stage 1 alone (`neglabel_score`) until
+                `stream` teaches it.
             features: (N, D) CLIP features of the same pictures; CLIP then sees none of them, and the MLLM only those
                 that look foreign.
             config: an ``ants.toml``, the folder of one, a nested mapping, or finished settings.
@@ -129,8 +131,11 @@ class ANTS:
             observers: told of scores and answers as they come, see `RunObserver`.
             **settings: one mapping per stage, e.g. ``mllm={"backend": "openai", …}``; these win over ``config``.
 
+        All that can be known to be wrong is looked for first (`ants_engine.preflight`), before a model is loaded.
+
         Raises:
             UsageError: the classes, pictures or settings cannot be used; one of its leaves says which and why.
+            BackendError: the MLLM cannot be reached or does not know the model, and the store has no answer of it.
             ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
             NotEnoughAnswersError: too few questions were answered.
             StoreError: the response store is damaged, or a replay misses an answer.
@@ -140,6 +145,11 @@ class ANTS:
         pictures = None
         if images is not None or features is not None:
             pictures = await asyncio.to_thread(Pictures, images, features)
+            if merged.pictures.on_error == "skip":
+                await asyncio.to_thread(pictures.refuse_gone)
+        await asyncio.to_thread(check_models, merged, clip=encoder is None)
+        if pictures is not None:
+            await check_mllm(merged, backend)
         watching = RunObservers(observers)
         with progress_reporter(merged.progress, _told(on_progress, watching)) as progress, plain_errors():
             if pictures is not None and merged.mining.rule != "histogram":
@@ -170,6 +180,7 @@ class ANTS:
             build.report.model_identity = dict(coordinator.identity)
             build.report.run = coordinator.run
             build.report.versions = _versions()
+            build.report.notes += pictures.notes
         return cls(state, settings, build.report, encoder, backend, spool)
 
     @classmethod
@@ -321,12 +332,14 @@ class ANTS:
         tallies: Mapping[str, Tally] | None = None,
     ) -> Stream:
         tallies = tallies or {task: Tally(task) for task in ("ens", "vsnl")}
-        report = StreamReport(versions=dict(self._report.versions))
+        report = StreamReport(versions=dict(self._report.versions), notes=list(pictures.notes))
         # what runs must not keep the stream alive: dropping it is how it is broken off
         spool, encoder = self._spool, self._encoder or self._load_encoder
 
         async def run(state: AdaptationState, out: "asyncio.Queue[Any]") -> None:
             with progress_reporter(settings.progress, _told(on_progress, observer)) as progress, plain_errors():
+                # before CLIP is loaded
+                await check_mllm(settings, backend)
                 meter = CallMeter()
                 async with Coordinator(settings, backend=backend, observers=[meter]) as coordinator:
                     questions = Questions(settings, coordinator)
@@ -390,8 +403,10 @@ class ANTS:
             NoImagesError: there is no picture.
             ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
         """
-        features, names, failures = await self.look_at(images, on_progress=on_progress)
-        return await asyncio.to_thread(self._state.detector.score, features, names, failures)
+        stream = await asyncio.to_thread(open_images, images)
+        features, names, failures = await self.look_at(stream, on_progress=on_progress)
+        scores = await asyncio.to_thread(self._state.detector.score, features, names, failures)
+        return replace(scores, left_out=dict(stream.left_out))
 
     def score_features(self, features: Any) -> Scores:
         """Score CLIP image features (N, D), numpy or torch, of the same CLIP model.
@@ -480,6 +495,7 @@ class ANTS:
         from ants_engine.report.assemble import Options
         from ants_engine.report.write import detector_document, write_page
 
+        await asyncio.to_thread(check_file_out, Path(path))
         options = Options(title=title, convention=convention)
         given = None if run is None else Path(run)
         document = await detector_document(self, pictures, features=features, labels=labels, run=given, options=options)
@@ -693,8 +709,8 @@ class ANTS:
             NoImagesError: there is no picture.
             ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
         """
-        encoder: Encoder = await asyncio.to_thread(lambda: self.encoder)
         stream = await asyncio.to_thread(open_images, images)
+        encoder: Encoder = await asyncio.to_thread(lambda: self.encoder)
         rows: dict[int, tuple[str, torch.Tensor | None]] = {}
         failures: dict[int, ImageError] = {}
         with progress_reporter(self._settings.progress, on_progress) as progress:

@@ -1,7 +1,9 @@
-"""Files that are written whole or not at all, and read within bounds."""
+"""Files that are written whole or not at all, tried beforehand, and read within bounds."""
 
+import errno
 import os
 import secrets
+from contextlib import suppress
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import IO
@@ -15,6 +17,10 @@ def draft_of(path: Path) -> Path:
     It is random: a process's number comes again, in every container that restarts.
     """
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+
+TRIED = 1 << 20
+"""Bytes that are written to see whether a disk takes any."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -44,3 +50,51 @@ def read_at_most(stream: IO[bytes] | BufferedIOBase, limit: int) -> bytes:
     while data.tell() < limit and (piece := stream.read(min(_PIECE, limit - data.tell()))):
         data.write(piece)
     return data.getvalue()
+
+
+def try_folder(folder: Path) -> None:
+    """Write a file into a folder, making that if need be, and remove all of it again.
+
+    Permission bits do not tell: a disk may be full, or mounted to be read only.
+
+    Raises:
+        OSError: what a real write would end with.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "it is a file, and a folder is needed", str(folder))
+    try:
+        _try_once(folder)
+    except FileNotFoundError:
+        # another process that tries the same may have removed the folder
+        _try_once(folder)
+
+
+def try_file(path: Path) -> None:
+    """Try whether `write_whole` could write a file, as `try_folder` does.
+
+    Raises:
+        OSError: what a real write would end with.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, and a file is needed", str(path))
+    try_folder(path.parent)
+
+
+def _try_once(folder: Path) -> None:
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    made = []
+    draft = folder / f".{secrets.token_hex(8)}"
+    try:
+        for place in reversed(missing):
+            place.mkdir(exist_ok=True)
+            made.append(place)
+        with draft.open("xb") as file:
+            file.write(bytes(TRIED))
+            file.flush()
+            os.fsync(file.fileno())
+    finally:
+        # what another process has put there meanwhile stays
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+            for place in reversed(made):
+                place.rmdir()

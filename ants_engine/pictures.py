@@ -70,6 +70,21 @@ class Pictures:
             return self._encoded(worker, settings, batch_size)
         return self._given(worker.encoder.dim, batch_size)
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader should know of the pictures: what was left out of folders."""
+        note = None if self._stream is None else self._stream.note
+        return [] if note is None else [note]
+
+    def refuse_gone(self) -> None:
+        """Look whether a single one of the files is there, where CLIP is to read them (blocking).
+
+        Raises:
+            NoImagesError: it is a list of files, and none of them is there.
+        """
+        if self._stream is not None and self._features is None:
+            self._stream.refuse_gone()
+
     def allow_none(self) -> None:
         """Let an iterator of pictures end at once, without an error."""
         if self._stream is not None:

@@ -114,3 +114,20 @@ class Backend(Protocol):
     async def aclose(self) -> None:
         """Give back threads, sockets and memory. May be called twice."""
         ...
+
+
+@runtime_checkable
+class CheckableBackend(Backend, Protocol):
+    """A `Backend` that can also take a quick look at whether it will be able to answer."""
+
+    async def check(self) -> None:
+        """Find out within seconds, before anything costs time, what would make every question fail.
+
+        Loads no model and asks no question. What cannot be told beforehand passes, and so does what may pass by
+        itself, such as a server that is busy.
+
+        Raises:
+            UsageError: a package, a model or a setting is missing or wrong.
+            BackendError: the server cannot be reached, refuses the key, or has no such model.
+        """
+        ...

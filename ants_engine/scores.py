@@ -1,7 +1,7 @@
 """What scoring returns: arrays with one entry per picture."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, overload
@@ -71,6 +71,8 @@ class Scores:
     """What each picture is called: its path, or its position."""
     failures: dict[int, ImageError] = field(default_factory=dict)
     """Row → why this picture has no score."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """How many files of folders are no pictures and were left out, by their ending."""
     adaptation: "Adaptation | None" = None
     """In a stream: where it stood when it scored this batch. None for frozen scoring."""
 
@@ -165,9 +167,14 @@ class Scores:
         return columns
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain, JSON-able values: a list per column, ``weight``, ``threshold``, in a stream ``adaptation``."""
-        stream = {} if self.adaptation is None else {"adaptation": asdict(self.adaptation)}
-        return {**self.columns(), "weight": self.weight, "threshold": self.threshold, **stream}
+        """Return plain, JSON-able values: a list per column, ``weight``, ``threshold``, and what else there is.
+
+        That is ``adaptation`` in a stream, and ``left_out`` where files of folders were.
+        """
+        more: dict[str, Any] = {} if self.adaptation is None else {"adaptation": asdict(self.adaptation)}
+        if self.left_out:
+            more["left_out"] = dict(self.left_out)
+        return {**self.columns(), "weight": self.weight, "threshold": self.threshold, **more}
 
     def to_pandas(self) -> "pandas.DataFrame":
         """Return one row per picture; ``weight`` and ``threshold`` are in ``attrs``.

@@ -112,7 +112,8 @@ def _anchored(value: Any, key: str, folder: Path) -> Any:
     if isinstance(value, dict):
         return {name: _anchored(item, f"{key}.{name}", folder) for name, item in value.items()}
     if isinstance(value, str) and value.startswith("~"):
-        return str(Path(value).expanduser())
+        # pathlib's raises where there is no such user
+        return os.path.expanduser(value)  # noqa: PTH111
     if isinstance(value, str) and (key in PATH_FIELDS or value.startswith(("./", "../"))):
         return str((folder / value).resolve())
     return value

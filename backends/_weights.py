@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib.util import find_spec
 from pathlib import Path
 
 from ants_engine.errors import MissingDependencyError, ModelNotFoundError
@@ -76,28 +78,56 @@ def locate(model: str, revision: str | None, cache_dir: Path | None, *, with_cod
         ModelNotFoundError: there is no such folder, or no such model can be had from the hub.
         MissingDependencyError: transformers is not installed.
     """
-    if model.startswith(("./", "../", "/", "~")) or model in {".", ".."} or Path(model).is_dir():
-        folder = Path(model).expanduser()
+    if _is_folder(model):
+        folder = at_home(model)
         return Weights(source=str(folder), revision=None, sha256=_folder_sha256(model, folder, with_code=with_code))
     return _locate_on_hub(model, revision, cache_dir)
+
+
+def check(model: str, revision: str | None, cache_dir: Path | None) -> None:
+    """See that a model is there, as `locate` would find it; of a folder, without reading its weights.
+
+    Raises:
+        ModelNotFoundError: there is no such folder, or no such model can be had from the hub.
+        MissingDependencyError: transformers is not installed.
+    """
+    if find_spec("transformers") is None:
+        raise MissingDependencyError(INSTALL)
+    if _is_folder(model):
+        _check_folder(model, at_home(model))
+    else:
+        _locate_on_hub(model, revision, cache_dir)
+
+
+def at_home(path: str) -> Path:
+    """Expand ``~/…``; another name that begins so stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where there is no such user
+
+
+def _is_folder(model: str) -> bool:
+    return model.startswith(("./", "../", "/", "~")) or model in {".", ".."} or Path(model).is_dir()
 
 
 def folder_model_type(model: str) -> str:
     """Read the family from a folder's config.json; empty when there is none or it cannot be read."""
     try:
-        config = json.loads((Path(model).expanduser() / "config.json").read_text("utf-8"))
+        config = json.loads((at_home(model) / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return ""
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""
 
 
-def _folder_sha256(model: str, folder: Path, *, with_code: bool) -> str:
+def _check_folder(model: str, folder: Path) -> None:
     if not folder.is_dir():
         raise ModelNotFoundError(f"There is no model folder {model!r}. {WAYS_OUT}")
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(
             f"The folder {model!r} holds no config.json, so it is no transformers model. {WAYS_OUT}"
         )
+
+
+def _folder_sha256(model: str, folder: Path, *, with_code: bool) -> str:
+    _check_folder(model, folder)
     patterns = (*_FILES, "*.py") if with_code else _FILES
     files = [path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in patterns)]
     files += (folder / "additional_chat_templates").glob("*.jinja")

@@ -18,7 +18,7 @@ from ._chat import RENDERING
 from ._families import NEEDS_PICTURE
 from ._local_model import LocalModel, free_memory
 from ._placement import Placement, Precision, place
-from ._weights import INSTALL, Weights, folder_model_type, locate
+from ._weights import INSTALL, Weights, check, folder_model_type, locate
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -88,6 +88,17 @@ class HuggingFaceBackend:
         """
         weights, placement = await self._in_thread(self._pin)
         return {"backend": "huggingface", **weights.facts(), "dtype": placement.precision, "rendering": RENDERING}
+
+    async def check(self) -> None:
+        """See that the model's folder, or the model on the hub, is there. Loads nothing.
+
+        Raises:
+            ModelNotFoundError: it is not.
+            MissingDependencyError: transformers is not installed.
+            UsageError: the backend is closed.
+        """
+        options = self._options
+        await self._in_thread(lambda: check(options.model, options.revision, options.cache_dir))
 
     async def load(self) -> None:
         """Load the model now rather than with the first question, whose time limit it would use up.

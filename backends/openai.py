@@ -2,11 +2,13 @@
 
 import asyncio
 import base64
+import difflib
 import importlib
 import json
 import os
+import re
 import weakref
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -17,13 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveFloat, Pos
 from ants_engine.errors import (
     AuthenticationError,
     BackendError,
+    BadRequestError,
     MissingDependencyError,
     ProtocolError,
     RefusedAnswerError,
     SettingError,
     UsageError,
 )
-from ants_engine.protocol import JSON, Answer, Call, Capabilities
+from ants_engine.protocol import JSON, Answer, Call, Capabilities, Decoding
 
 from ._completion import ending_of, read_content
 from ._failures import classify, classify_within, error_within
@@ -38,6 +41,12 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT = 10.0
 _OPENAI = "https://api.openai.com/v1"
+_CHECK_TIMEOUT = 20.0
+_NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"})
+_NO_MODEL = re.compile(
+    r"model.{0,120}(not found|not exist|unknown|not available)|(invalid|unknown|no such|not found).{0,40}model",
+    re.IGNORECASE | re.DOTALL,
+)
 _MOST_TOKENS = 2**53
 _OURS = frozenset({"messages", "model", "stream", "n", "max_tokens", "max_completion_tokens", "temperature"})
 
@@ -114,6 +123,65 @@ class OpenAIBackend:
         if options.extra_body:
             identity["extra_body"] = dict(options.extra_body)
         return identity
+
+    async def check(self) -> None:
+        """See that the server can be reached, takes the key and knows the model, by asking for its list of models.
+
+        A server without such a list passes, and so does one that fails or is slow: only a question shows what it can.
+        A list need not be whole, and a key may be good for questions only; so where the key is refused, or the list
+        lacks the model, one token is asked for, and only if that is refused too, the check fails.
+
+        Raises:
+            AuthenticationError: the key is missing or refused.
+            BackendUnavailableError: nobody listens there.
+            BadRequestError: the server has no such model, or its certificate or TLS cannot be used.
+            MissingDependencyError: openai is not installed.
+            SettingError: the address in ``OPENAI_BASE_URL`` is none.
+            UsageError: the backend is closed.
+        """
+        listed = await self._quickly("/models")
+        if isinstance(listed, _Failed):
+            if listed.unreachable:
+                raise listed.error
+            if listed.status == 401:
+                await self._check_question([])
+            return
+        models, name = _names(listed), self._options.model
+        if models and {name, f"{name}:latest"}.isdisjoint(models):
+            await self._check_question(models)
+
+    async def _check_question(self, models: Sequence[str]) -> None:
+        """Ask for one token; see that neither key nor model are refused."""
+        body = self._request(Call("Say yes.", None, Decoding(max_new_tokens=1)))
+        refused = await self._quickly("/chat/completions", body)
+        if not isinstance(refused, _Failed):
+            return
+        if refused.status == 401:
+            raise refused.error
+        if models and refused.names_no_model:
+            name = self._options.model
+            near = difflib.get_close_matches(name, models, n=1, cutoff=0.5)
+            hint = f"; did you mean {self._shown(near[0])}?" if near else "."
+            listed = self._shown(", ".join(models[:10])) + (", …" if len(models) > 10 else "")
+            raise BadRequestError(f"{self._server}: no such model as `mllm.model` {name!r}{hint} It has: {listed}")
+
+    async def _quickly(self, path: str, body: Mapping[str, Any] | None = None) -> "object | _Failed":
+        """Ask something that is no question of a run: POST a body, or GET; what goes wrong is returned."""
+        client = await self._client()
+        options: Any = {"timeout": min(_CHECK_TIMEOUT, self._options.timeout)}
+        ending: object
+        try:
+            if body is None:
+                ending = await client.get(path, cast_to=object, options=options)
+            else:
+                ending = await client.post(path, cast_to=object, body=dict(body), options=options)
+        except Exception as error:
+            ending = _Failed.of(error, classify(error, secret=self._key.get_secret_value(), server=self._server))
+        except asyncio.CancelledError as error:
+            ending = _bare(error)
+        if isinstance(ending, asyncio.CancelledError):
+            raise ending
+        return ending
 
     async def load(self) -> None:
         """Do nothing: the server has its model, and a connection is made with the first call."""
@@ -299,6 +367,30 @@ class OpenAIBackend:
 
 
 @dataclass(frozen=True, slots=True)
+class _Failed:
+    """What a check was answered with, in place of an answer."""
+
+    error: BackendError
+    status: int | None
+    unreachable: bool
+    """No connection: nobody listens, the name is not known, TLS fails."""
+    names_no_model: bool
+    """It says that there is no such model."""
+
+    @classmethod
+    def of(cls, error: Exception, classified: BackendError) -> "_Failed":
+        kinds = {base.__name__ for cause in _chain(error) for base in type(cause).__mro__}
+        status = getattr(error, "status_code", None)
+        said = str(getattr(error, "body", None) or error)
+        return cls(
+            classified,
+            status,
+            unreachable=status is None and not kinds.isdisjoint(_NO_CONNECTION),
+            names_no_model=status == 404 or (status in (400, 422) and _NO_MODEL.search(said) is not None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _OpenClient:
     client: "AsyncOpenAI"
     lifeline: AsyncGenerator[None, None]
@@ -333,6 +425,21 @@ def _can_be_sent(key: SecretStr) -> bool:
 def _bare(error: asyncio.CancelledError) -> asyncio.CancelledError:
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _names(listed: object) -> list[str]:
+    """Read the names out of a list of models."""
+    if isinstance(listed, str):
+        listed = _parsed(listed)
+    entries = _field(listed, "data")
+    names = [_field(entry, "id") for entry in entries] if isinstance(entries, list) else []
+    return [name for name in names if isinstance(name, str) and name]
 
 
 def _parsed(text: str) -> object:

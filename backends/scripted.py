@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import inspect
 import json
+import os
 import re
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping
@@ -252,7 +253,8 @@ def _compile(key: str) -> re.Pattern[str]:
 
 
 def _read(path: Path) -> _Table:
-    path = path.expanduser()
+    # pathlib's raises where there is no such user
+    path = Path(os.path.expanduser(path))  # noqa: PTH111
     try:
         text = read_text(path)
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)

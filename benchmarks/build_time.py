@@ -67,4 +67,3 @@ def _seconds(world: RandomWorld, features: Tensor, words: Path) -> float:
     )
     asyncio.run(built)
     return clock.times[-1] - clock.times[0]
-

@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor
 
-from ants_engine.method.grouping import reference_groups
-from ants_engine.method.masses import Cut, IdMass, bank_masses
+from ants_engine.method.masses import IdMass
 from benchmarks import literal_scoring
 from benchmarks.random_world import TEMPERATURE, unit_rows
 from benchmarks.table import Row

@@ -2,23 +2,24 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ants_engine.cli.live import watched, with_live
 from ants_engine.cli.options import read_classes, settings_from, with_column, with_json, with_settings
+from ants_engine.cli.pictures import open_pictures, with_pictures
 from ants_engine.cli.say import print_json, say
 
 if TYPE_CHECKING:
     from ants_engine import ANTS
+    from ants_engine.clip.sources import ImageStream
     from ants_engine.config import Settings
 
 CLASSES = click.option(
     "--classes", required=True, help="A file with one class name a line, a table (see --column), or names with commas."
 )
 OUT = click.option("-o", "--out", type=click.Path(path_type=Path), help="Save the detector to this folder.")
-PICTURES = click.argument("images", nargs=-1)
 
 
 @click.command()
@@ -28,7 +29,7 @@ PICTURES = click.argument("images", nargs=-1)
 @with_live
 @with_settings
 @with_json
-@PICTURES
+@with_pictures(required=False, classes=True)
 def build(
     classes: str,
     column: str | None,
@@ -39,7 +40,7 @@ def build(
     as_json: bool,
     images: tuple[str, ...],
 ) -> int:
-    """Build a detector from IMAGES: files, one folder, or one quoted glob; without any, a cold start for a stream.
+    """Build a detector from IMAGES: files, folders and quoted globs; without any, a cold start for a stream.
 
     With --live a page shows how it goes, and with -o the report is written into that folder when it is done.
     """
@@ -52,7 +53,7 @@ def build(
 @OUT
 @with_settings
 @with_json
-@PICTURES
+@with_pictures(required=False, classes=True)
 def replay(
     classes: str,
     column: str | None,
@@ -78,10 +79,9 @@ def _run(
     from ants_engine.class_list import ClassList
     from ants_engine.terminal_text import plain, plain_parts
 
-    given: Any = images[0] if len(images) == 1 else list(images) or None
     # before anything costs time: a list that was misread shows here
     say(plain(str(ClassList.of(classes, settings.text.class_template))), err=as_json)
-    ants = asyncio.run(_built(classes, given, settings, out, live))
+    ants = asyncio.run(_built(classes, open_pictures(images), settings, out, live))
     if as_json:
         report = ants.report.to_dict()
         print_json(
@@ -94,7 +94,17 @@ def _run(
     return 3 if "picture" in ants.report.set_aside_reasons else 0
 
 
-async def _built(classes: list[str], images: Any, settings: "Settings", out: Path | None, live: int | None) -> "ANTS":
+async def _built(
+    classes: list[str], images: "ImageStream | None", settings: "Settings", out: Path | None, live: int | None
+) -> "ANTS":
+    from ants_engine.preflight import check_detector_out, check_mllm, check_models
+
+    if out is not None:
+        check_detector_out(out)
+    check_models(settings)
+    if images is not None:
+        await check_mllm(settings)
+    # only now what takes seconds to import
     from ants_engine import ANTS
 
     async with watched(live, "Building a detector" if out is None else f"Building {out.name}") as run:

@@ -29,9 +29,13 @@ def export_cassette(cassette: Path, config: Path | None, assignments: tuple[str,
     """Write every recorded answer to CASSETTE, one readable line each."""
     from ants_engine.dispatch.storage.cassette import export
     from ants_engine.dispatch.storage.store import ResponseStore
+    from ants_engine.preflight import check_cassette_out
+
+    folder = _folder(config, assignments)
+    check_cassette_out(cassette)
 
     async def run() -> int:
-        async with ResponseStore(_folder(config, assignments), strict=True) as store:
+        async with ResponseStore(folder, strict=True) as store:
             return await export(store, cassette)
 
     say(f"{asyncio.run(run())} answers written to {plain(str(cassette))}")

@@ -66,6 +66,10 @@ def demo(
     oods = [name for name in place.sets if name != ID_SET]
     mixes = [(name,) for name in oods] if each else [tuple(oods)]
     plan = [(seed, mix) for seed in numbers for mix in mixes]
+    if len(plan) == 1 and not as_json:
+        from ants_engine.preflight import check_file_out
+
+        check_file_out(report)
     runs = [asyncio.run(_run(place, seed, share, mix, assignments)) for seed, mix in plan]
     first = runs[0]
     per_seed = [Comparison.joined([run.comparison for run in runs if run.seed == seed]) for seed in numbers]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import load_frozen, with_assignments, with_json
+from ants_engine.cli.options import load_frozen, overrides, with_assignments, with_json
 from ants_engine.cli.say import print_json, say
 
 
@@ -16,9 +16,14 @@ from ants_engine.cli.say import print_json, say
 @with_json
 def explain(detector: Path, image: str, top: int, assignments: tuple[str, ...], as_json: bool) -> None:
     """Say which classes and negative texts are nearest to IMAGE, and where each text came from."""
+    from ants_engine.clip.decode import check_there
+    from ants_engine.preflight import check_detector
     from ants_engine.terminal_text import plain_parts
 
-    why = load_frozen(detector, assignments).explain(image, top=top)
+    check_detector(detector)
+    keywords = overrides(assignments)
+    check_there(image)
+    why = load_frozen(detector, keywords).explain(image, top=top)
     if as_json:
         print_json(why.to_dict())
     else:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ants_engine.scores import Scores
 
 __all__ = [
-    "assigned", "load_frozen", "note_unused", "parse_seeds", "print_json", "print_scores", "read_classes",
+    "assigned", "load_frozen", "note_unused", "overrides", "parse_seeds", "print_json", "print_scores", "read_classes",
     "settings_from", "split_names", "with_assignments", "with_column", "with_json", "with_settings",
 ]  # fmt: skip
 
@@ -63,17 +63,30 @@ def assigned(assignments: tuple[str, ...]) -> dict[str, Any]:
     return keywords
 
 
-def load_frozen(detector: Path, assignments: tuple[str, ...], shown: tuple[str, ...] = ()) -> "ANTS":
+def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Turn ``--set`` options into keywords for `ANTS.load`, each checked by itself.
+
+    Raises:
+        SettingError: there is no such setting, or a value does not fit.
+    """
+    from ants_engine.settings_loader import load_settings
+
+    keywords = assigned(assignments)
+    load_settings(environment={}, **keywords)
+    return keywords
+
+
+def load_frozen(detector: Path, keywords: dict[str, Any], shown: tuple[str, ...] = ()) -> "ANTS":
     """Load a detector for a command that does not adapt it.
 
     Args:
         detector: its folder.
-        assignments: of ``--set``; those that only streams use are named on stderr.
+        keywords: of `overrides`; those that only streams use are named on stderr.
         shown: stages that the command itself has a use for.
     """
+    # only here what takes seconds to import
     from ants_engine import ANTS
 
-    keywords = assigned(assignments)
     ants = ANTS.load(detector, **keywords)
     note_unused({stage: values for stage, values in keywords.items() if stage not in shown})
     return ants

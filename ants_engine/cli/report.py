@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ants_engine.cli.options import assigned, load_frozen, settings_from, with_assignments
+from ants_engine.cli.options import assigned, load_frozen, overrides, settings_from, with_assignments
+from ants_engine.cli.pictures import open_pictures, with_pictures
 from ants_engine.cli.say import say
 from ants_engine.cli.table import CONVENTIONS
 from ants_engine.terminal_text import plain
 
 if TYPE_CHECKING:
+    from ants_engine.clip.sources import ImageStream
     from ants_engine.evaluation.metrics import FprConvention
     from ants_engine.report.document import Document
 
@@ -20,7 +22,7 @@ MEGABYTE = 1_000_000
 
 @click.command()
 @click.argument("source", metavar="RUN_OR_DETECTOR")
-@click.argument("images", nargs=-1, metavar="[PICTURES]...")
+@with_pictures(required=False, metavar="[PICTURES]...")
 @click.option("-o", "--out", type=click.Path(path_type=Path), default="report.html", show_default=True)
 @click.option(
     "--labels",
@@ -51,14 +53,14 @@ def report(
 ) -> int:
     """Write one HTML file about RUN_OR_DETECTOR: a folder of a detector, or of a run, or a run's name.
 
-    PICTURES (files, one folder, or one quoted glob) are scored, and shown with the reasons. Without them, the page
+    PICTURES (files, folders and quoted globs) are scored, and shown with the reasons. Without them, the page
     shows what the detector has kept of those that it has seen. With --labels it says what is right and what is wrong.
     """
-    from ants_engine.report.write import run_document, write_page
+    from ants_engine.preflight import check_file_out, holds_detector
     from ants_engine.setting_uses import named
 
     folder = Path(source)
-    if _is_detector(folder):
+    if holds_detector(folder):
         if detector is not None:
             raise click.UsageError(f"{source} is a detector itself; name a run to use --detector")
         run = None if run_name is None else _run_folder(run_name, assignments)
@@ -72,25 +74,34 @@ def report(
             unused = sorted(set(named(assigned(assignments))) - {"dispatch.runs"})
             if unused:
                 raise click.UsageError(f"--set {', '.join(unused)}: for a detector; name its folder with --detector")
+            check_file_out(out)
+            from ants_engine.report.write import run_document, write_page
+
             document = run_document(run, title)
             return _written(write_page(out, document), document)
         folder = detector
+    keywords = overrides(assignments)
+    pictures = open_pictures(images)
+    check_file_out(out)
+    # only now what takes seconds to import
+    from ants_engine.report.write import write_page
+
     shown = title or f"Detector {folder.resolve().name}"
     document = asyncio.run(
-        _document(folder, images, labels, run, shown, convention, round(thumbnails * MEGABYTE), assignments)
+        _document(folder, pictures, labels, run, shown, convention, round(thumbnails * MEGABYTE), keywords)
     )
     return _written(write_page(out, document), document)
 
 
 async def _document(
     folder: Path,
-    images: tuple[str, ...],
+    pictures: "ImageStream | None",
     labels: Path | None,
     run: Path | None,
     title: str,
     convention: "FprConvention",
     bound: int,
-    assignments: tuple[str, ...],
+    keywords: dict[str, Any],
 ) -> "Document":
     from ants_engine.report.assemble import Options
     from ants_engine.report.write import detector_document
@@ -101,15 +112,8 @@ async def _document(
         thumbnail_bound=bound,
         detector_name=str(folder),
     )
-    given: Any = images[0] if len(images) == 1 else list(images) or None
-    ants = load_frozen(folder, assignments, shown=("dispatch", "mllm"))
-    return await detector_document(ants, given, labels=labels, run=run, options=options)
-
-
-def _is_detector(folder: Path) -> bool:
-    from ants_engine.detector_folder import MANIFEST
-
-    return (folder / MANIFEST).exists()
+    ants = load_frozen(folder, keywords, shown=("dispatch", "mllm"))
+    return await detector_document(ants, pictures, labels=labels, run=run, options=options)
 
 
 def _run_folder(name: str, assignments: tuple[str, ...]) -> Path:

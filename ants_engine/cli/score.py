@@ -5,19 +5,24 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import load_frozen, print_scores, with_assignments, with_json
+from ants_engine.cli.options import load_frozen, overrides, print_scores, with_assignments, with_json
+from ants_engine.cli.pictures import open_pictures, with_pictures
 from ants_engine.cli.say import print_json, say
 
 
 @click.command()
 @click.argument("detector", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("images", nargs=-1, required=True)
+@with_pictures(required=True)
 @with_assignments
 @with_json
 def score(detector: Path, images: tuple[str, ...], assignments: tuple[str, ...], as_json: bool) -> int:
-    """Score IMAGES (files, one folder, or one quoted glob) with the DETECTOR folder."""
-    ants = load_frozen(detector, assignments)
-    scores = asyncio.run(ants.score(images[0] if len(images) == 1 else list(images)))
+    """Score IMAGES (files, folders and quoted globs, in any mix) with the DETECTOR folder."""
+    from ants_engine.preflight import check_detector
+
+    check_detector(detector)
+    keywords = overrides(assignments)
+    pictures = open_pictures(images)
+    scores = asyncio.run(load_frozen(detector, keywords).score(pictures))
     if as_json:
         print_json(scores.to_dict())
     else:

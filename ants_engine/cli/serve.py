@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import assigned, note_unused, with_assignments
+from ants_engine.cli.options import note_unused, overrides, with_assignments
 from ants_engine.cli.say import say
 from ants_engine.terminal_text import plain
 
@@ -67,6 +67,7 @@ def serve(
     A page to drop pictures on is at /, the API's description at /docs.
     """
     _check_installed()
+    from ants_engine.preflight import check_detector, check_detector_out
     from ants_engine.serve.access import read_token
     from ants_engine.serve.listening import listen
     from ants_engine.serve.options import ServeOptions
@@ -91,12 +92,15 @@ def serve(
         streams=streams,
         streams_folder=streams_folder,
     )
+    keywords = overrides(assignments)
+    check_detector(detector)
+    if streams_folder is not None:
+        check_detector_out(streams_folder)
     bound = listen(options)
     # only now what takes seconds to import
     from ants_engine import ANTS
     from ants_engine.serve.server import serve as run
 
-    keywords = assigned(assignments)
     # CLIP must not cut a batch of ours in two
     keywords["clip"] = {**keywords.get("clip", {}), "batch_size": batch_size}
     ants = ANTS.load(detector, **keywords)

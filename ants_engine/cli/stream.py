@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ants_engine.cli.live import Watched, watched, with_live
-from ants_engine.cli.options import assigned, print_scores, with_assignments, with_json
+from ants_engine.cli.options import overrides, print_scores, with_assignments, with_json
+from ants_engine.cli.pictures import open_pictures, with_pictures
 from ants_engine.cli.say import print_json, say
 from ants_engine.terminal_text import plain_parts
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("detector", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("images", nargs=-1, required=True)
+@with_pictures(required=True)
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pictures scored together; stream.batch_size otherwise.")
 @click.option("--lag", type=click.IntRange(min=0), help="Batches between a question to the MLLM and its effect.")
 @click.option("--reset", is_flag=True, help="Forget what earlier streams have learned.")
@@ -38,18 +39,25 @@ def stream(
     assignments: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """Score IMAGES (files, one folder, or one quoted glob) in order, adapting the DETECTOR folder to them.
+    """Score IMAGES (files, folders and quoted globs) in order, adapting the DETECTOR folder to them.
 
     What it has learned is saved when the pictures end, or when it is interrupted: the next call goes on from there,
     with the pictures that have not been delivered yet. Ends with exit code 1 where too few answers could be used.
     With --live a page shows how it goes.
     """
+    from ants_engine.preflight import check_detector, check_detector_out
+
+    check_detector(detector)
+    keywords = overrides(assignments)
+    given = open_pictures(images)
+    if not dry:
+        check_detector_out(out or detector)
+    # only now what takes seconds to import
     from ants_engine import ANTS
 
-    ants = ANTS.load(detector, **assigned(assignments))
+    ants = ANTS.load(detector, **keywords)
     if reset:
         ants.reset()
-    given: Any = images[0] if len(images) == 1 else list(images)
     before, kept = ants.state.pictures, False
 
     def keep() -> Path | None:

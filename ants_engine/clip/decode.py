@@ -4,19 +4,24 @@ import io
 import math
 import os
 import stat
+import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from ants_engine.atomic_file import read_at_most
 from ants_engine.clip.checked_file import CheckedFile
 from ants_engine.clip.costly import excess
 from ants_engine.clip.fetch import fetch
+from ants_engine.clip.kinds import HEAD, RAW, RAW_SUFFIXES, TIFF, Kind, kind_of
+from ants_engine.clip.png import without_long_texts
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageError, ImageNotFoundError, ImageTooLargeError, ImageUnreadableError
@@ -25,10 +30,15 @@ PictureSource: TypeAlias = str | Path | CheckedFile | bytes | Image.Image | NDAr
 """What one picture may be given as."""
 
 FORMATS = (
-    "JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "AVIF", "HEIF", "JPEG2000", "TGA", "PCX", "QOI",
+    "JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "TGA", "PCX", "QOI",
 )  # fmt: skip
-"""Pillow's names of the formats that are decoded. EPS, WMF and the like are left out: they start other programs."""
+"""Pillow's names of the formats that are decoded, beside those of plugins (`ants_engine.clip.kinds`). EPS, WMF and the
+like are left out: they start other programs."""
 
+DECODING = 2
+"""Raised when a file is decoded to other samples than before: what is kept of it then counts no more."""
+_MAX_SAMPLE_VALUE, _DNG_VERSION = 281, 50706
+"""Tags of TIFF."""
 _MAX_EXIF = 1 << 20
 """Bytes; a camera writes a tenth of it, and a field of a larger one may be unpacked into gigabytes."""
 _INIT_LOCK = threading.Lock()
@@ -49,8 +59,9 @@ _UPRIGHT = {
 def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Image.Image:
     """Decode one picture. Blocking, and safe to call from several threads.
 
-    Transparency is laid on white, 16-bit and float samples are scaled to 8 bits, of an animation the first frame is
-    taken, EXIF orientation is applied. A given PIL picture is copied, never changed (a lazily opened one is loaded).
+    Transparency is laid on white, 16-bit and float samples are scaled to 8 bits (`_span` has the rule), of an animation
+    the first frame is taken, EXIF orientation is applied. A given PIL picture is copied, never changed (a lazily opened
+    one is loaded).
 
     Args:
         source: a path, a web address, the bytes of a file, a PIL picture, or a uint8 array of shape (H, W), (H, W, 1),
@@ -103,6 +114,28 @@ def read_bytes(source: PictureSource, *, name: str, limits: ImageSettings) -> by
         raise _translated(error, name) from error
 
 
+def check_there(path: str) -> None:
+    """See that a file is there and is none of a folder, a pipe, a device; a web address is not asked.
+
+    Raises:
+        ImageNotFoundError: there is no such file.
+        ImageUnreadableError: it is something else.
+    """
+    if web_scheme(path) is None:
+        _file_size(Path(at_home(path)), path)
+
+
+def at_home(path: "str | os.PathLike[str]") -> "str | os.PathLike[str]":
+    """Expand ``~/…`` and ``~user/…`` as a shell does: where there is such a user, and no file of that very name.
+
+    A name such as ``~draft.jpg`` is left as it is.
+    """
+    text = os.fspath(path)
+    if not text.startswith("~") or os.path.lexists(text):
+        return path
+    return os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises where there is no such user
+
+
 def _shown_name(source: object, name: str) -> str:
     """Keep an address's query out of the picture's name."""
     return address_name(source) if isinstance(source, str) and name == source and web_scheme(source) else name
@@ -142,18 +175,31 @@ def _translated(error: Exception, name: str) -> ImageError:
 
 
 def _read_file(source: "str | os.PathLike[str]", name: str, limits: ImageSettings) -> bytes:
-    path = Path(source)
-    try:
+    path = Path(at_home(source))
+    size = _file_size(path, name)
+    if size > limits.max_bytes:
+        raise _too_many_bytes(size, name, limits)
+    with _named(name), path.open("rb") as file:
+        data = read_at_most(file, limits.max_bytes + 1)
+    return _check_bytes(data, name, limits)
+
+
+def _file_size(path: Path, name: str) -> int:
+    with _named(name):
         info = path.stat()
-        if stat.S_ISDIR(info.st_mode):
-            raise ImageUnreadableError(name, "is a folder; give a folder by itself, not inside a list")
-        # opening a pipe or a device could block for ever
-        if not stat.S_ISREG(info.st_mode):
-            raise ImageUnreadableError(name, "is not a regular file")
-        if info.st_size > limits.max_bytes:
-            raise _too_many_bytes(info.st_size, name, limits)
-        with path.open("rb") as file:
-            data = read_at_most(file, limits.max_bytes + 1)
+    if stat.S_ISDIR(info.st_mode):
+        raise ImageUnreadableError(name, _why_a_folder(path))
+    # opening a pipe or a device could block for ever
+    if not stat.S_ISREG(info.st_mode):
+        raise ImageUnreadableError(name, "is not a regular file")
+    return info.st_size
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Turn what the system says of a file into an `ImageError`."""
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ImageNotFoundError(name, "no such file") from error
     except PermissionError as error:
@@ -161,7 +207,14 @@ def _read_file(source: "str | os.PathLike[str]", name: str, limits: ImageSetting
     except (OSError, ValueError) as error:
         detail = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ImageUnreadableError(name, f"cannot be opened ({detail})") from error
-    return _check_bytes(data, name, limits)
+
+
+def _why_a_folder(path: Path) -> str:
+    try:
+        os.scandir(path).close()
+    except OSError as error:
+        return f"is a folder that cannot be read ({error.strerror or error}): the pictures in it are missing"
+    return "is a folder; give folders by themselves or in a list, not from an iterator"
 
 
 def _read_checked(file: CheckedFile, name: str, limits: ImageSettings) -> bytes:
@@ -208,24 +261,35 @@ def _from_bytes(data: bytes, name: str, limits: ImageSettings) -> Image.Image:
 
 
 def _decode(data: bytes, name: str, limits: ImageSettings) -> Image.Image:
+    data = without_long_texts(data)
     with _open_header(data, name) as image:
+        if isinstance(image, TiffImagePlugin.TiffImageFile) and _DNG_VERSION in image.tag_v2:
+            raise ImageUnreadableError(name, RAW.complaint)
         _check_pixels(image.size, name, limits)
+        low_bytes = _low_bytes_mode(image)
         image.load()
         # a frame may turn out larger than the header said
         _check_pixels(image.size, name, limits)
-        return _turned(_to_rgb(image), _turn(image))
+        rgb = _to_rgb(image if low_bytes is None else _deep_colours(image, low_bytes, data, name), _declared(image))
+        return _turned(rgb, _turn(image))
 
 
 def _open_header(data: bytes, name: str) -> ImageFile.ImageFile:
     """Identify the format and read the header. `Image.open` would apply Pillow's process-wide pixel limit first."""
+    kind = kind_of(data[:HEAD])
+    if kind is TIFF and Path(name).suffix.lower() in RAW_SUFFIXES:
+        # its first picture would be a thumbnail
+        kind = RAW
     with _INIT_LOCK:
         Image.init()
+        if kind is not None and (not kind.is_picture or (kind.plugin is not None and not kind.plugin.use())):
+            raise ImageUnreadableError(name, kind.complaint)
     prefix = data[:16]
     reason = ""
-    for kind in FORMATS:
-        if kind not in Image.OPEN:
+    for format_ in _formats(kind):
+        if format_ not in Image.OPEN:
             continue
-        factory, accept = Image.OPEN[kind]
+        factory, accept = Image.OPEN[format_]
         accepted = accept(prefix) if accept else True
         if not accepted or isinstance(accepted, str):
             continue
@@ -239,8 +303,12 @@ def _open_header(data: bytes, name: str) -> ImageFile.ImageFile:
                 raise
             # TGA has no signature, so that its complaint means nothing
             if accept:
-                reason = reason or f"looks like {kind}, but its header is damaged ({type(error).__name__})"
+                reason = reason or f"looks like {format_}, but its header is damaged ({type(error).__name__})"
     raise ImageUnreadableError(name, reason or "is not a picture of a known kind")
+
+
+def _formats(kind: Kind | None) -> tuple[str, ...]:
+    return FORMATS if kind is None or kind.plugin is None else (kind.plugin.format,)
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------------
@@ -254,9 +322,9 @@ def _from_pil(source: Image.Image, name: str, limits: ImageSettings) -> Image.Im
     # two threads must not load one lazily opened picture at once
     with _SHARED_LOCK:
         copy = source.copy()
-        # a copy has lost what was set on `getexif()`
-        turn = _turn(source)
-    return _turned(_to_rgb(copy), turn)
+        # a copy has lost what was set on `getexif()`, and the file's format
+        turn, declared = _turn(source), _declared(source)
+    return _turned(_to_rgb(copy, declared), turn)
 
 
 def _from_array(source: NDArray[Any], name: str, limits: ImageSettings) -> Image.Image:
@@ -290,10 +358,10 @@ def _turned(rgb: Image.Image, turn: Image.Transpose | None) -> Image.Image:
     return rgb if turn is None else rgb.transpose(turn)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Give a new RGB picture, whatever the mode."""
+def _to_rgb(image: Image.Image, declared: int | None = None) -> Image.Image:
+    """Give a new RGB picture, whatever the mode; ``declared``: the greatest sample there can be, where it is known."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(image), image.mode)).convert("RGB")
+        return Image.fromarray(_eight_bits(np.asarray(image), image.mode, declared)).convert("RGB")
     if image.mode == "LAB":
         return _lab_to_rgb(image)
     if image.mode in ("RGBa", "La"):
@@ -319,20 +387,100 @@ def _lab_to_rgb(image: Image.Image) -> Image.Image:
     return converted
 
 
-def _eight_bits(samples: NDArray[Any], mode: str) -> NDArray[np.uint8]:
+def _eight_bits(samples: NDArray[Any], mode: str, declared: int | None) -> NDArray[np.uint8]:
     """Scale (H, W) samples of more than 8 bits to uint8 (H, W).
 
-    ``I;16`` spans 0 to 65535. ``I`` and ``F`` have no fixed span: 0 to 1 (floats), 0 to 255 and 0 to 65535 are taken as
-    such when everything lies inside, anything else is stretched from its least to its greatest value.
+    ``I;16`` spans 0 to what `_span` says. ``I`` and ``F`` have no fixed span: 0 to 1 (floats), 0 to 255 and 0 to 65535
+    are taken as such when everything lies inside, whole numbers up to 65535 as in ``I;16``; anything else is stretched
+    from its least to its greatest value.
     """
+    if mode.startswith("I;16"):
+        return _scaled(samples, _span(samples, declared))
+    if mode == "I" and samples.size and samples.min() >= 0 and samples.max() <= 65535:
+        return _scaled(samples, _span(samples, declared))
     values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=math.inf, neginf=-math.inf)
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if mode.startswith("I;16"):
-        low, high = 0.0, 65535.0
-    elif low >= 0.0 and high <= 65535.0:
-        spans = (1.0, 255.0, 65535.0) if mode == "F" else (255.0, 65535.0)
-        low, high = 0.0, next(span for span in spans if high <= span)
+    if mode == "F" and low >= 0.0 and high <= 65535.0:
+        low, high = 0.0, next(span for span in (1.0, 255.0, 65535.0) if high <= span)
     shares = (values - low) / ((high - low) or 1.0)
     scaled: NDArray[np.uint8] = np.rint(np.clip(shares, 0.0, 1.0) * 255.0).astype(np.uint8)
     return scaled
+
+
+def _scaled(samples: NDArray[Any], span: int) -> NDArray[np.uint8]:
+    """Scale whole numbers from 0 to 65535 so that ``span`` becomes 255, by table: a picture may have many."""
+    table = np.rint(np.minimum(np.arange(65536) / span, 1.0) * 255.0).astype(np.uint8)
+    scaled: NDArray[np.uint8] = table[samples.astype(np.uint16)]
+    return scaled
+
+
+def _span(samples: NDArray[Any], declared: int | None = None) -> int:
+    """Tell which of 16 bits are used: return the sample that is white.
+
+    What the file declares counts. Otherwise 8, 10 or 12 bits are taken to be used when no sample needs more, and 14
+    when none does and the brightest comes within a sixteenth of what 14 bits hold: cameras and scanners write so many
+    bits into files of 16. All else uses all 16, so that a dark picture stays dark; so does one whose samples are 8 bits
+    written twice (v * 257). One bright sample is enough to keep the range; a photo of which no sample reaches a
+    sixteenth of it cannot be told from one of 12 bits, and is brightened.
+    """
+    top = int(samples.max()) if samples.size else 0
+    if declared is not None and top <= declared:
+        return declared
+    if top >= 1 << 14 or not top or not bool((samples % 257).any()):
+        return 65535
+    for bits in (8, 10, 12):
+        if top < 1 << bits:
+            return (1 << bits) - 1
+    return (1 << 14) - 1 if top >= 15 << 10 else 65535
+
+
+def _declared(image: Image.Image) -> int | None:
+    """Return the greatest sample that there can be, where the file's format or the file itself says it."""
+    if image.format in ("JPEG2000", "PPM"):
+        # both say how many bits are used, and Pillow has scaled them to 16
+        return 65535
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return None
+    tags = image.tag_v2
+    bits, greatest = tags.get(TiffImagePlugin.BITSPERSAMPLE), tags.get(_MAX_SAMPLE_VALUE)
+    if isinstance(bits, tuple) and bits and isinstance(bits[0], int) and 8 < bits[0] < 16:
+        return (1 << bits[0]) - 1
+    if isinstance(greatest, tuple) and greatest and isinstance(greatest[0], int) and 255 <= greatest[0] <= 65535:
+        return int(greatest[0])
+    return None
+
+
+def _low_bytes_mode(image: ImageFile.ImageFile) -> str | None:
+    """Return how Pillow unpacks the lower bytes of a colour picture of 16 bits; it takes the upper ones alone."""
+    if image.mode not in ("RGB", "RGBA") or len(image.tile) < 1:
+        return None
+    mode = _unpacked_as(image.tile[0])
+    other = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+    if mode is None or mode[:-1] not in ("RGB;16", "RGBA;16"):
+        return None
+    return mode[:-1] + other[mode[-1]]
+
+
+def _unpacked_as(tile: Any) -> str | None:
+    arguments = tile[3]
+    mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return mode if isinstance(mode, str) and mode[-1:] in ("L", "B", "N") else None
+
+
+def _deep_colours(image: Image.Image, low_bytes: str, data: bytes, name: str) -> Image.Image:
+    """Scale a colour picture of 16 bits by what is used of them, as `_span` has it."""
+    upper = np.asarray(image)
+    if not upper.size or int(upper[..., :3].max()) >= 1 << 6:
+        # more than 14 bits are used
+        return image
+    with _open_header(data, name) as lower:
+        lower.tile = [
+            tile._replace(args=(low_bytes, *tile.args[1:]) if isinstance(tile.args, tuple) else low_bytes)
+            for tile in lower.tile
+        ]
+        lower.load()
+        deep = upper[..., :3].astype(np.uint16) * 256 + np.asarray(lower)[..., :3]
+    scaled = upper.copy()
+    scaled[..., :3] = _scaled(deep, _span(deep, _declared(image)))
+    return Image.fromarray(scaled, image.mode)

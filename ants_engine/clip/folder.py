@@ -1,95 +1,240 @@
-"""Finding picture files: below a folder, or by a glob pattern."""
+"""Finding picture files: below a folder, or by a glob pattern; and saying what else was there."""
 
 import fnmatch
 import glob
-import logging
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-logger = logging.getLogger(__name__)
+from ants_engine.clip.kinds import HEAD, RAW_SUFFIXES, kind_of
 
 SUFFIXES = frozenset({
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".avif",
-    ".heic", ".heif", ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".pcx", ".qoi",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".mpo", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib",
+    ".tif", ".tiff", ".avif", ".heic", ".heif", ".hif", ".jp2", ".j2k", ".jxl", ".ppm", ".pgm", ".pbm", ".pnm", ".tga",
+    ".pcx", ".qoi",
 })  # fmt: skip
-"""Lower-case file name endings that count as a picture in a folder."""
+"""Lower-case file name endings that count as a picture in a folder, whatever is in the file."""
+
+OTHER_SUFFIXES = RAW_SUFFIXES | frozenset({
+    ".7z", ".avi", ".bin", ".bz2", ".cfg", ".csv", ".db", ".doc", ".docx", ".gz", ".h5", ".htm", ".html", ".ini",
+    ".ipynb", ".js", ".json", ".jsonl", ".lock", ".log", ".mat", ".md", ".mkv", ".mov", ".mp4", ".npy", ".npz",
+    ".parquet", ".pdf", ".pickle", ".pkl", ".pt", ".pth", ".py", ".rar", ".rst", ".safetensors", ".svg", ".tar", ".tgz",
+    ".toml", ".tsv", ".txt", ".webm", ".xls", ".xlsx", ".xml", ".xmp", ".yaml", ".yml", ".zip",
+})  # fmt: skip
+"""Endings of what is no picture: such files are not opened. All others are judged by their first bytes."""
+
+CLUTTER = frozenset({
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "#recycle", "$recycle.bin", "__macosx",
+    "system volume information", "lost+found",
+})  # fmt: skip
+"""Names, in lower case, of what systems leave in folders. Like hidden files they are nobody's pictures."""
 
 
-def pictures_below(folder: Path) -> list[Path]:
+@dataclass(slots=True)
+class Listing:
+    """What a folder, or a pattern, holds."""
+
+    pictures: list[Path] = field(default_factory=list)
+    """In order. A folder that cannot be read and a link to nothing are among them, so that reading them says so."""
+    left_out: Counter[str] = field(default_factory=Counter)
+    """How many files are no pictures, by their lower-case ending. Hidden files and `CLUTTER` are not counted."""
+
+
+def pictures_below(folder: Path) -> Listing:
     """List the picture files below a folder, sorted by their path within it as a POSIX string.
 
-    Hidden files and folders are skipped. Links are followed; a loop ends, and a file that is reached twice counts
-    once, under its real place if that lies in the folder. A link to nothing is listed, so that reading it says so.
+    A file is a picture by its ending (`SUFFIXES`), or, with an ending that is unknown or none, by its first bytes.
+    Hidden files and folders and `CLUTTER` are skipped. Links are followed; a loop ends, and a file that is reached
+    twice counts once, under its real place if that lies in the folder.
 
     Returns:
         Paths that begin with ``folder`` as given.
 
     Raises:
-        OSError: the folder itself cannot be read. (A folder below it that cannot be is logged and skipped.)
+        OSError: the folder itself cannot be read.
     """
-    found = [path for path in _files_below(folder) if path.suffix.lower() in SUFFIXES]
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    walk = _walk(folder, "**")
+    found = _sorted_out(walk.files)
+    found.pictures = sorted([*found.pictures, *walk.unreadable], key=lambda path: path.relative_to(folder).as_posix())
+    return found
 
 
-def pictures_matching(pattern: str) -> list[Path]:
+def pictures_matching(pattern: str) -> Listing:
     """List the files that a glob pattern matches, sorted as POSIX strings; ``**`` is any number of folders.
 
-    A pattern whose last part has a dot (``*.jpg``) is taken at its word; one without (``photos/*``) matches files with
-    a picture's suffix only. A file reached twice counts once; hidden ones need a pattern with a leading dot.
+    A pattern whose last part has a dot (``*.jpg``) is taken at its word; of what another one (``photos/*``) matches,
+    pictures count as in a folder. A file reached twice counts once; hidden ones need a pattern with a leading dot.
+
+    Raises:
+        OSError: the folder that the pattern begins with cannot be read.
     """
     parts = PurePosixPath(Path(pattern).as_posix()).parts
-    if "**" in parts:
-        # glob.glob follows links in `**` for ever where two of them make a loop
-        fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-        root = Path(*parts[:fixed]) if fixed else Path()
-        files = _files_below(root) if root.is_dir() else iter(())
-        matched = [path for path in files if _matches(path.relative_to(root).parts, parts[fixed:])]
-    else:
-        matched = [path for path in map(Path, glob.glob(pattern)) if not path.is_dir()]  # noqa: PTH207
-    if "." not in parts[-1]:
-        matched = [path for path in matched if path.suffix.lower() in SUFFIXES]
-    return _without_repeats(sorted(matched, key=lambda path: path.as_posix()))
+    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:fixed]) if fixed else Path()
+    if not root.is_dir():
+        return Listing()
+    walk = _walk(root, *parts[fixed:])
+    found = Listing(walk.files) if "." in parts[-1] else _sorted_out(walk.files)
+    together = sorted([*found.pictures, *walk.unreadable], key=lambda path: path.as_posix())
+    return Listing(_without_repeats(together), found.left_out)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """Walk real folders first, then linked ones, each real place once."""
-    entries: list[Path] = []
-    links: list[Path] = []
-    waiting = [folder]
-    places = set()
-    seen_files = set()
-    while waiting or links:
-        if not waiting:
-            links.sort(key=lambda path: path.as_posix(), reverse=True)
-            waiting.append(links.pop())
-        here = waiting.pop()
+def is_clutter(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or one that systems leave behind."""
+    return name.startswith(".") or name.lower() in CLUTTER
+
+
+def left_out_note(left_out: Mapping[str, int]) -> str | None:
+    """Say how many files were left out, by ending; None where there were none."""
+    count = sum(left_out.values())
+    if not count:
+        return None
+    kinds = sorted(left_out.items(), key=lambda pair: (-pair[1], pair[0]))
+    shown = [f"{number} × {suffix}" for suffix, number in kinds[:8]]
+    if len(kinds) > 8:
+        shown.append(f"{sum(number for _, number in kinds[8:])} others")
+    files = "1 file that is not a picture" if count == 1 else f"{count} files that are not pictures"
+    return f"left out {files}: {', '.join(shown)}"
+
+
+def _sorted_out(files: Iterable[Path]) -> Listing:
+    found = Listing()
+    for path in files:
+        suffix = path.suffix.lower()
+        if suffix in SUFFIXES or (suffix not in OTHER_SUFFIXES and _begins_like_a_picture(path)):
+            found.pictures.append(path)
+        else:
+            found.left_out[suffix[:16] or "no ending"] += 1
+    return found
+
+
+def _begins_like_a_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            kind = kind_of(file.read(HEAD))
+    except OSError:
+        # reading it as a picture says why it cannot be read
+        return True
+    return kind is not None and kind.is_picture
+
+
+class _Pattern:
+    """A glob pattern over the parts of a path. A state is the set of how many of its parts may be used up so far."""
+
+    def __init__(self, parts: tuple[str, ...]) -> None:
+        self._parts = parts
+        self.endless = "**" in parts
+        """It matches at any depth."""
+        self.start = self._closed({0})
+
+    def step(self, state: frozenset[int], name: str) -> frozenset[int]:
+        """Return the state after one more part of a path."""
+        after = set()
+        for at in state:
+            part = self._parts[at] if at < len(self._parts) else None
+            if part == "**":
+                after.add(at)
+            elif part is not None and fnmatch.fnmatchcase(name, part):
+                after.add(at + 1)
+        return self._closed(after)
+
+    def matches(self, state: frozenset[int]) -> bool:
+        """Tell whether a path that led to this state is matched."""
+        return len(self._parts) in state
+
+    def leads_on(self, state: frozenset[int]) -> bool:
+        """Tell whether anything below a folder that led to this state could be matched."""
+        return any(at < len(self._parts) for at in state)
+
+    def skips(self, state: frozenset[int], name: str) -> bool:
+        """Tell whether a name is passed over: clutter, or hidden and not asked for by a leading dot."""
+        if not is_clutter(name):
+            return False
+        return name.lower() in CLUTTER or not any(self._part(at).startswith(".") for at in state)
+
+    def _part(self, at: int) -> str:
+        return self._parts[at] if at < len(self._parts) else ""
+
+    def _closed(self, state: set[int]) -> frozenset[int]:
+        reached = set(state)
+        for at in range(len(self._parts)):
+            if at in reached and self._parts[at] == "**":
+                reached.add(at + 1)
+        return frozenset(reached)
+
+
+class _Walk:
+    """Goes through real folders first, then linked ones."""
+
+    def __init__(self, folder: Path, pattern: _Pattern) -> None:
+        self._folder = folder
+        self._pattern = pattern
+        self._waiting = [(folder, pattern.start)]
+        self._linked: list[tuple[Path, frozenset[int]]] = []
+        self._linked_files: list[Path] = []
+        self._places: set[str] = set()
+        self._seen: set[str] = set()
+        self.files: list[Path] = []
+        """What the pattern matches, links to nothing among it."""
+        self.unreadable: list[Path] = []
+        """Folders that cannot be read."""
+
+    def run(self) -> None:
+        """Find everything.
+
+        Raises:
+            OSError: the folder itself cannot be read.
+        """
+        while self._waiting or self._linked:
+            if not self._waiting:
+                self._linked.sort(key=lambda pair: pair[0].as_posix(), reverse=True)
+                self._waiting.append(self._linked.pop())
+            here, state = self._waiting.pop()
+            try:
+                self._enter(here, state)
+            except OSError:
+                if here == self._folder:
+                    raise
+                self.unreadable.append(here)
+        linked = _without_repeats(sorted(self._linked_files, key=lambda path: path.as_posix()))
+        self.files += [path for path in linked if os.path.realpath(path) not in self._seen and _is_file_or_gone(path)]
+
+    def _enter(self, here: Path, state: frozenset[int]) -> None:
         place = os.path.realpath(here)
-        if place in places:
-            continue
-        places.add(place)
-        try:
-            with os.scandir(here) as scan:
-                inside = sorted(scan, key=lambda entry: entry.name)
-        except OSError as error:
-            if here == folder:
-                raise
-            logger.warning("%r: skipped, it cannot be read (%s)", str(here), error.strerror)
-            continue
+        # a pattern of bounded depth ends by itself, and may match one place in two ways
+        if place in self._places and self._pattern.endless:
+            return
+        self._places.add(place)
+        with os.scandir(here) as scan:
+            inside = sorted(scan, key=lambda entry: entry.name)
         for entry in inside:
-            path = here / entry.name
-            if entry.name.startswith("."):
-                continue
-            if entry.is_symlink():
-                (links if path.is_dir() else entries).append(path)
-            elif entry.is_dir(follow_symlinks=False):
-                waiting.append(path)
+            if not self._pattern.skips(state, entry.name):
+                self._take(entry, here / entry.name, place, self._pattern.step(state, entry.name))
+
+    def _take(self, entry: "os.DirEntry[str]", path: Path, place: str, state: frozenset[int]) -> None:
+        linked = entry.is_symlink()
+        # pathlib's question raises where a link leads to a place that may not be looked into
+        if os.path.isdir(path) if linked else entry.is_dir(follow_symlinks=False):  # noqa: PTH112
+            if self._pattern.leads_on(state):
+                (self._linked if linked else self._waiting).append((path, state))
+        elif self._pattern.matches(state):
+            if linked:
+                self._linked_files.append(path)
             elif entry.is_file(follow_symlinks=False):
-                seen_files.add(os.path.join(place, entry.name))  # noqa: PTH118
-                yield path
-    for path in _without_repeats(sorted(entries, key=lambda path: path.as_posix())):
-        if os.path.realpath(path) not in seen_files and (path.is_file() or not path.exists()):
-            yield path
+                self._seen.add(os.path.join(place, entry.name))  # noqa: PTH118
+                self.files.append(path)
+
+
+def _walk(folder: Path, *parts: str) -> _Walk:
+    walk = _Walk(folder, _Pattern(parts))
+    walk.run()
+    return walk
+
+
+def _is_file_or_gone(path: Path) -> bool:
+    return os.path.isfile(path) or not os.path.exists(path)  # noqa: PTH110, PTH113  # these never raise
 
 
 def _without_repeats(paths: list[Path]) -> list[Path]:
@@ -98,15 +243,3 @@ def _without_repeats(paths: list[Path]) -> list[Path]:
     for path in paths:
         first.setdefault(os.path.realpath(path), path)
     return list(first.values())
-
-
-def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Match path parts against pattern parts; reach[i] says that the pattern so far can end before part i."""
-    reach = [True] + [False] * len(parts)
-    for piece in pattern:
-        if piece == "**":
-            for i in range(1, len(parts) + 1):
-                reach[i] = reach[i] or reach[i - 1]
-        else:
-            reach = [False] + [reach[i] and fnmatch.fnmatchcase(part, piece) for i, part in enumerate(parts)]
-    return reach[-1]

@@ -1,12 +1,13 @@
 """One picture of the input, by reference: decoded when asked, not before."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
 from PIL import Image
 
-from ants_engine.clip.decode import PictureSource, load_rgb, read_bytes
+from ants_engine.clip.decode import PictureSource, at_home, load_rgb, read_bytes
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageUnreadableError
@@ -77,7 +78,7 @@ class ImageRef:
             self.held.clear()
 
 
-def file_ref(index: int, path: str | Path, name: str | None = None) -> ImageRef:
+def file_ref(index: int, path: "str | os.PathLike[str]", name: str | None = None) -> ImageRef:
     """Refer to a file, which need not exist yet; `ImageRef.load` finds out."""
     return ImageRef(index, str(path) if name is None else name, _absolute(path), True, Held(path))
 
@@ -94,11 +95,11 @@ def object_ref(index: int, source: object, *, kept: bool) -> ImageRef:
         # fetched once: what may be looked at again is kept like a picture from a one-shot iterator
         return ImageRef(index, address_name(source, index), None, False, Held(source))
     if isinstance(source, str | Path):
-        return file_ref(index, source)
+        return file_ref(index, at_home(source), str(source))
     return ImageRef(index, f"{_kind(source)} #{index}", None, kept, Held(source))
 
 
-def _absolute(path: str | Path) -> str:
+def _absolute(path: "str | os.PathLike[str]") -> str:
     return Path(path).absolute().as_posix()
 
 

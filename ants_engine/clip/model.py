@@ -4,6 +4,7 @@ import difflib
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -96,10 +97,9 @@ class ClipModel:
         """
         name = settings.model
         try:
-            if name.startswith("local-dir:"):
-                return cls._from_folder(Path(name.removeprefix("local-dir:")), settings)
-            if name in (".", "..") or name.startswith(("./", "../", "/", "~")):
-                return cls._from_folder(Path(name), settings)
+            folder = _folder_named(name)
+            if folder is not None:
+                return cls._from_folder(folder, settings)
             if name.startswith("hf-hub:"):
                 return cls._from_hub(name.removeprefix("hf-hub:"), settings)
             return cls._from_name(name, settings)
@@ -108,11 +108,9 @@ class ClipModel:
 
     @classmethod
     def _from_folder(cls, folder: Path, settings: ClipSettings) -> "ClipModel":
-        folder = folder.expanduser().absolute()
-        if not folder.is_dir():
-            raise ModelNotFoundError("there is no such folder.")
-        config, preprocess = _read_config(folder / CONFIG_NAME)
-        weights = _weights_in(folder)
+        config, weights = _look_into(folder)
+        preprocess = _preprocess(config.get("preprocess_cfg") or {})
+        config = config["model_cfg"]
         if not config.get("quick_gelu", False) and has_openai_marks(weights):
             raise SettingError(
                 f"{weights.name} holds OpenAI's weights, which were trained with QuickGELU, and {CONFIG_NAME} beside "
@@ -152,7 +150,7 @@ class ClipModel:
             config["quick_gelu"] = bool(tag_config.get("quick_gelu", False))
             preprocess = _preprocess(tag_config)
             return cls(name, tag, config, preprocess, weights, hub.revision_of(weights), None, settings.cache_dir)
-        weights = Path(tag).expanduser().absolute()
+        weights = _at_home(tag)
         if not weights.is_file():
             known = ", ".join(list_pretrained_tags_by_model(name)) or "none"
             raise ModelNotFoundError(f"clip.pretrained = {tag!r} is neither a weights tag (known: {known}) nor a file.")
@@ -241,6 +239,47 @@ class ClipModel:
         return checked
 
 
+def check_files(settings: ClipSettings) -> None:
+    """See that a folder or weights file that the settings name by its path is there; open_clip is not imported.
+
+    Raises:
+        ModelNotFoundError: it is missing, or holds no model.
+    """
+    folder, weights = _folder_named(settings.model), settings.pretrained or ""
+    problem = ""
+    if folder is not None:
+        try:
+            _look_into(folder)
+        except ModelNotFoundError as error:
+            problem = str(error).rstrip(".")
+    elif _is_path(weights) and not _at_home(weights).is_file():
+        problem = f"clip.pretrained = {weights!r} is no file"
+    if problem:
+        raise ModelNotFoundError(f"CLIP model {settings.model!r}: {problem}. {HELP}")
+
+
+def _folder_named(model: str) -> Path | None:
+    """Return the folder that ``clip.model`` names by a path; None where it names a model."""
+    if model.startswith("local-dir:"):
+        return _at_home(model.removeprefix("local-dir:"))
+    return _at_home(model) if model in (".", "..") or _is_path(model) else None
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith(("./", "../", "/", "~"))
+
+
+def _at_home(text: str) -> Path:
+    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111  # pathlib's raises where there is no such user
+
+
+def _look_into(folder: Path) -> tuple[dict[str, Any], Path]:
+    """Return what a folder's config file holds, and its weights file."""
+    if not folder.is_dir():
+        raise ModelNotFoundError("there is no such folder.")
+    return _read_json(folder / CONFIG_NAME), _weights_in(folder)
+
+
 @contextmanager
 def quiet_logging() -> Iterator[None]:
     """Keep open_clip's calls of ``logging.info`` from installing a handler on the application's root logger."""
@@ -258,6 +297,11 @@ def quiet_logging() -> Iterator[None]:
 
 def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a folder's model config and preprocessing, the latter complete."""
+    whole = _read_json(path)
+    return whole["model_cfg"], _preprocess(whole.get("preprocess_cfg") or {})
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         whole = json.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
@@ -267,7 +311,7 @@ def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     config = whole.get("model_cfg") if isinstance(whole, dict) else None
     if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
         raise ModelNotFoundError(f"{CONFIG_NAME} has no 'model_cfg' with embed_dim, vision_cfg and text_cfg.")
-    return config, _preprocess(whole.get("preprocess_cfg") or {})
+    return dict(whole)
 
 
 def _preprocess(given: dict[str, Any]) -> dict[str, Any]:

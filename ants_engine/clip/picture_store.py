@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ants_engine.clip.decode import DECODING
 from ants_engine.clip.row_file import RowFile
 from ants_engine.config import ImageSettings
 from ants_engine.protocol import JSON
@@ -39,7 +40,7 @@ class PictureFeatures:
             identity: `ClipEncoder.identity`.
             limits: a picture that they would refuse is not found.
         """
-        made_with = {name: identity.get(name) for name in _BITS_DECIDED_BY}
+        made_with = {name: identity.get(name) for name in _BITS_DECIDED_BY} | {"decoding": DECODING}
         self._dim = int(str(identity["dim"]))
         self._rows = _file(folder, "features", made_with | {"max_pixels": limits.max_pixels}, 4 * self._dim)
 
@@ -73,7 +74,12 @@ class ShownPictures:
             limits: a picture that they would refuse is not found.
         """
         # another decoder may give other samples
-        made_with = {"max_side": max_side, "max_pixels": limits.max_pixels, "pillow": metadata.version("pillow")}
+        made_with = {
+            "decoding": DECODING,
+            "max_side": max_side,
+            "max_pixels": limits.max_pixels,
+            "pillow": metadata.version("pillow"),
+        }
         self._rows = _file(folder, "shown", made_with, 32)
 
     def load(self, key: bytes) -> str | None:

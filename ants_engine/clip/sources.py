@@ -2,6 +2,8 @@
 
 import asyncio
 import glob
+import os
+from collections import Counter
 from collections.abc import (
     AsyncGenerator,
     AsyncIterable,
@@ -14,21 +16,24 @@ from collections.abc import (
 )
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from ants_engine.clip.folder import SUFFIXES, pictures_below, pictures_matching
-from ants_engine.clip.image_ref import ImageRef, file_ref, object_ref
+from ants_engine.clip.decode import at_home
+from ants_engine.clip.folder import SUFFIXES, Listing, left_out_note, pictures_below, pictures_matching
+from ants_engine.clip.image_ref import ImageRef, object_ref
 from ants_engine.clip.web_address import web_scheme
 from ants_engine.errors import NoImagesError
 
 __all__ = ["ImageRef", "ImageStream", "Images", "open_images"]
 
 Images: TypeAlias = str | Path | bytes | Image.Image | np.ndarray[Any, Any] | Iterable[Any] | AsyncIterable[Any]
-"""A file, a folder, a glob pattern, a web address, a picture, or any (async) iterable of pictures, paths, addresses."""
+"""A file, a folder, a glob pattern, a web address, a picture, a list of any of these, or any (async) iterable of
+pictures, files, addresses."""
 
 _END = object()
 
@@ -48,6 +53,15 @@ class ImageStream:
         """It can be run through only once."""
         self.empty_allowed = False
         """An iterator may turn out to give no picture at all."""
+        self.left_out: Counter[str] = Counter()
+        """How many files of folders are no pictures and were left out, by their ending; see `Listing`."""
+        self.refuse_gone: Callable[[], None] = lambda: None
+        """Raises `NoImagesError` for a list of files none of which is there: one mistake, not many broken pictures."""
+
+    @property
+    def note(self) -> str | None:
+        """Say what was left out of folders; None where nothing was."""
+        return left_out_note(self.left_out)
 
     async def __aiter__(self) -> AsyncGenerator[ImageRef, None]:
         """Yield every picture's reference.
@@ -75,25 +89,26 @@ class ImageStream:
 def open_images(images: Images) -> ImageStream:
     """Make a stream of what the user gave as ``images``. Blocking where a folder is listed.
 
+    In a list, folders and patterns are replaced by their pictures; a file that is not there keeps its place, and
+    `ImageRef.load` says so. What is given twice is there twice.
+
     Raises:
         NoImagesError: nothing is there: an empty list, a folder without pictures, a pattern without match, a path that
             does not exist; or pictures cannot be had from such a thing (a mapping, a tensor, an open file).
     """
-    if isinstance(images, str | Path) and not _is_address(images):
-        paths = _find(images)
-        return _known(len(paths), lambda: (file_ref(i, path) for i, path in enumerate(paths)))
+    if isinstance(images, ImageStream):
+        return images
     if isinstance(images, str | Path | bytes | bytearray | memoryview | Image.Image):
-        return _known(1, lambda: iter([object_ref(0, images, kept=True)]))
+        return _of_items([images], alone=True)
     if isinstance(images, np.ndarray):
         return _from_array(images)
     _refuse(images)
     if isinstance(images, AsyncIterable):
         return ImageStream(lambda: _pull_async(images), total=None, one_shot=isinstance(images, AsyncIterator))
-    if isinstance(images, Sequence):
-        if not len(images):
-            raise NoImagesError("`images` is empty")
-        if isinstance(images, list | tuple):
-            return _known(len(images), lambda: (object_ref(i, item, kept=True) for i, item in enumerate(images)))
+    if isinstance(images, Sequence) and not len(images):
+        raise NoImagesError("`images` is empty")
+    if isinstance(images, list | tuple):
+        return _of_items(images)
     if not isinstance(images, Iterable) and not hasattr(images, "__getitem__"):
         raise NoImagesError(f"pictures cannot be had from a {type(images).__name__}; {_ACCEPTED}")
     total = None
@@ -113,42 +128,110 @@ def _known(total: int, begin: Callable[[], Iterator[ImageRef]]) -> ImageStream:
     return ImageStream(run, total=total, one_shot=False)
 
 
+def _of_items(given: Sequence[Any], *, alone: bool = False) -> ImageStream:
+    """Refer to every item, and to the pictures in place of a folder or a pattern."""
+    items: list[Any] | None = None
+    left_out: Counter[str] = Counter()
+    for position, item in enumerate(given):
+        listing = _listed(item, alone=alone)
+        if listing is None:
+            if items is not None:
+                items.append(item)
+            continue
+        if items is None:
+            # most lists hold files only and are never copied
+            items = list(given[:position])
+        items += listing.pictures
+        left_out += listing.left_out
+    kept = given if items is None else items
+    stream = _known(len(kept), lambda: (object_ref(i, item, kept=True) for i, item in enumerate(kept)))
+    stream.left_out = left_out
+    stream.refuse_gone = partial(_refuse_gone, kept)
+    return stream
+
+
+def _refuse_gone(items: Sequence[Any]) -> None:
+    first: object = None
+    for item in items:
+        if not isinstance(item, str | Path) or _is_address(item) or _is_there(at_home(item)):
+            return
+        first = item if first is None else first
+    raise NoImagesError(f"none of the {len(items)} files that were given is there, first: {first}")
+
+
+def _is_there(path: "str | os.PathLike[str]") -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:
+        # no file has such a name; reading it says so
+        return True
+
+
 def _is_address(images: str | Path) -> bool:
     return isinstance(images, str) and web_scheme(images) is not None
 
 
-def _find(images: str | Path) -> list[Path]:
-    """List the files that a path, a folder or a pattern stands for."""
-    text = str(images)
-    if not text.strip():
+def _listed(item: object, *, alone: bool) -> Listing | None:
+    """List what a folder or a pattern stands for; None for what is one picture.
+
+    Raises:
+        NoImagesError: there is none; or, where the item was given ``alone``, it cannot be read.
+    """
+    if not isinstance(item, str | Path) or _is_address(item):
+        return None
+    text = str(item)
+    if alone and not text.strip():
         raise NoImagesError("`images` is an empty path")
+    # a file's name, as all of a long list are, asks nothing of the disk
+    named = not glob.has_magic(text) and os.path.splitext(text)[1].lower() in SUFFIXES  # noqa: PTH122
+    if not alone and (named or not text.strip()):
+        return None
     try:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            found = pictures_below(path)
-            if not found:
-                known = " ".join(sorted(SUFFIXES))
-                raise NoImagesError(f"{text}: no pictures in this folder or below; looked for files ending in {known}")
-            return found
-        # a file may have brackets in its name, so the plain meaning comes first
-        if path.exists() or path.is_symlink() or not glob.has_magic(text):
-            if not path.exists():
-                raise NoImagesError(f"{text}: no such file or folder")
-            return [path]
-        matched = pictures_matching(str(path))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise NoImagesError(f"{text}: cannot be read ({error})") from error
-    if not matched:
-        raise NoImagesError(f"{text}: no picture matches this pattern")
-    return matched
+        return _found(text, alone=alone)
+    except (OSError, ValueError) as error:
+        if alone:
+            raise NoImagesError(f"{text}: cannot be read ({error})") from error
+        # it keeps a row of its own in the list, and reading that says why
+        return None
+
+
+def _found(text: str, *, alone: bool) -> Listing | None:
+    path = Path(at_home(text))
+    if path.is_dir():
+        return _folder(path, text)
+    # a file may have brackets in its name, so the plain meaning comes first
+    if path.exists() or path.is_symlink() or not glob.has_magic(text):
+        if not path.exists() and (alone or text.endswith(("/", os.sep))):
+            raise NoImagesError(f"{text}: no such file or folder")
+        return Listing([Path(text)]) if alone else None
+    matched = pictures_matching(str(path))
+    if matched.pictures:
+        return matched
+    if not alone and not {"*", "?"}.intersection(text):
+        # brackets alone are more often part of a file's name
+        return None
+    note = left_out_note(matched.left_out)
+    raise NoImagesError(f"{text}: no picture matches this pattern" + (f" ({note})" if note else ""))
+
+
+def _folder(path: Path, text: str) -> Listing:
+    found = pictures_below(path)
+    if found.pictures:
+        return found
+    note = left_out_note(found.left_out)
+    raise NoImagesError(
+        f"{text}: no pictures in this folder or below{f' ({note})' if note else ''}; looked for files ending in "
+        f"{' '.join(sorted(SUFFIXES))}, and for others that begin as a picture does"
+    )
 
 
 def _from_array(array: np.ndarray[Any, Any]) -> ImageStream:
     if array.ndim == 4 or (array.ndim == 1 and array.dtype.kind in "OU"):
         if len(array) == 0:
             raise NoImagesError(f"`images` is an empty array of shape {array.shape}")
-        items: Any = array if array.ndim == 4 else array.tolist()
-        return _known(len(array), lambda: (object_ref(i, item, kept=True) for i, item in enumerate(items)))
+        if array.ndim == 1:
+            return _of_items(array.tolist())
+        return _known(len(array), lambda: (object_ref(i, item, kept=True) for i, item in enumerate(array)))
     if array.ndim in (2, 3):
         return _known(1, lambda: iter([object_ref(0, array, kept=True)]))
     raise NoImagesError(

@@ -10,10 +10,12 @@ from typing import Any
 
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.config import Settings
+from ants_engine.dispatch.template import TemplateLibrary
 from ants_engine.errors import FeatureError, ImageError, ImageNotFoundError, ImageUnreadableError
+from ants_engine.evaluation.baseline_method import EoeMethod
 from ants_engine.evaluation.benchmark import Benchmark
 from ants_engine.evaluation.draw import sizes
-from ants_engine.evaluation.method_set import MethodSet, check_names, make_methods
+from ants_engine.evaluation.method_set import MethodSet, asking_methods, check_names, make_methods
 from ants_engine.evaluation.metrics import require_metrics
 from ants_engine.evaluation.overlap import Overlap, find_overlaps
 from ants_engine.evaluation.passes import PassResult, PassScores
@@ -30,6 +32,7 @@ from ants_engine.evaluation.results_folder import ResultsFolder
 from ants_engine.evaluation.runner import check_sizes, run_passes, unreadable_pictures
 from ants_engine.evaluation.summary import SummaryRow, summarise
 from ants_engine.method.rounding import share_of
+from ants_engine.preflight import check_mllm, check_models
 from ants_engine.progress import ProgressCallback, ProgressEvent
 from ants_engine.settings_loader import load_settings
 
@@ -157,6 +160,7 @@ async def evaluate(
 
     Raises:
         UsageError: methods, plan, classes or settings do not fit.
+        BackendError: a method asks an MLLM that cannot be reached or does not know the model.
         FeatureError: the features are of another CLIP than the settings name.
         ImageError: pictures cannot be used; their number and the first names are said.
     """
@@ -165,6 +169,7 @@ async def evaluate(
     check_sizes(benchmark, plan)
     if not allow_unreadable:
         _refuse_missing(benchmark)
+    await _check_models(names, benchmark, settings, encoder)
     # one live display at a time: the bar of a build would be a second one
     quiet = load_settings(settings, progress={"bar": "off"})
     found = Evaluation(benchmark, plan, settings, started=datetime.datetime.now(datetime.UTC).isoformat())
@@ -211,12 +216,25 @@ def _stage(name: str, progress: ProgressCallback | None) -> Callable[[int, int],
     return lambda done, total: progress(ProgressEvent(name, done, total))
 
 
+async def _check_models(
+    names: Sequence[str] | None, benchmark: Benchmark, settings: Settings, encoder: ClipEncoder | None
+) -> None:
+    """Look at templates, models and the MLLM before CLIP sees a picture."""
+    await asyncio.to_thread(check_models, settings, clip=encoder is None and benchmark.space is None)
+    asking = asking_methods(names, benchmark)
+    if EoeMethod.name in asking:
+        TemplateLibrary(settings.prompts.folder).load(settings.eoe.template_ref)
+    if asking:
+        await check_mllm(settings)
+
+
 def _refuse_missing(benchmark: Benchmark) -> None:
     gone = [
         (one.name, ImageNotFoundError(str(image), f"listed in {one.origin}, and not there"))
         for one in benchmark.sets
         for image in one.images or ()
-        if isinstance(image, Path) and not image.is_file()
+        # a folder that cannot be read is among the pictures, and says so when it is read
+        if isinstance(image, Path) and not image.is_file() and not image.is_dir()
     ]
     if gone:
         raise ImageNotFoundError(gone[0][1].name, f"{_counted(gone)}; {KEEP}")

@@ -20,7 +20,7 @@ from ants_engine.evaluation.method import Method
 WITHOUT_NEGATIVES = frozenset({"mcm", "max-logit", "energy", "eoe"})
 """What can do without initial negatives."""
 WITH_TEXTS = frozenset({"eoe", FROZEN, *COLUMNS})
-"""What encodes an MLLM's texts, and needs a CLIP for them."""
+"""What asks an MLLM, and needs a CLIP to encode its texts."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +51,12 @@ def check_names(names: Sequence[str]) -> None:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise UsageError(f"no method {name!r}{hint} There are: {', '.join(known)}")
+
+
+def asking_methods(names: Sequence[str] | None, benchmark: Benchmark) -> list[str]:
+    """Return those of the methods that will ask an MLLM on this benchmark; ``names`` as for `make_methods`."""
+    missing = _missing(benchmark)
+    return [name for name in names or method_names() if name in WITH_TEXTS and name not in missing]
 
 
 async def make_methods(

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ants_engine.atomic_file import write_whole
+from ants_engine.atomic_file import try_folder, write_whole
 from ants_engine.dispatch.canonical import readable
 from ants_engine.errors import UsageError
 from ants_engine.evaluation.metrics import COLUMNS
@@ -56,6 +56,7 @@ class ResultsFolder:
         """Written so far, relative to the folder."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            try_folder(folder)
             if any(folder.iterdir()):
                 if not force:
                     raise UsageError(f"{folder} is not empty; name another folder, or overwrite with --force")

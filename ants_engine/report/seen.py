@@ -1,7 +1,6 @@
 """The pictures that a report is about: given now, or what a detector has kept of those it has seen."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,7 @@ async def look_at(ants: "ANTS", pictures: Any, features: Any = None) -> Seen:
         NoImagesError: there is no picture, or none that can be read.
         FeatureError: the features do not fit the CLIP, or the pictures.
     """
-    stream = await asyncio.to_thread(open_images, pictures) if pictures is not None else None
+    stream = None if pictures is None else await asyncio.to_thread(open_images, pictures)
     listed: list[ImageRef] = []
     if stream is not None and not stream.one_shot:
         listed = [ref async for ref in stream]
@@ -54,7 +53,7 @@ async def look_at(ants: "ANTS", pictures: Any, features: Any = None) -> Seen:
     if features is None:
         if stream is None:
             raise NoImagesError("give pictures, or features with or without pictures")
-        return await _encoded(ants, _items(pictures, stream, refs), refs)
+        return await _encoded(ants, stream, refs)
     checked = check_features(features, ants.detector.dim)
     if not len(checked):
         raise NoImagesError("there are no pictures: the features have no row")
@@ -65,14 +64,9 @@ async def look_at(ants: "ANTS", pictures: Any, features: Any = None) -> Seen:
     return Seen(names, checked, tuple(places))
 
 
-def _items(pictures: Any, stream: ImageStream, refs: Sequence[ImageRef | None]) -> Any:
-    """Return what is to be encoded: files by their path, so that a folder that grows meanwhile does no harm."""
-    keys = [None if ref is None else ref.key for ref in refs]
-    return pictures if stream.one_shot or None in keys else [ref.name for ref in refs if ref is not None]
-
-
-async def _encoded(ants: "ANTS", items: Any, refs: list[ImageRef | None]) -> Seen:
-    scored, names, failures = await ants.look_at(items)
+async def _encoded(ants: "ANTS", stream: ImageStream, refs: list[ImageRef | None]) -> Seen:
+    # what was found once is what is encoded: a folder that grows meanwhile does no harm
+    scored, names, failures = await ants.look_at(stream)
     if len(failures) == len(names):
         raise NoImagesError(f"none of the {len(names)} pictures can be read, first: {next(iter(failures.values()))}")
     places: list[ImageRef | None] = refs or [None] * len(names)

@@ -115,6 +115,32 @@ def test_set_changes_a_saved_detector_or_is_refused(folder: Path, monkeypatch: p
     assert "only streams use mining.eta" in idle.stderr
 
 
+def test_many_folders_lists_and_what_is_left_out(folder: Path) -> None:
+    for name in ("a", "b"):
+        (folder / name).mkdir()
+    for number in range(3):
+        (folder / "pictures" / f"0{number}.png").rename(folder / "a" / f"picture{number}")
+    (folder / "pictures" / "03.png").rename(folder / "b" / "03.png")
+    for name in ("labels.json", "notes.txt", "LICENSE"):
+        (folder / "b" / name).write_text("words")
+    (folder / "table.csv").write_text("label,path\n1,b/03.png\n2,pictures/04.png\n1,b/03.png\n")
+    run("build", "--classes", folder / "classes.txt", "--config", folder, "-o", folder / "d")
+    mix = [folder / "a", f"{folder}/b/*", folder / "pictures" / "05.png", "--list", folder / "table.csv"]
+    result = CliRunner().invoke(commands, ["score", str(folder / "d"), "--json", *map(str, mix)])
+    scores = json.loads(result.stdout)
+    names = [Path(name).relative_to(folder).as_posix() for name in scores["name"]]
+    expected = ["a/picture0", "a/picture1", "a/picture2", "b/03.png", "pictures/05.png"]
+    assert names == [*expected, "b/03.png", "pictures/04.png", "b/03.png"]
+    assert result.stderr == "left out 3 files that are not pictures: 1 × .json, 1 × .txt, 1 × no ending\n"
+    assert scores["left_out"] == {".json": 1, ".txt": 1, "no ending": 1}
+    assert scores["id_score"][3] == scores["id_score"][5] == scores["id_score"][7]
+    built = run("build", "--classes", folder / "classes.txt", "--config", folder, folder / "a", folder / "b")
+    assert "note: left out 3 files" in built
+    # a part that is not mounted: everything else is scored, and the exit code says so
+    (folder / "b" / "part2").symlink_to(folder / "not_mounted")
+    assert "part2: no such file" in run("score", folder / "d", folder / "b", code=3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -7,6 +7,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from ants_engine.clip.decode import load_rgb
+from ants_engine.clip.kinds import Plugin
 from ants_engine.config import ImageSettings
 from ants_engine.errors import (
     ImageError,
@@ -154,6 +156,82 @@ def test_sixteen_bits() -> None:
         assert [p[0] for p in np.asarray(load(encoded(Image.fromarray(values), kind)))[0]] == [0, 100, 255]
     big_endian = Image.frombytes("I;16B", (3, 1), values.astype(">u2").tobytes())
     assert [p[0] for p in np.asarray(load(big_endian))[0]] == [0, 100, 255]
+
+
+RAMP = np.linspace(0, 255, 64).reshape(8, 8)
+"""A picture's brightness, 0 to 255."""
+
+
+def greys(values: Any, kind: str, **options: Any) -> Any:
+    """Write 16-bit samples into a file, read it, and return the greys that came."""
+    return np.asarray(load(encoded(Image.fromarray(np.asarray(values, np.uint16)), kind, **options)))[..., 0]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_as_many_of_sixteen_bits_as_are_used_make_white(bits: int, kind: str) -> None:
+    found = greys(np.rint(RAMP / 255 * (2**bits - 1)), kind)
+    assert np.abs(found.astype(int) - RAMP).max() <= 1
+    shifted = greys(np.rint(RAMP).astype(int) << (bits - 8), kind)
+    assert np.abs(shifted.astype(int) - RAMP).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("share", [0.1, 0.15, 0.2, 0.3, 0.5])
+def test_a_dark_picture_of_sixteen_bits_stays_dark(share: float, kind: str) -> None:
+    found = greys(np.rint(RAMP / 255 * 65535 * share), kind)
+    assert np.abs(found.astype(int) - RAMP * share).max() <= 1
+
+
+def test_one_bright_sample_and_eight_bits_written_twice_keep_the_range() -> None:
+    values = np.rint(RAMP / 255 * 1000).astype(int)
+    values[3, 3] = 60_000
+    assert greys(values, "PNG").max() == 233
+    assert np.sort(greys(values, "PNG"), axis=None)[-2] == 4
+    assert greys(np.rint(RAMP * 0.05).astype(int) * 257, "PNG").max() == 13
+    assert greys(np.zeros((4, 4)), "PNG").max() == 0
+
+
+def test_what_a_tiff_says_of_its_samples_counts() -> None:
+    values = np.rint(RAMP / 255 * 900)
+    assert greys(values, "TIFF", tiffinfo={281: 4095}).max() == round(900 / 4095 * 255)
+    assert greys(values, "TIFF").max() == round(900 / 1023 * 255)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+@pytest.mark.parametrize("alpha", [False, True])
+def test_colours_of_sixteen_bits_are_scaled_by_what_is_used(bits: int, alpha: bool) -> None:
+    top = 2**bits - 1
+    shades = np.stack([RAMP, RAMP[::-1], np.full_like(RAMP, 128)], axis=-1) / 255 * top
+    if alpha:
+        shades = np.concatenate([shades, np.full((8, 8, 1), 65535.0)], axis=-1)
+    channels = shades.shape[-1]
+    rows = np.rint(shades).astype(">u2").reshape(8, -1)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 6 if alpha else 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+    expected = shades[..., :3] / top * 255
+    assert np.abs(np.asarray(load(png)).astype(int) - expected).max() <= 1
+    if channels == 3:
+        assert np.abs(np.asarray(load(_tiff_of(rows, ">"))).astype(int) - expected).max() <= 1
+        assert np.abs(np.asarray(load(_tiff_of(rows, "<"))).astype(int) - expected).max() <= 1
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _tiff_of(rows: Any, order: str) -> bytes:
+    """Write 8x8 RGB samples of 16 bits as an uncompressed TIFF."""
+    samples = rows.astype(f"{order}u2").tobytes()
+    fields = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 3, 134), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 140),
+              (277, 3, 1, 3), (278, 3, 1, 8), (279, 4, 1, len(samples)), (284, 3, 1, 1)]  # fmt: skip
+    head = struct.pack(f"{order}2sHIH", b"II" if order == "<" else b"MM", 42, 8, len(fields))
+    for tag, kind, count, value in fields:
+        packed = struct.pack(f"{order}HH", value, 0) if kind == 3 and count == 1 else struct.pack(f"{order}I", value)
+        head += struct.pack(f"{order}HHI", tag, kind, count) + packed
+    head += struct.pack(f"{order}I", 0)
+    return head.ljust(134, b"\0") + struct.pack(f"{order}HHH", 16, 16, 16) + samples
 
 
 @pytest.mark.parametrize(
@@ -384,6 +462,112 @@ def test_pillows_own_limit_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> N
             load(NOISE, ImageSettings(max_pixels=5))
     assert not remarks
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+def _with_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    """Put chunks behind the header of a PNG."""
+    data = encoded(NOISE, "PNG")
+    return data[:33] + b"".join(_chunk(*one) for one in chunks) + data[33:]
+
+
+LONG = bytes(range(32, 127)) * 20_000
+"""1.9 MB of text."""
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"tEXt", b"parameters\0" + LONG), (b"zTXt", b"parameters\0\0" + zlib.compress(LONG)),
+        (b"iTXt", b"prompt\0\1\0\0\0" + zlib.compress(LONG)), (b"iTXt", b"prompt\0\0\0\0\0" + LONG),
+        (b"iCCP", b"printer\0\0" + zlib.compress(LONG)), (b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(LONG)),
+    ],
+)  # fmt: skip
+def test_long_texts_and_colour_profiles_beside_sound_samples(chunk: tuple[bytes, bytes]) -> None:
+    many = [chunk] * 40
+    for data in (_with_chunks(chunk), _with_chunks(*many)):
+        assert np.array_equal(np.asarray(load(data)), np.asarray(NOISE))
+
+
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("body", [b"\0\0\0\0\0" + XMP, b"\0\1\0\0\0" + zlib.compress(XMP)])
+def test_a_text_that_says_which_way_is_up_is_kept_beside_long_ones(body: bytes) -> None:
+    data = _with_chunks((b"tEXt", b"parameters\0" + LONG), (b"iTXt", b"XML:com.adobe.xmp" + body))
+    assert load(data).size == NOISE.size[::-1]
+
+
+FTYP = b"\0\0\0\x1cftyp%s\0\0\0\0%s" + bytes(64)
+
+
+@pytest.mark.parametrize(
+    "brands",
+    [(b"heic", b"mif1heic"), (b"mif1", b"mif1heicmiaf"), (b"msf1", b"hevcmsf1"), (b"heix", b"mif1heix")],
+)
+@pytest.mark.skipif(find_spec("pillow_heif") is not None, reason="its decoder is installed")
+def test_heic_is_named_with_the_package_that_reads_it(brands: tuple[bytes, bytes]) -> None:
+    with pytest.raises(ImageUnreadableError, match=r"is HEIC, .* pip install pillow-heif"):
+        load(FTYP % brands)
+
+
+@pytest.mark.skipif(find_spec("pillow_jxl") is not None, reason="its decoder is installed")
+def test_jpeg_xl_is_named_with_the_package_that_reads_it() -> None:
+    for data in (b"\xff\x0a" + bytes(60), b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(60)):
+        with pytest.raises(ImageUnreadableError, match=r"is JPEG XL, .* pip install pillow-jxl-plugin"):
+            load(data)
+
+
+@pytest.mark.skipif(find_spec("pillow_heif") is None, reason="its decoder is not installed")
+def test_heic_is_read_where_its_decoder_is_installed() -> None:
+    import pillow_heif
+
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(halves(RED, BLUE, size=(48, 32))).save(buffer)
+    assert close(load(buffer.getvalue()), (6, 16), RED, 12)
+
+
+def test_a_plugin_is_registered_when_a_picture_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made_plugin.py").write_text(
+        "from PIL import Image, PngImagePlugin\n"
+        "def register():\n"
+        "    Image.register_open('MADE', PngImagePlugin.PngImageFile, lambda prefix: prefix.startswith(b'MADE'))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
+    monkeypatch.setattr(Image, "ID", list(Image.ID))
+    plugin = Plugin("MADE", "made_plugin", "made-plugin", "register")
+    assert not Plugin("MADE", "no_such_plugin", "x", "register").use()
+    assert "MADE" not in Image.OPEN
+    assert plugin.use()
+    assert plugin.use()
+    assert "MADE" in Image.OPEN
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"%PDF-1.7\n", "a PDF document; export"), (b"II*\0\x10\0\0\0CR\2\0", "RAW file; develop"),
+        (FTYP % (b"crx ", b"crx isom"), "RAW file"), (b"FUJIFILMCCD-RAW 0201", "RAW file"),
+        (b"<?xml version='1.0'?>\n<!-- made -->\n<svg xmlns='x'>", "an SVG drawing; render"),
+        (FTYP % (b"isom", b"isomavc1"), "a video; take pictures"), (b"\x1aE\xdf\xa3\x01", "a video"),
+        (b"\n<!doctype HTML><html>", "a web page"), (b"PK\3\4\x14\0", "a zip archive; unpack"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"), (b"8BPS\0\1", "Photoshop"),
+        (bytes(128) + b"DICM", "a DICOM file"),
+    ],
+)  # fmt: skip
+def test_what_is_no_picture_is_named_with_what_to_do(data: bytes, said: str) -> None:
+    with pytest.raises(ImageUnreadableError, match=f"not a picture of a known kind, but .*{said}"):
+        load(data)
+
+
+def test_a_thumbnail_does_not_pass_for_a_cameras_raw_picture(tmp_path: Path) -> None:
+    thumbnail = encoded(NOISE, "TIFF")
+    path = tmp_path / "IMG_1.NEF"
+    path.write_bytes(thumbnail)
+    with pytest.raises(ImageUnreadableError, match="RAW file"):
+        load_rgb(path, name=str(path), limits=LIMITS)
+    with pytest.raises(ImageUnreadableError, match="RAW file"):
+        load(encoded(NOISE, "TIFF", tiffinfo={50706: b"\1\4\0\0"}))
 
 
 def test_programs_are_not_started_for_a_picture() -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ants_engine.clip.sources import ImageRef, ImageStream, open_images
 from ants_engine.config import ImageSettings
-from ants_engine.errors import ImageNotFoundError, ImageUnreadableError, NoImagesError
+from ants_engine.errors import ImageError, ImageNotFoundError, ImageUnreadableError, NoImagesError
 
 SMALL = Image.new("RGB", (4, 3), (9, 8, 7))
 LIMITS = ImageSettings()
@@ -163,6 +163,91 @@ def test_an_open_file_is_refused(tmp_path: Path) -> None:
         open_images(file)
 
 
+async def test_folders_patterns_and_files_in_any_mix(tmp_path: Path) -> None:
+    put(tmp_path, "a/2.png", "a/1.png", "b/3.png", "b/x", "c/4.png", "d[1].png", "5.png")
+    (tmp_path / "a" / "notes.txt").touch()
+    (tmp_path / "c" / "labels.json").touch()
+    given: list[Any] = [
+        tmp_path / "5.png", str(tmp_path / "b"), SMALL, f"{tmp_path}/c/*", str(tmp_path / "d[1].png"), tmp_path / "a/",
+        tmp_path / "gone.png", str(tmp_path / "b"),
+    ]  # fmt: skip
+    expected = ["5.png", "b/3.png", "b/x", None, "c/4.png", "d[1].png", "a/1.png", "a/2.png", "gone.png"]
+    for images in (given, tuple(given)):
+        stream = open_images(images)
+        refs = [ref async for ref in stream]
+        found = [None if ref.key is None else Path(ref.key).relative_to(tmp_path).as_posix() for ref in refs]
+        assert found == [*expected, "b/3.png", "b/x"], "what is given twice is there twice"
+        assert [ref.index for ref in refs] == list(range(11))
+        assert stream.total == 11
+        assert stream.left_out == {".txt": 1, ".json": 1}
+        assert stream.note == "left out 2 files that are not pictures: 1 × .json, 1 × .txt"
+    folders = open_images(np.array([str(tmp_path / "a"), str(tmp_path / "c")]))
+    assert folders.total == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(["a", "empty"], "empty: no pictures"), (["a", "*.jpg"], "no picture matches"), (["a", "nowhere/"], "no such")],
+)
+def test_a_folder_of_a_list_that_gives_nothing_is_a_mistake(
+    given: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tmp_path, "a/1.png")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NoImagesError, match=said):
+        open_images(given)
+
+
+async def test_a_file_of_a_list_that_is_not_there_keeps_its_place(tmp_path: Path) -> None:
+    put(tmp_path, "1.png")
+    given = [str(tmp_path / name) for name in ("1.png", "gone.png", "gone", "gone [2].png")]
+    refs = await refs_of([*given, ""])
+    assert [ref.name for ref in refs] == [*given, ""]
+    for ref in refs[1:]:
+        with pytest.raises(ImageError):
+            ref.load(LIMITS)
+
+
+def test_a_long_list_of_files_asks_nothing_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def untouched(*_: object, **__: object) -> None:
+        raise AssertionError("the disk was asked")
+
+    monkeypatch.setattr(Path, "stat", untouched)
+    monkeypatch.setattr(Path, "is_dir", untouched)
+    assert open_images([f"{number}.jpg" for number in range(1000)]).total == 1000
+
+
+def test_a_list_of_files_none_of_which_is_there_is_one_mistake(tmp_path: Path) -> None:
+    put(tmp_path, "1.png")
+    gone = [str(tmp_path / "2.png"), tmp_path / "3.png"]
+    with pytest.raises(NoImagesError, match=r"none of the 2 files.*2\.png"):
+        open_images(gone).refuse_gone()
+    for there in ([*gone, tmp_path / "1.png"], [*gone, SMALL], [*gone, "https://a.example/x.png"]):
+        open_images(there).refuse_gone()
+
+
+async def test_a_tilde_is_home_only_where_a_shell_would_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "home/1.png", "~draft.png", "~/2.png")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for folder, images in (("", "~draft.png"), ("", ["~draft.png"]), ("home", "~/1.png"), ("home", ["~/1.png", "~"])):
+        monkeypatch.chdir(tmp_path / folder)
+        for ref in await refs_of(images):
+            assert ref.load(LIMITS).size == (4, 3)
+    monkeypatch.chdir(tmp_path)
+    assert (await refs_of("~/2.png"))[0].key == str(tmp_path / "~/2.png"), "a file of that very name"
+    with pytest.raises(NoImagesError, match="~nobody-of-that-name"):
+        open_images("~nobody-of-that-name/1.png")
+
+
+async def test_a_stream_is_given_on_as_it_is(tmp_path: Path) -> None:
+    put(tmp_path, "1.png")
+    stream = open_images(tmp_path)
+    put(tmp_path, "2.png")
+    assert open_images(stream) is stream
+    assert len([ref async for ref in open_images(stream)]) == 1
+
+
 # ---- objects ---------------------------------------------------------------------------------------------------------
 
 
@@ -179,9 +264,9 @@ async def test_a_list_of_everything(tmp_path: Path) -> None:
         assert ref.load(LIMITS).getpixel((0, 0)) == (9, 8, 7)
 
 
-async def test_what_a_list_must_not_hold(tmp_path: Path) -> None:
-    refs = await refs_of([tmp_path, torch.zeros(3, 4, 4), (SMALL, 1), None])
-    for ref, said in zip(refs, ["folder", "torch.Tensor", "tuple", "NoneType"], strict=True):
+async def test_what_a_list_must_not_hold() -> None:
+    refs = await refs_of([torch.zeros(3, 4, 4), (SMALL, 1), None])
+    for ref, said in zip(refs, ["torch.Tensor", "tuple", "NoneType"], strict=True):
         with pytest.raises(ImageUnreadableError, match=said):
             ref.load(LIMITS)
 

@@ -1,0 +1,144 @@
+"""What a file is by its first bytes: a picture that is read, or something else and what can be done about it."""
+
+import importlib
+import re
+from dataclasses import dataclass
+
+HEAD = 512
+"""Bytes of a file that `kind_of` looks at."""
+
+RAW_SUFFIXES = frozenset({
+    ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw", ".orf", ".pef",
+    ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
+})  # fmt: skip
+"""Lower-case endings of cameras' RAW files. Many are TIFF files whose first picture is a thumbnail."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of file."""
+
+    name: str
+    """What a person calls it: ``PNG``, ``a PDF document``."""
+    remedy: str = ""
+    """What to do with it, as it is not a picture that can be read; empty for one that is."""
+    plugin: "Plugin | None" = None
+    """What reads it, where Pillow alone does not."""
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is read, or would be if its plugin were installed."""
+        return not self.remedy
+
+    @property
+    def complaint(self) -> str:
+        """Say why it is not read, and what to do."""
+        if self.plugin is not None:
+            return (
+                f"is {self.name}, whose decoder is not installed: pip install {self.plugin.package} (it is found and "
+                "used by itself), or convert the picture to JPEG or PNG"
+            )
+        return f"is not a picture of a known kind, but {self.name}; {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A package that teaches Pillow another format."""
+
+    format: str
+    """Pillow's name of it."""
+    module: str
+    package: str
+    """What to install."""
+    register: str | None = None
+    """A function of the module that has to be called; importing it is enough otherwise."""
+
+    def use(self) -> bool:
+        """Register it with Pillow, if it is installed (blocking; not safe in two threads at once)."""
+        from PIL import Image
+
+        if self.format not in Image.OPEN:
+            try:
+                module = importlib.import_module(self.module)
+                if self.register is not None:
+                    getattr(module, self.register)()
+            except Exception:  # a plugin that cannot be imported, for whatever reason, is one that is not there
+                return False
+        return self.format in Image.OPEN
+
+
+HEIC = Kind("HEIC", plugin=Plugin("HEIF", "pillow_heif", "pillow-heif", "register_heif_opener"))
+JPEG_XL = Kind("JPEG XL", plugin=Plugin("JXL", "pillow_jxl", "pillow-jxl-plugin"))
+TIFF = Kind("TIFF")
+RAW = Kind("a camera's RAW file", "develop it to JPEG or TIFF (with the camera's software, darktable, dcraw)")
+VIDEO = Kind("a video", "take pictures out of it, such as with ffmpeg -i FILE frame_%05d.png")
+
+_EXPORT = "export it as PNG or JPEG"
+_PROGRAM = Kind("an EPS document", "which is a program; convert it to PNG")
+
+_BEGINNINGS: tuple[tuple[bytes, Kind], ...] = (
+    (rb"\xff\xd8\xff", Kind("JPEG")),
+    (rb"\x89PNG\r\n\x1a\n", Kind("PNG")),
+    (rb"GIF8[79]a", Kind("GIF")),
+    (rb"RIFF.{4}WEBP", Kind("WebP")),
+    (rb"II\*\0\x10\0\0\0CR", RAW),
+    (rb"II[*+]\0|MM\0[*+]", TIFF),
+    (rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", Kind("BMP")),
+    (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", Kind("JPEG 2000")),
+    (rb"\0\0\0\x0cJXL \r\n\x87\n|\xff\x0a", JPEG_XL),
+    (rb"P[1-6]\s[\s\d#]", Kind("PNM")),
+    (rb"qoif", Kind("QOI")),
+    (rb"FUJIFILMCCD-RAW|IIR[OS]|MMOR|IIU\0|FOVb|\0MRM", RAW),
+    (rb"\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]|FLV\x01|RIFF.{4}AVI ", VIDEO),
+    (rb"%PDF", Kind("a PDF document", "export its pages as PNG or JPEG (pdftoppm -png)")),
+    (rb"%!PS|\xc5\xd0\xd3\xc6", _PROGRAM),
+    (rb"8BPS", Kind("a Photoshop document", _EXPORT)),
+    (rb"gimp xcf", Kind("a GIMP document", _EXPORT)),
+    (rb"v/1\x01", Kind("an OpenEXR picture", f"which has no fixed brightness; {_EXPORT}")),
+    (rb"#\?RADIANCE", Kind("a Radiance HDR picture", f"which has no fixed brightness; {_EXPORT}")),
+    (rb"SIMPLE  =", Kind("a FITS file", _EXPORT)),
+    (rb".{128}DICM", Kind("a DICOM file", "convert it to PNG, such as with pydicom")),
+    (rb"\0\0\x01\0", Kind("an icon file", "convert it to PNG")),
+    (rb"PK\x03\x04", Kind("a zip archive", "unpack it")),
+    (rb"\x1f\x8b", Kind("a gzip archive", "unpack it")),
+    (rb"version https://git-lfs", Kind("a pointer of Git LFS", "fetch the file itself with git lfs pull")),
+    (
+        rb"(?i)(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*|<!DOCTYPE svg[^>]*>\s*)*<svg\b",
+        Kind("an SVG drawing", "render it as PNG (rsvg-convert, Inkscape)"),
+    ),
+    (
+        rb"(?i)(?:\xef\xbb\xbf)?\s*<(?:!DOCTYPE html|html|head|body)\b",
+        Kind("a web page", "the picture's download has failed, or asks for a login"),
+    ),
+)
+_TABLE = tuple((re.compile(beginning, re.DOTALL), kind) for beginning, kind in _BEGINNINGS)
+"""How files begin; the first that fits counts."""
+
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIC_BRANDS = frozenset({
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2",
+})  # fmt: skip
+
+
+def kind_of(head: bytes) -> Kind | None:
+    """Tell a file's kind; None where nothing is known of it.
+
+    Formats without a signature (TGA, PCX, DIB) are not told: they are recognised by their file name's ending only.
+
+    Args:
+        head: the first `HEAD` bytes, fewer for a shorter file.
+    """
+    if head[4:8] == b"ftyp":
+        return _boxed(head)
+    return next((kind for beginning, kind in _TABLE if beginning.match(head)), None)
+
+
+def _boxed(head: bytes) -> Kind:
+    """Tell what is in an ISO base media file (HEIC, AVIF, Canon's RAW, videos) by all its brands."""
+    end = min(max(int.from_bytes(head[:4], "big"), 16), len(head))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
+    if brands & _AVIF_BRANDS:
+        return Kind("AVIF")
+    if brands & _HEIC_BRANDS:
+        return HEIC
+    return RAW if b"crx " in brands else VIDEO
