@@ -14,8 +14,8 @@ from ants_engine.atomic_file import try_file, try_folder
 from ants_engine.clip.model import check_files
 from ants_engine.config import Settings
 from ants_engine.dispatch.backend_registry import create_backend
+from ants_engine.dispatch.storage.place import holds_store, prepare_folder
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.dispatch.storage.store_folder import holds_store, prepare_folder
 from ants_engine.errors import (
     ANTSError,
     CassetteError,
