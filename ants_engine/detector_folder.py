@@ -323,12 +323,12 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor], folder: Path) -> SavedDetector:
-    class_features = unit_rows(tensors["class_features"], None, "class_features", len(manifest.classes))
-    dim = int(class_features.shape[1])
     settings = load_settings(manifest.settings, environment={})
     classes = ClassList.saved(manifest.classes, manifest.order, settings.text.class_template)
     if manifest.template is not None:
         classes = replace(classes, template=manifest.template, own_template=manifest.own_template)
+    class_features = unit_rows(tensors["class_features"], None, "class_features", len(classes))
+    dim = int(class_features.shape[1])
     banks = {}
     for name in BANKS:
         bank, what = manifest.banks[name], f"{name}_features"

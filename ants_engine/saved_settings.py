@@ -64,7 +64,7 @@ _WITHOUT_CONDITION = (
     "mllm.image_max_side",
     "mllm.huggingface.revision", "mllm.huggingface.device", "mllm.huggingface.dtype", "mllm.huggingface.batch_size",
     "mllm.openai.detail", "mllm.openai.max_concurrency", "mllm.openai.timeout", "mllm.openai.limit_parameter",
-    "mllm.openai.send_temperature",
+    "mllm.openai.send_temperature", "mllm.openai.pictures",
     "mllm.scripted.model", "mllm.scripted.default", "mllm.scripted.delay", "mllm.scripted.pictures",
     "mllm.scripted.text_only", "mllm.scripted.max_concurrency",
     "dispatch.mode", "dispatch.max_concurrency", "dispatch.requests_per_minute", "dispatch.tokens_per_minute",

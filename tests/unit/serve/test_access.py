@@ -65,7 +65,7 @@ def test_the_token_is_read_from_a_file_or_the_environment(tmp_path: Path) -> Non
     assert read_token(tmp_path / "token", {"ANTS_SERVE_TOKEN": "another"}) == TOKEN
     assert read_token(None, {"ANTS_SERVE_TOKEN": f" {TOKEN} "}) == TOKEN
     assert read_token(None, {"ANTS_SERVE_TOKEN": ""}) is None
-    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    (tmp_path / "bytes").write_bytes(b"\xfa\xfb")
     for name in ("missing", "bytes"):
         with pytest.raises(UsageError, match="cannot be read"):
             read_token(tmp_path / name)
