@@ -321,8 +321,8 @@ class DispatchSettings(Stage):
     runs: Path | None = Path(".ants/runs")
     """Where each run leaves its folder (``ants run show``); nowhere when empty."""
     min_success: float = Field(default=0.8, ge=0.0, le=1.0)
-    """Share of each task's questions that must have a usable answer for a detector to be built: one that gave a text, or
-    that was verified and is not needed (said before, or it names an ID class). With 0, whatever came is built on."""
+    """Share of each task's questions that must have a usable answer for a detector to be built: one that gave a text,
+    or that was verified and is not needed (said before, or it names an ID class). With 0, whatever came is built on."""
 
 
 class StreamSettings(Stage):
