@@ -17,6 +17,9 @@ module                  stage  what
 `similar_classes`       4      the ID classes that the history looks like
 `labels`                5      look-alike names out of an MLLM's answer
 `answer`                3, 5   why an answer is not used; what both readers share
+`final_part`            3, 5   the part of it behind a model's reasoning
+`refusal`               3, 5   whether it declines, sees no picture, or is an error in words
+`list_items`            5      the items of a list, however it is laid out
 `class_names`           3, 5   does a text name an ID class
 `weighting`             6      lambda and the adaptive score
 `activation`                   the public code's activation-aware score
