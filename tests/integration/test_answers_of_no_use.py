@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from ants_engine import ANTS
-from ants_engine.backends.scripted import ScriptedBackend
+from ants_engine.backends.scripted import ScriptedBackend, ScriptedOptions
 from ants_engine.config import BudgetSettings
 from ants_engine.dispatch.storage.entry import Failure
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.errors import BudgetSpentError, NotEnoughAnswersError
+from ants_engine.errors import BadRequestError, BudgetSpentError, NotEnoughAnswersError
 from ants_engine.protocol import Answer, Call
 from tests.integration.conftest import CLASSES, describe
 
@@ -186,3 +186,22 @@ def test_good_answers_that_are_not_needed_are_no_failures(encoder: Any, images: 
     ants = asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **settings))
     assert ants.report.vsnl_texts == 0
     assert any("4 of 4 classes have no look-alike" in note for note in ants.report.notes)
+
+
+def test_a_server_that_takes_no_pictures_ends_a_build_after_a_few_and_is_quoted_once(
+    encoder: Any, images: Any, settings: dict[str, Any]
+) -> None:
+    def blind(call: Call) -> Answer:
+        if call.picture is None:
+            return Answer(describe(call))
+        raise BadRequestError("image input is not supported")
+
+    backend = ScriptedBackend.from_callable(blind, ScriptedOptions(max_concurrency=4))
+    with pytest.raises(NotEnoughAnswersError, match=r"ens: 0 of \d answers .*BadRequestError: image input") as caught:
+        asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **settings))
+    assert str(caught.value).count("image input is not supported") == 1
+    assert 3 <= sum(call.picture is not None for call in backend.calls) <= 4 + 3
+    # every question is asked where none has to be answered
+    patient = settings | {"dispatch": settings["dispatch"] | {"min_success": 0.0}}
+    ants = asyncio.run(ANTS.build(CLASSES, images, encoder=encoder, backend=backend, **patient))
+    assert (ants.report.ens_texts, ants.report.failed) == (0, 20)

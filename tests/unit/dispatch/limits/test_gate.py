@@ -247,3 +247,38 @@ async def test_what_was_not_needed_counts_against_no_limit() -> None:
     assert gate.holding() == ("your limit of requests a minute", pytest.approx(1.0))
     waiting.cancel()
     gate.close()
+
+
+def test_what_is_still_under_way_when_others_are_refused_is_what_a_server_takes() -> None:
+    window = Window(64)
+    # sixteen at once, four are taken
+    for others in range(15, 3, -1):
+        assert window.explains(0.0, 0.1, others)
+        window.refused(0.0, 0.1, others)
+    assert window.limit == 4
+    # more is tried after a while, and ever later where it is refused again
+    tried, now = [], 0.1
+    while now < 60.0:
+        now += 0.25
+        window.succeeded(full=True, started=now - 0.2, now=now, level=4)
+        if window.limit > 4:
+            assert window.explains(now, now, 4)
+            window.refused(now, now, 4)
+            assert window.limit == 4
+            tried.append(now)
+    pauses = [after - before for before, after in itertools.pairwise(tried)]
+    assert len(tried) >= 4
+    assert pauses == sorted(pauses)
+    assert pauses[-1] > 3 * pauses[0]
+
+
+def test_a_refusal_with_as_many_under_way_as_were_answered_is_about_the_pace() -> None:
+    window = Window(64)
+    window.refused(0.0, 0.1, 8)
+    for number in range(3):
+        assert window.explains(1.0 + number, 1.0 + number, 3)
+        window.succeeded(full=False, started=1.0, now=2.0, level=6)
+    assert not window.explains(4.0, 4.0, 3)
+    assert not window.explains(5.0, 5.0, 60), "for a while"
+    assert window.explains(70.0, 70.0, 60)
+    assert not Window(64).explains(0.0, 0.0, 0), "nor is one that was alone"
