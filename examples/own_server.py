@@ -36,7 +36,7 @@ async def main(base_url: str, model: str) -> None:
         # what was answered is kept: call it again, and only the rest is asked
         sys.exit("\n".join([str(error), *(f"  {type(cause).__name__}: {cause}" for cause in error.exceptions)]))
     except BackendError as error:
-        sys.exit(f"the server cannot be asked: {error}")
+        sys.exit(f"the server cannot be asked: {type(error).__name__}: {error}")
     report = ants.report
     print(report)
     print(f"{report.prompt_tokens} prompt and {report.completion_tokens} completion tokens, cost {report.cost:.6f}")
