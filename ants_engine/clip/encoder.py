@@ -42,7 +42,6 @@ class ClipEncoder:
     gives the same bits; the bits may depend on those two settings there.
     """
 
-
     def __init__(self, found: ClipModel, settings: ClipSettings, device: str, precision: str) -> None:
         """Load a model that has been found; `load` is the usual way.
 
