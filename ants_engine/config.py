@@ -48,9 +48,10 @@ class ClipSettings(Stage):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """``auto``: fp32 on the CPU, fp16 on an accelerator. Features are always returned in float32."""
     batch_size: PositiveInt = 64
-    """Pictures encoded together."""
+    """Pictures encoded together. On the CPU it changes no bit; on an accelerator, and for a compiled tower, batches are
+    filled up to it, and another one may change the last bits."""
     text_batch_size: PositiveInt = 256
-    """Texts encoded together."""
+    """Texts encoded together; what is said of ``batch_size`` holds for it too."""
     compile: bool = False
     """Compile the vision tower with ``torch.compile``: the first batch takes up to minutes, later ones less time on a
     GPU. Features differ in the last bits from those of a model that is not compiled."""
@@ -58,8 +59,7 @@ class ClipSettings(Stage):
     """Where hub weights are kept; open_clip's default when empty."""
     feature_store: Path | None = None
     """Where the features of picture files are kept, so that a second run over the same files encodes none of them;
-    nowhere when empty. What is read back are the bits of the first run: another batch would give others in the last
-    place (about 1e-7)."""
+    nowhere when empty. What is read back has the bits that encoding gives."""
 
 
 class ImageSettings(Stage):

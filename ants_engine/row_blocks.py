@@ -25,7 +25,7 @@ Work = Callable[[Columns], Columns]
 
 
 class SideBySide:
-    """Threads of torch with one core each: made when first needed, shared by all callers, kept as torch keeps its own."""
+    """Threads of torch with one core each: made when first needed, shared by callers, kept as torch keeps its own."""
 
     def __init__(self, name: str) -> None:
         """Name the threads; none is started."""
@@ -35,7 +35,7 @@ class SideBySide:
         _ALL.append(self)
 
     def map(self, work: Work, blocks: Sequence[Columns]) -> Iterator[Columns]:
-        """Yield ``work(block)`` in order, as many blocks at a time as torch has threads, each computed by one thread."""
+        """Yield ``work(block)`` in order; as many blocks at a time as torch has threads, each by one thread."""
         import torch
 
         threads = torch.get_num_threads()

@@ -25,7 +25,7 @@ ROUNDS = 5
 
 
 def run() -> list[Row]:
-    """Measure; short builds take turns with a part of the long one each, and medians are compared."""
+    """Measure; short and long builds take turns, and medians are compared."""
     world = RandomWorld.of(CLASSES, WORDS, DIM)
     features = world.pictures(MANY)
     with tempfile.TemporaryDirectory(prefix="ants-benchmark-") as folder:

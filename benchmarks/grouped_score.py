@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ants_engine import ANTS
 from ants_engine.method.masses import IdMass
 from benchmarks import literal_scoring
 from benchmarks.random_world import TEMPERATURE, unit_rows
@@ -23,8 +24,7 @@ def run() -> list[Row]:
         classes,
         negative_features=negatives,
         preset="reference",
-        neglabel={"group_length": NEGATIVES // GROUPS},
-        scoring={"temperature": TEMPERATURE},
+        scoring={"temperature": TEMPERATURE, "group_length": NEGATIVES // GROUPS},
     ).detector
     product = torch.empty(PICTURES, CLASSES + NEGATIVES)
 

@@ -27,7 +27,7 @@ async def main() -> None:
     scores = await ants.score(given.score)
     print(f"{scores.is_outlier.sum()} of {len(scores)} are unknown (threshold {ants.threshold:.3f})")
     lowest = scores.id_score.argmin()
-    print(ants.explain(scores.names[lowest]))
+    print(await asyncio.to_thread(ants.explain, scores.names[lowest]))
 
     ants.save("detector/")
 

@@ -34,8 +34,8 @@ def read_at(
         mask: (L, L), added to the attention's logits, or None.
 
     Returns:
-        (n, W): ``block(x, attn_mask=mask)[range(n), positions]``, but for the last bits. `LEAST_ROWS` rows if n is less:
-        the first one repeated, for the caller to cut off when it has done with them.
+        (n, W): ``block(x, attn_mask=mask)[range(n), positions]``, but for the last bits; `LEAST_ROWS` rows where n is
+        less: the first one repeated, for the caller to cut off when it has done with them.
     """
     import torch
 

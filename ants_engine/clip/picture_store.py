@@ -28,8 +28,7 @@ def content_key(data: bytes) -> bytes:
 class PictureFeatures:
     """CLIP features by the sha256 of a picture's file; one file per model, preprocessing, precision and versions.
 
-    A feature's last bits depend on the batch that it was computed in, so what is read back agrees to about 1e-6 with
-    what another batch would give, and to the bit with what it was the first time.
+    What is read back is what encoding would give, to the bit: a feature does not depend on its batch (`ClipEncoder`).
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, JSON], limits: ImageSettings) -> None:

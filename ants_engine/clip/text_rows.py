@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class TextRows:
     """As `TextFeatureCache`, for lists that are many and short: a row per text of a list, not a file per list.
 
-    Found is a list, not a text: a feature's last bits depend on the texts that it was encoded with, and what comes from
-    here must be what encoding would give.
+    Found is a list, not a text: what comes from here must be what encoding would give, and an encoder of the user's may
+    give a text other last bits beside other texts.
     """
 
     def __init__(self, folder: Path | None, dim: int) -> None:
