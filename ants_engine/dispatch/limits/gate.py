@@ -203,7 +203,8 @@ class AdaptiveGate:
                 smaller = self.window.refused(given.entered, now, others)
             else:
                 smaller = not paced and self.window.overloaded(given.entered, now, paced=True)
-                slower = self.pace.refused(given.entered, now, min(wish, LONGEST_HOLD))
+                vague = isinstance(error, OverloadedError)
+                slower = self.pace.refused(given.entered, now, min(wish, LONGEST_HOLD), vague=vague)
                 if slower is not None:
                     self._tell("pace_changed", requests_per_second=round(slower, 3))
         if smaller:

@@ -26,6 +26,8 @@ JUDGED = 10.0
 """Seconds over which refusals are held against calls."""
 TOLERATED, EVIDENCE = 0.025, 3
 """Refusals that say nothing of the pace: so small a share of the calls, or fewer than so many."""
+VAGUE = 0.1
+"""Of refusals that may mean something else (503), a larger share says nothing of the pace."""
 SLOW, CHANCE, ENOUGH, HOPELESS = 0.8, 0.02, 20, 0.35
 """Well below what the server has answered before (`SLOW`), a share of refusals from `CHANCE` to `HOPELESS`, seen over
 `ENOUGH` calls, is not due to the pace: a server that many use refuses whatever one client does. To slow down for that
@@ -58,7 +60,8 @@ class Pace:
         self._grown_at = self._hold_until = 0.0
         self._next = self._step = 0.0
         self._sent, self._answered = Recent(MEASURED), Recent(MEASURED)
-        self._calls, self._answers, self._refusals = Recent(JUDGED), Recent(JUDGED), Recent(JUDGED)
+        self._calls, self._answers = Recent(JUDGED), Recent(JUDGED)
+        self._refusals, self._vague = Recent(JUDGED), Recent(JUDGED)
         self._best, self._best_at = 0.0, 0.0
         self._slow_calls = self._slow_refusals = 0.0
 
@@ -96,26 +99,27 @@ class Pace:
         self._answered.add(now)
         self._answers.add(now)
 
-    def refused(self, started: float, now: float, wish: float = 0.0) -> float | None:
+    def refused(self, started: float, now: float, wish: float = 0.0, *, vague: bool = False) -> float | None:
         """Learn that a call came too soon.
 
         Args:
             started: when it was sent.
             now: when it was refused.
             wish: seconds that the server asks for.
+            vague: the refusal may mean something else.
 
         Returns:
             The new pace, if that changed it.
         """
-        self._refusals.add(now)
+        (self._vague if vague else self._refusals).add(now)
         if started < self._lowered_at:
             # sent before the pace was last lowered: it says nothing of the new one
             return None
         if now < self._bounded_at + FIRST:
             self._settle(now)
             return None
-        self._slow_refusals += self._is_slow(now)
-        if wish <= DEAR and self._is_chance(now):
+        self._slow_refusals += self._is_slow(now) and not vague
+        if wish <= DEAR and (self._is_vague(now) if vague else self._is_chance(now)):
             return None
         self._lowered_at = self._grown_at = now
         self._hold_until = now + HOLD * wish
@@ -161,6 +165,10 @@ class Pace:
         if self._slow_calls >= ENOUGH and CHANCE < (share := self._slow_refusals / self._slow_calls) < HOPELESS:
             tolerated += 1.5 * share
         return refusals < EVIDENCE or refusals <= tolerated * self._calls.count(now)
+
+    def _is_vague(self, now: float) -> bool:
+        refusals = self._vague.count(now)
+        return refusals < EVIDENCE or refusals <= VAGUE * self._calls.count(now)
 
     def _grow(self, now: float) -> None:
         if self._rate is None:
