@@ -24,7 +24,7 @@ from ants_engine.row_blocks import Columns, RowBlocks, SideBySide, Work
 from ants_engine.scores import Scores
 
 ROWS_AT_ONCE = 1024
-SCORING = RowBlocks(32, (128,), SideBySide("ants-score-core"))
+SCORING = RowBlocks(32, (128,), SideBySide("torch-score-core"))
 """Shapes of the products of scoring. Blocks of 32 rows leave no rest behind the vectors of an elementwise function,
 which computes a rest in another way; the larger ones take three quarters of the time a row."""
 SECOND_GROUPS = 64

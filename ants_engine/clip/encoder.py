@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Short = TypeVar("Short", ClassTokenTower, CausalTextTower)
 
 _EXTREME_RATIO = 16
-_CORES = SideBySide("ants-clip-core")
+_CORES = SideBySide("torch-clip-core")
 BLOCK = 4
 """Rows of a block on the CPU: fewer take other ways through a product, more are hardly faster."""
 MANY_TEXTS = 32
