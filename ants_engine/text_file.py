@@ -13,28 +13,32 @@ _MARKS = (
 )
 
 
-def decode_text(data: bytes) -> str:
+def decode_text(data: bytes, errors: str = "strict") -> str:
     r"""Return a text with ``\n`` at the end of every line and without a byte order mark.
 
     UTF-8 unless the file begins with the mark of UTF-16 or UTF-32, as Windows and Excel write it ("Unicode text").
+
+    Args:
+        data: the file's bytes.
+        errors: ``surrogateescape`` where the text names files, whose names may be any bytes.
 
     Raises:
         UnicodeDecodeError: it is in another encoding, or holds zero bytes as only binary files and UTF-16 without a
             mark do.
     """
     encoding, start = next(((name, len(mark)) for mark, name in _MARKS if data.startswith(mark)), ("utf-8", 0))
-    text = data[start:].decode(encoding)
+    text = data[start:].decode(encoding, errors if encoding == "utf-8" else "strict")
     zero = text.find("\0")
     if zero >= 0:
         raise UnicodeDecodeError("utf-8", data, zero, zero + 1, "a zero byte; a binary file, or UTF-16 without a mark")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, errors: str = "strict") -> str:
     """Read a file as `decode_text` does.
 
     Raises:
         OSError: it cannot be read.
         UnicodeDecodeError: as for `decode_text`.
     """
-    return decode_text(path.read_bytes())
+    return decode_text(path.read_bytes(), errors)

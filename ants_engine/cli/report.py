@@ -27,7 +27,7 @@ MEGABYTE = 1_000_000
 @click.option(
     "--labels",
     type=click.Path(exists=True, path_type=Path),
-    help="A CSV of picture,class (an empty class is a foreign picture), or a folder with id/, near/, far/.",
+    help="A CSV of picture,class (an empty class is an unknown picture), or a folder with id/, near/, far/.",
 )
 @click.option("--run", "run_name", help="A run to show beside a detector: a folder, or a run's name.")
 @click.option(

@@ -42,7 +42,7 @@ def read_image_list(list_file: Path | str, root: Path | str, *, check_files: boo
     """
     list_file, root = Path(list_file), Path(root)
     try:
-        text = read_text(list_file)
+        text = read_text(list_file, "surrogateescape")
     except FileNotFoundError:
         raise UsageError(f"there is no image list {list_file}") from None
     except UnicodeDecodeError:

@@ -1,6 +1,7 @@
 """What is known of pictures: which are ID, of which class, and which OOD set the others are from."""
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ def _read_csv(source: Path, classes: Sequence[str]) -> dict[str, Label]:
     index = _index(classes)
     labels: dict[str, Label] = {}
     try:
-        for number, row in enumerate(csv.reader(read_text(source).split("\n")), 1):
+        rows = csv.reader(io.StringIO(read_text(source, "surrogateescape"), newline=""))
+        for number, row in enumerate(rows, 1):
             if not any(cell.strip() for cell in row) or (number == 1 and row[0].strip().lower() in HEADINGS):
                 continue
             name, word = row[0].strip(), row[1].strip() if len(row) > 1 else ""
