@@ -1,7 +1,13 @@
 """Text that a user wrote, whatever program saved it: byte order marks, UTF-16 and line ends."""
 
 import codecs
+import errno
 from pathlib import Path
+
+from ants_engine.atomic_file import read_at_most
+
+MAX_TEXT = 256 << 20
+"""Bytes; a larger file was not written by a person."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -38,7 +44,11 @@ def read_text(path: Path, errors: str = "strict") -> str:
     """Read a file as `decode_text` does.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: it cannot be read, or has no end in sight, as ``/dev/zero`` has none.
         UnicodeDecodeError: as for `decode_text`.
     """
-    return decode_text(path.read_bytes(), errors)
+    with path.open("rb") as file:
+        data = read_at_most(file, MAX_TEXT + 1)
+    if len(data) > MAX_TEXT:
+        raise OSError(errno.EFBIG, f"more than {MAX_TEXT >> 20} MiB of text", str(path))
+    return decode_text(data, errors)
