@@ -129,4 +129,7 @@ def _written(path: Path, document: "Document") -> int:
     for sentence in document.missing.values():
         say(plain(f"  {sentence}"), err=True)
     pictures = document.pictures
-    return 3 if pictures is not None and any(pictures.errors) else 0
+    failed = [] if pictures is None else [error for error in pictures.errors if error]
+    for error in failed:
+        say(plain(f"  unreadable: {error}"), err=True)
+    return 3 if failed else 0
