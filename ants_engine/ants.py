@@ -554,6 +554,10 @@ class ANTS:
             DetectorFolderError: a file is missing or damaged.
             SettingError: an override does not fit, is fixed in what was built, or would do nothing here.
         """
+        if {"config", "environment"} & set(settings):
+            raise SettingError("a saved detector has its settings; give single ones: scoring={'threshold': 0.4}")
+        # each by itself, before anything is made of it
+        load_settings(environment={}, **settings)
         saved = load_detector(Path(folder))
         merged = load_settings(taken_over(saved.settings, settings), environment={}, **settings)
         if backend is None and settings.get("mllm"):

@@ -159,6 +159,23 @@ def test_a_misspelt_setting_of_a_backend_is_named_also_where_nothing_is_asked(tm
     assert ANTS.load(tmp_path, mllm={"backend": "openai"}).settings.mllm.backend == "openai"
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"config": "ants.toml"}, "has its settings"),
+        ({"environment": {}}, "has its settings"),
+        ({"mllm": "openai"}, "'mllm'"),
+        ({"mllm": 3}, "'mllm'"),
+        ({"scoring": [0.3]}, "'scoring'"),
+        ({"threshold": 0.3}, "unknown setting 'threshold'"),
+    ],
+)
+def test_what_is_no_setting_is_refused_in_words(given: dict[str, Any], said: str, tmp_path: Path) -> None:
+    save_detector(tmp_path, saved_detector(settings=load_settings(environment={})))
+    with pytest.raises(SettingError, match=said):
+        ANTS.load(tmp_path, **given)
+
+
 def test_a_threshold_is_a_number(tmp_path: Path) -> None:
     save_detector(tmp_path, saved_detector(settings=load_settings(environment={})))
     ants = ANTS.load(tmp_path)
