@@ -34,7 +34,7 @@ from ants_engine.clip.worker import ClipWorker
 from ants_engine.config import Settings
 from ants_engine.detector import Detector
 from ants_engine.detector_folder import SavedDetector, load_detector, save_detector
-from ants_engine.dispatch.backend_registry import create_backend
+from ants_engine.dispatch.backend_registry import check_option_names, create_backend
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.errors import (
     DetectorFolderError,
@@ -123,7 +123,7 @@ class ANTS:
                 memory. With neither images nor features the detector knows stage 1 alone (`neglabel_score`) until
                 `stream` teaches it.
             features: (N, D) CLIP features of the same pictures; CLIP then sees none of them, and the MLLM only those
-                that look foreign.
+                that look unknown.
             config: an ``ants.toml``, the folder of one, a nested mapping, or finished settings.
             encoder: a loaded CLIP to use in place of the one that the settings name.
             backend: an MLLM to use in place of the one that the settings name.
@@ -140,7 +140,7 @@ class ANTS:
             NotEnoughAnswersError: too few questions were answered.
             StoreError: the response store is damaged, or a replay misses an answer.
         """
-        merged = _merged(config, settings)
+        merged = _merged(config, settings, backend)
         classes = ClassList.of(id_classes, merged.text.class_template)
         pictures = None
         if images is not None or features is not None:
@@ -248,7 +248,7 @@ class ANTS:
         Raises:
             UsageError: classes, features or settings do not fit.
         """
-        merged = _merged(config, settings)
+        merged = _merged(config, settings, backend)
         classes = ClassList.of(id_classes, merged.text.class_template)
         wide = as_tensor(class_features)
         if wide.ndim != 2 or len(wide) != len(classes):
@@ -299,7 +299,7 @@ class ANTS:
 
         Args:
             images: as for `build`; endless iterables too. An iterator that ends at once gives no batch.
-            features: (N, D) CLIP features of the same pictures; the MLLM then sees only those that look foreign.
+            features: (N, D) CLIP features of the same pictures; the MLLM then sees only those that look unknown.
             batch_size: pictures scored together, ``stream.batch_size`` when left out.
             lag: batches between the question and its effect, ``stream.lag`` when left out. 0 waits for the MLLM.
             backend: an MLLM to use in place of the one that this detector was made with.
@@ -554,8 +554,16 @@ class ANTS:
             DetectorFolderError: a file is missing or damaged.
             SettingError: an override does not fit, is fixed in what was built, or would do nothing here.
         """
+        if {"config", "environment"} & set(settings):
+            raise SettingError("a saved detector has its settings; give single ones: scoring={'threshold': 0.4}")
+        # each by itself, before anything is made of it
+        load_settings(environment={}, **settings)
         saved = load_detector(Path(folder))
         merged = load_settings(taken_over(saved.settings, settings), environment={}, **settings)
+        if backend is None and settings.get("mllm"):
+            # what is misspelt would otherwise be found when a stream asks, and else never
+            news = set(merged.mllm.model_extra or {}) - set(saved.settings.mllm.model_extra or {})
+            check_option_names(merged.mllm, sorted(news))
         ants = cls(saved.state, merged, saved.report, None, backend)
         ants._unconfirmed = unconfirmed(saved.settings, settings)
         if encoder is not None:
@@ -634,7 +642,8 @@ class ANTS:
         built_with, found = self._state.detector.clip_identity.get("sha256"), encoder.identity_sha256
         if built_with != found:
             raise DetectorFolderError(
-                f"this detector was built with another CLIP ({built_with}) than clip.model names now ({found})"
+                f"this detector was built with another CLIP ({built_with}) than the settings name now ({found}): "
+                "clip.model, clip.pretrained and clip.precision have to be those of the build"
             )
         return encoder
 
@@ -657,9 +666,10 @@ class ANTS:
     @threshold.setter
     def threshold(self, value: float) -> None:
         try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise SettingError(f"the threshold has to be a number, not {value!r}") from None
+            # True is no number here, as in every setting
+            number = float("nan" if isinstance(value, (bool, np.bool_)) else value)
+        except (TypeError, ValueError, OverflowError):
+            raise SettingError(f"the threshold has to be a number, not {str(value)[:80]!r}") from None
         # what a person has set stays, however the stream goes on
         self._settings = load_settings(self._settings, scoring={"threshold": number})
         self._state = replace(self._state, detector=replace(self._state.detector, threshold=number))
@@ -733,9 +743,17 @@ class ANTS:
         return features, [name for name, _ in ordered], failures
 
 
-def _merged(config: "str | PathLike[str] | Mapping[str, Any] | Settings | None", settings: dict[str, Any]) -> Settings:
+def _merged(
+    config: "str | PathLike[str] | Mapping[str, Any] | Settings | None",
+    settings: dict[str, Any],
+    backend: Backend | None,
+) -> Settings:
     given = config if isinstance(config, (Settings, Mapping)) or config is None else Path(config)
-    return load_settings(given, **settings)
+    merged = load_settings(given, **settings)
+    if backend is None and merged.mllm.model_extra:
+        # a cold start asks nothing, so that a misspelt one would not be found
+        check_option_names(merged.mllm, merged.mllm.model_extra)
+    return merged
 
 
 def _told(callback: ProgressCallback | None, observer: RunObserver) -> ProgressCallback:

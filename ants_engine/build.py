@@ -237,7 +237,7 @@ class Build:
         self.report.near_duplicates = len(self._same)
         if not rows:
             self.report.notes.append(
-                f"no picture scored below gamma {mining.gamma}: nothing looks foreign, S_nl stands in"
+                f"no picture scored below gamma {mining.gamma}: nothing looks unknown, S_nl stands in"
             )
         elif not self._questions.can_show_pictures:
             self.report.notes.append("this MLLM takes no pictures: there are no sentences, look-alikes only")

@@ -123,7 +123,7 @@ class BuildReport:
     def __str__(self) -> str:
         """Return a few lines for people."""
         lines = [
-            f"{self.pictures} pictures, {self.candidates} look foreign, {self.negative_images} shown to the MLLM",
+            f"{self.pictures} pictures, {self.candidates} look unknown, {self.negative_images} shown to the MLLM",
             f"{self.ens_texts} sentences, {self.vsnl_texts} look-alikes of {len(self.similar_classes)} classes",
             f"{self.asked} answers asked for, {self.from_store} from the store, {self.failed} failed",
         ]

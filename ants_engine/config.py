@@ -1,7 +1,7 @@
 """Every setting, one frozen pydantic model per stage. `ants_engine.settings_loader` merges the sources."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -12,6 +12,8 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    ValidationInfo,
+    field_validator,
 )
 
 
@@ -34,6 +36,16 @@ class Stage(BaseModel):
     """Base of all settings: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), validate_default=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what Python counts as 1 or 0 where no truth value is meant."""
+        if isinstance(value, bool):
+            wanted = cls.model_fields[str(info.field_name)].annotation
+            if bool not in (wanted, *get_args(wanted)):
+                raise ValueError("Input should not be true or false")
+        return value
 
 
 class ClipSettings(Stage):
@@ -162,7 +174,7 @@ class EnsSettings(Stage):
     """``engine`` cleans answers and sets refusals and the like aside; ``reference`` takes them as the public code does:
     stripped, without a full stop, once each within one update."""
     drop_id_names: bool = True
-    """Set aside a sentence that names an ID class: it would score that class as foreign."""
+    """Set aside a sentence that names an ID class: it would score that class as unknown."""
     max_new_tokens: PositiveInt = 64
     """Length limit of one answer."""
     other_template: str | None = None

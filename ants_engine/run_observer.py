@@ -33,7 +33,7 @@ class RunStart:
     """Pictures, where their number is known beforehand."""
     settings: Settings
     gamma: float
-    """A picture with an initial score below it looks foreign; in a stream it may move."""
+    """A picture with an initial score below it looks unknown; in a stream it may move."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +43,7 @@ class FirstLook:
     names: tuple[str, ...]
     refs: tuple[ImageRef | None, ...]
     """Where each can be looked at, ``ref.load(settings.pictures)`` (blocking); None where only features were given.
-    What came from a one-shot iterator and does not look foreign is let go of at once, and raises `ImageError`."""
+    What came from a one-shot iterator and does not look unknown is let go of at once, and raises `ImageError`."""
     features: Tensor
     """(n, D) float32, L2-normalised."""
     neglabel_score: Tensor

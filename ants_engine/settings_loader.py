@@ -84,8 +84,8 @@ def _preset(
     chosen = [layer["preset"] for _, layer in layers if "preset" in layer] or ["paper"]
     if isinstance(config, Settings) and chosen[-1] != config.preset:
         raise SettingError(
-            f"these settings are finished, with the preset {config.preset!r}; "
-            f"give preset={chosen[-1]!r} where they are made: load_settings(...)"
+            f"these settings are finished, with the preset {config.preset!r}; give preset={chosen[-1]!r} where they "
+            f"are made: load_settings(...), or ants build --set preset={chosen[-1]}"
         )
     # an unknown name is refused, with the known ones, when all layers are validated
     return "preset", PRESETS.get(str(chosen[-1]), {})

@@ -255,6 +255,9 @@ def _compile(key: str) -> re.Pattern[str]:
 def _read(path: Path) -> _Table:
     # pathlib's raises where there is no such user
     path = Path(os.path.expanduser(path))  # noqa: PTH111
+    if path.exists() and not path.is_file():
+        # a pipe would be waited for
+        raise SettingError(f"mllm.answers: {path} cannot be read: it is not a file")
     try:
         text = read_text(path)
         content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -265,7 +268,7 @@ def _read(path: Path) -> _Table:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise SettingError(f"mllm.answers: {path}: {where}: {first['msg']}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingError(f"mllm.answers: {path} is neither TOML nor JSON: {error}") from error
 
 

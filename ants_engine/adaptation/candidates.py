@@ -1,4 +1,4 @@
-"""Pictures that look foreign, with what is needed to describe them and to weigh them."""
+"""Pictures that look unknown, with what is needed to describe them and to weigh them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

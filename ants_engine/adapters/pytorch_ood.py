@@ -50,7 +50,7 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
 
     - ``ANTSDetector(ants)``: a finished detector. `fit` does nothing, as for any detector that needs no fitting.
     - ``ANTSDetector(id_classes=…)`` and `fit`, or `fit_features`: learns from those pictures. A training set of known
-      pictures alone is a poor choice, since nothing in it looks foreign.
+      pictures alone is a poor choice, since nothing in it looks unknown.
     - ``streaming=True``: the method as it is meant. Every prediction adapts first, so that scores depend on what came
       before and on batch sizes. A fit is not needed. Call `reset` between data sets. ``stream.lag`` saves no time here,
       since a prediction ends before the next begins.
@@ -158,7 +158,7 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
         return self
 
     def predict(self, x: Tensor) -> Tensor:
-        """Score preprocessed pictures; when streaming, the MLLM is shown those that look foreign, as CLIP sees them.
+        """Score preprocessed pictures; when streaming, the MLLM is shown those that look unknown, as CLIP sees them.
 
         Args:
             x: (B, 3, H, W) of float dtype, as ``ants.encoder.preprocess`` makes them.

@@ -103,12 +103,17 @@ def note_unused(keywords: dict[str, Any]) -> None:
 
 def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: Any) -> "Settings":
     """Merge the settings file, the environment, ``--set``, and what the command itself fixes."""
+    from ants_engine.dispatch.backend_registry import check_option_names
     from ants_engine.settings_loader import load_settings
 
     keywords = assigned(assignments)
     for stage, values in fixed.items():
         keywords[stage] = {**keywords.get(stage, {}), **values}
-    return load_settings(config, **keywords)
+    settings = load_settings(config, **keywords)
+    if keywords.get("mllm"):
+        # also where nothing is asked
+        check_option_names(settings.mllm, settings.mllm.model_extra or ())
+    return settings
 
 
 def with_column(function: F) -> F:

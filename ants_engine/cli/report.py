@@ -27,7 +27,7 @@ MEGABYTE = 1_000_000
 @click.option(
     "--labels",
     type=click.Path(exists=True, path_type=Path),
-    help="A CSV of picture,class (an empty class is a foreign picture), or a folder with id/, near/, far/.",
+    help="A CSV of picture,class (an empty class is an unknown picture), or a folder with id/, near/, far/.",
 )
 @click.option("--run", "run_name", help="A run to show beside a detector: a folder, or a run's name.")
 @click.option(
@@ -129,4 +129,7 @@ def _written(path: Path, document: "Document") -> int:
     for sentence in document.missing.values():
         say(plain(f"  {sentence}"), err=True)
     pictures = document.pictures
-    return 3 if pictures is not None and any(pictures.errors) else 0
+    failed = [] if pictures is None else [error for error in pictures.errors if error]
+    for error in failed:
+        say(plain(f"  unreadable: {error}"), err=True)
+    return 3 if failed else 0

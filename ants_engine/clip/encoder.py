@@ -350,8 +350,9 @@ def _choose_device(wanted: str) -> str:
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        # a number is read back: the device "meta" holds none
+        torch.zeros(1, device=wanted).item()
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = (str(error).splitlines() or [""])[0]
         raise SettingError(
             f"clip.device = {wanted!r} cannot be used here ({reason}); 'auto' takes what there is"

@@ -15,6 +15,7 @@ from ants_engine.clip import hub
 from ants_engine.clip.weights_file import has_openai_marks, without_openai_marks
 from ants_engine.config import ClipSettings
 from ants_engine.errors import ModelNotFoundError, SettingError
+from ants_engine.text_file import read_text
 
 if TYPE_CHECKING:
     import torch
@@ -303,10 +304,10 @@ def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        whole = json.loads(path.read_text("utf-8"))
+        whole = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise ModelNotFoundError(f"the folder has no {CONFIG_NAME}.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelNotFoundError(f"{CONFIG_NAME} cannot be read ({_line(error)}).") from error
     config = whole.get("model_cfg") if isinstance(whole, dict) else None
     if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():

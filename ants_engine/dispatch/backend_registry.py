@@ -68,6 +68,30 @@ def create_backend(mllm: MLLMSettings) -> Backend:
     return backend
 
 
+def check_option_names(mllm: MLLMSettings, given: Iterable[str]) -> None:
+    """Look whether the backend that the settings name has such settings; values are checked when it is made.
+
+    Raises:
+        UnknownBackendError: it is not installed.
+        SettingError: it has no setting of one of these names.
+    """
+    try:
+        options: type[BaseModel] = load_backend_class(mllm.backend).Options
+    except MissingDependencyError:
+        # who does not ask it does not need its packages
+        return
+    if options.model_config.get("extra") == "allow":
+        return
+    known = {*options.model_fields, *MLLMSettings.model_fields}
+    complaints = [
+        _complaint("extra_forbidden", key, "", mllm.backend, sorted(known - {"backend"}))
+        for key in given
+        if key not in known
+    ]
+    if complaints:
+        raise SettingError("; ".join(complaints))
+
+
 def backend_name(backend: type[object]) -> str:
     """Name a backend class as settings would, or, if it is not installed as one, by its class name."""
     value = f"{backend.__module__}:{backend.__qualname__}"

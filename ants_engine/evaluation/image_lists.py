@@ -31,7 +31,7 @@ def read_image_list(list_file: Path | str, root: Path | str, *, check_files: boo
     skipped.
 
     Args:
-        list_file: the list, in UTF-8, or UTF-16 with its mark.
+        list_file: the list, in UTF-8, or UTF-16 with its mark; the names of files that are there may be any bytes.
         root: folder that the paths are relative to.
         check_files: look whether every picture is there.
 
@@ -42,7 +42,7 @@ def read_image_list(list_file: Path | str, root: Path | str, *, check_files: boo
     """
     list_file, root = Path(list_file), Path(root)
     try:
-        text = read_text(list_file)
+        text = read_text(list_file, "surrogateescape")
     except FileNotFoundError:
         raise UsageError(f"there is no image list {list_file}") from None
     except UnicodeDecodeError:
@@ -53,10 +53,21 @@ def read_image_list(list_file: Path | str, root: Path | str, *, check_files: boo
     for number, line in enumerate(text.split("\n"), start=1):
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
+            if not _is_utf8(stripped) and not (root / stripped.partition(" ")[0]).exists():
+                # the bytes of a file's name are its own business; a list in another encoding is a mistake
+                raise UsageError(f"{list_file} is not UTF-8: is it an image list?")
             images.append(_image(stripped, root, f"{list_file}, line {number}", check_files=check_files))
     if not images:
         raise UsageError(f"{list_file} lists no picture")
     return images
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _image(line: str, root: Path, where: str, *, check_files: bool) -> ListedImage:

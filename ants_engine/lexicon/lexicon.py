@@ -50,7 +50,7 @@ class Lexicon:
         return len(self.words)
 
     def without(self, names: Iterable[str], *, aliases: bool = False) -> "Lexicon":
-        """Leave out every word that names an ID class: as a negative label it would make its own class look foreign.
+        """Leave out every word that names an ID class: as a negative label it would make its own class look unknown.
 
         Args:
             names: ID class names; a word names one where it equals it, ignoring case, underscores and extra spaces.

@@ -23,7 +23,7 @@ class Rejection(StrEnum):
     NOT_LATIN = "not_latin"
     """Mostly letters of another script, which CLIP's text encoder cannot read."""
     NAMES_ID_CLASS = "names_id_class"
-    """It names an ID class, and would make that class look foreign."""
+    """It names an ID class, and would make that class look unknown."""
     DUPLICATE = "duplicate"
     """The same was said before."""
     RAMBLING = "rambling"

@@ -83,7 +83,7 @@ def union_score(ens_score: Tensor, vsnl_score: Tensor) -> Tensor:
     """S against both banks together, out of S against each (ours; not in the paper).
 
     With r = (1 - S) / S, the ratio of a bank's mass to the ID classes' mass, one softmax over two banks has
-    r_ens + r_vsnl. So a picture is as foreign as the bank that knows it says, however little the other bank knows of
+    r_ens + r_vsnl. So a picture is as unknown as the bank that knows it says, however little the other bank knows of
     it; a mean, as in eq. 13, lets the bank that knows nothing speak for it.
 
     Args:

@@ -94,7 +94,7 @@ def assemble(
 
 
 def _foreign(seen: Seen, scores: Scores, truth: Truth | None) -> Tensor:
-    """Say which pictures are foreign: by their label where there is one, else by the verdict."""
+    """Say which pictures are unknown: by their label where there is one, else by the verdict."""
     foreign = torch.from_numpy(scores.is_outlier).clone()
     for row, label in enumerate(truth.labels if truth is not None else ()):
         if label is not None:

@@ -35,14 +35,14 @@ class Attribution:
     """(M,) float64: mean over all pictures."""
     moved_known: Tensor
     moved_foreign: Tensor
-    """(M,) float64: mean over known and over foreign pictures; NaN where there are none."""
+    """(M,) float64: mean over known and over unknown pictures; NaN where there are none."""
     most: Tensor
     most_picture: Tensor
     """(M,): the most that each text lowered a picture's score, and which picture's (int64)."""
     leading: Tensor
     """(M,) int64: pictures for which no other text weighed more."""
     decisive: Tensor | None
-    """(M,) int64: pictures that are foreign only because of this text."""
+    """(M,) int64: pictures that are unknown only because of this text."""
 
     @property
     def count(self) -> int:
@@ -57,7 +57,7 @@ def attribute(detector: Detector, features: Tensor, scores: Tensor, foreign: Ten
         detector: as it scores now.
         features: (N, D) float32, L2-normalised, N at least 1.
         scores: (N,) float32, their ``id_score``.
-        foreign: (N,) bool: which pictures count as foreign for ``moved_known`` and ``moved_foreign``.
+        foreign: (N,) bool: which pictures count as unknown for ``moved_known`` and ``moved_foreign``.
     """
     banks = _used(detector)
     count = sum(len(bank) for bank in banks)
@@ -108,7 +108,7 @@ def _used(detector: Detector) -> tuple[NegativeBank, ...]:
 def _blocks(
     detector: Detector, features: Tensor, scores: Tensor, banks: tuple[NegativeBank, ...]
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """Yield the first row, shares (n, M), and whether a foreign picture would be known without the text (n, M)."""
+    """Yield the first row, shares (n, M), and whether an unknown picture would be known without the text (n, M)."""
     # without a ranking, what is asked of the look is the softmax; it does not need the initial bank
     for start in range(0, len(features), ROWS_AT_ONCE):
         rows = features[start : start + ROWS_AT_ONCE]

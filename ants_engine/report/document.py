@@ -1,10 +1,11 @@
 """What a report says, as plain values: the page is made of this and of nothing else, and it can be had as JSON."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ants_engine.batch_record import BatchRecord
+from ants_engine.terminal_text import encodable
 
 Column = tuple[float | None, ...]
 """(N,) one number a picture; None where the picture has none."""
@@ -15,6 +16,22 @@ SCORE_NAMES: tuple[ScoreName, ...] = ("id_score", "ens_score", "vsnl_score", "ne
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fit_for_a_file(cls, values: Any) -> Any:
+        """Spell what no file takes: a picture, a folder or a run may have a name that is not UTF-8."""
+        return _encodable(values)
+
+
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return encodable(value)
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(part) for key, part in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(_encodable, value))
+    return value
 
 
 class Fact(_Part):
@@ -79,7 +96,7 @@ class Text(_Part):
     """Mean over all pictures of how much it lowered ``id_score``; None without pictures."""
     moved_known: float | None = None
     """The same over the known pictures: by the labels where there are any, else by the verdict."""
-    moved_foreign: float | None = None
+    moved_unknown: float | None = None
     most: float | None = None
     """The most that it lowered one picture's ``id_score``."""
     most_picture: int | None = None
@@ -87,7 +104,7 @@ class Text(_Part):
     leading: int | None = None
     """Pictures for which no other text weighed more."""
     decisive: int | None = None
-    """Pictures called foreign that would be called known without this text; None where that is not defined."""
+    """Pictures called unknown that would be called known without this text; None where that is not defined."""
     nearest_class: int | None = None
     class_nearness: float | None = None
     """Cosine to the nearest ID class, each kind of feature about its own mean."""
@@ -170,7 +187,7 @@ class Document(_Part):
     made: str
     """When, UTC."""
     threshold: float | None
-    """Below this ``id_score`` a picture is called foreign; None: no detector is known."""
+    """Below this ``id_score`` a picture is called unknown; None: no detector is known."""
     weight: float | None
     """Lambda, the share of the sentences in ``id_score``."""
     headline: tuple[Fact, ...]

@@ -66,7 +66,7 @@ def _distribution(pictures: Pictures, groups: Sequence[Group], name: ScoreName, 
         if name == "id_score" and threshold is not None:
             drawn.axes.axvline(threshold, color=COLOURS["ink"], linewidth=1, linestyle=(0, (3, 3)))
         drawn.axes.set_xlim(low, high)
-        drawn.axes.set_xlabel("← more foreign   ·   more known →")
+        drawn.axes.set_xlabel("← more unknown   ·   more known →")
         drawn.axes.set_ylabel("pictures")
         _whole(drawn)
     return _done(drawn)
@@ -83,8 +83,8 @@ def _roc(comparison: Comparison) -> Figure:
         axes.set_xlim(0, 1)
         axes.set_ylim(0, 1.005)
         foreign = comparison.convention == "openood"
-        axes.set_xlabel("FPR: known pictures called foreign" if foreign else "FPR: foreign pictures called known")
-        axes.set_ylabel("TPR: foreign ones caught" if foreign else "TPR: known ones kept")
+        axes.set_xlabel("FPR: known pictures called unknown" if foreign else "FPR: unknown pictures called known")
+        axes.set_ylabel("TPR: unknown ones caught" if foreign else "TPR: known ones kept")
     return _done(drawn)
 
 
@@ -146,7 +146,7 @@ def _stream(batches: Sequence[BatchRecord]) -> dict[str, Figure]:
         "concurrency": {"set-2": [one.concurrency for one in batches]},
     }
     labels = {
-        "threshold": "threshold", "lambda": "lambda", "banks": "texts", "share": "% called foreign",
+        "threshold": "threshold", "lambda": "lambda", "banks": "texts", "share": "% called unknown",
         "latency": "seconds a call", "concurrency": "calls at once",
     }  # fmt: skip
     found = {}

@@ -33,7 +33,7 @@ def groups_of(pictures: Pictures) -> tuple[Group, ...]:
         found.append(Group(ID_SET, "known (ID)", "known", tuple(rows[ID_SET])))
     oods = sorted(name for name in rows if name not in (ID_SET, None) and name is not None)
     for number, name in enumerate(oods):
-        shown = "foreign" if name == "ood" else f"{name}-OOD"
+        shown = "unknown" if name == "ood" else f"{name}-OOD"
         found.append(Group(name, shown, OOD_COLOURS[number % len(OOD_COLOURS)], tuple(rows[name])))
     if None in rows:
         found.append(Group("", "no label", "muted", tuple(rows[None])))

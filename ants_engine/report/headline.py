@@ -18,12 +18,12 @@ def headline_of(ants: "ANTS", scores: Scores | None) -> tuple[Fact, ...]:
     """Say in a few numbers what a report is about."""
     report, found = ants.report, []
     if scores is not None:
-        unreadable, foreign = int(scores.is_unreadable.sum()), int(scores.is_outlier.sum())
+        unreadable, unknown = int(scores.is_unreadable.sum()), int(scores.is_outlier.sum())
         readable = len(scores) - unreadable
         found.append(Fact(name="Pictures", value=f"{len(scores):,}", note=f"{unreadable:,} unreadable"))
-        share = f"{100 * foreign / readable:.1f} % of those that could be read" if readable else ""
-        found.append(Fact(name="Called foreign", value=f"{foreign:,}", note=share))
-    found.append(Fact(name="Threshold", value=f"{ants.threshold:.3f}", note="below this id_score a picture is foreign"))
+        share = f"{100 * unknown / readable:.1f} % of those that could be read" if readable else ""
+        found.append(Fact(name="Called unknown", value=f"{unknown:,}", note=share))
+    found.append(Fact(name="Threshold", value=f"{ants.threshold:.3f}", note="below this id_score a picture is unknown"))
     found.append(Fact(name="Lambda", value=f"{ants.weight:.2f}", note=leaning(ants.weight)))
     detector = ants.detector
     negatives = f"{len(detector.ens):,} sentences, {len(detector.vsnl):,} look-alikes"
@@ -83,9 +83,9 @@ def facts_of(ants: "ANTS") -> tuple[Fact, ...]:
         found.append(Fact(name="CLIP sha256", value=plain(str(clip))))
     found.append(Fact(name="preset", value=settings.preset))
     found.append(Fact(name="temperature", value=f"{ants.detector.temperature:.6g}"))
-    found.append(Fact(name="gamma", value=f"{ants.state.gamma:.6g}", note="a picture with S_nl below it looks foreign"))
+    found.append(Fact(name="gamma", value=f"{ants.state.gamma:.6g}", note="a picture with S_nl below it looks unknown"))
     if report.negative_images:
-        note = f"of {report.candidates:,} that looked foreign"
+        note = f"of {report.candidates:,} that looked unknown"
         found.append(Fact(name="pictures described", value=f"{report.negative_images:,}", note=note))
     found += [
         Fact(name=f"seconds: {plain(stage)}", value=f"{seconds:.2f}") for stage, seconds in report.seconds.items()

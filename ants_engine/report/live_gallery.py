@@ -1,4 +1,4 @@
-"""The latest pictures that look foreign, with what was said of them."""
+"""The latest pictures that look unknown, with what was said of them."""
 
 import itertools
 from collections import OrderedDict

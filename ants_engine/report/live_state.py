@@ -270,7 +270,7 @@ class LiveState(RunObserver):
         for task, name, what in (("ens", "Sentences", "about pictures"), ("vsnl", "Look-alikes", "classes answered")):
             found.append(_fact(name, f"{self._answers[task]:,}", what))
         if self._threshold is not None and self._weight is not None:
-            found.append(_fact("Threshold", f"{self._threshold:.3f}", "below this id_score a picture is foreign"))
+            found.append(_fact("Threshold", f"{self._threshold:.3f}", "below this id_score a picture is unknown"))
             found.append(_fact("Lambda", f"{self._weight:.2f}", leaning(self._weight)))
         counts, pulse = self._counts, self._pulse
         if counts is None or pulse is None:
@@ -298,8 +298,8 @@ class LiveState(RunObserver):
     def _foreign_fact(self) -> dict[str, str]:
         if self._final.total:
             share = f"{100 * self._final.below / self._final.total:.1f} % of those that could be read"
-            return _fact("Called foreign", f"{self._final.below:,}", share)
-        return _fact("Look foreign", f"{self._first.below:,}", f"S_nl below gamma {self._gamma:.3g}, at a first look")
+            return _fact("Called unknown", f"{self._final.below:,}", share)
+        return _fact("Look unknown", f"{self._first.below:,}", f"S_nl below gamma {self._gamma:.3g}, at a first look")
 
     def _halted(self) -> bool:
         pulse = self._pulse

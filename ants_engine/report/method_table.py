@@ -22,7 +22,7 @@ BASELINES = {
     "neglabel-1": ("NegLabel, one group", "the same words in one softmax"),
 }
 PARTS = {
-    "ens_score": ("ANTS S_ens", "sentences about pictures that look foreign"),
+    "ens_score": ("ANTS S_ens", "sentences about pictures that look unknown"),
     "vsnl_score": ("ANTS S_vsnl", "look-alikes of the classes"),
     "id_score": ("ANTS", "id_score: what this detector decides by"),
 }

@@ -46,11 +46,11 @@ def missing_of(
     if truth is None:
         found["labels"] = (
             f"No labels, so nothing can be called right or wrong: ants report {quoted} my_pictures/ --labels "
-            "labels.csv (picture,class a line; an empty class is a foreign picture), or --labels FOLDER with id/, "
+            "labels.csv (picture,class a line; an empty class is an unknown picture), or --labels FOLDER with id/, "
             "near/ and far/."
         )
     elif comparison is None:
-        found["labels"] = "The labels name no ID picture, or no foreign one: rates need both."
+        found["labels"] = "The labels name no ID picture, or no unknown one: rates need both."
     if not len(ants.detector.ens) and not len(ants.detector.vsnl):
         found["texts"] = (
             f"The detector has no sentence and no look-alike yet: ants stream {quoted} my_pictures/ lets it learn."

@@ -76,7 +76,7 @@ async def _encoded(ants: "ANTS", stream: ImageStream, refs: list[ImageRef | None
 def kept(ants: "ANTS") -> Seen | None:
     """Return what a detector has kept of the pictures it has seen; None where that is nothing.
 
-    That is the features of the latest ``stream.history`` pictures, and the names of those that looked foreign. Their
+    That is the features of the latest ``stream.history`` pictures, and the names of those that looked unknown. Their
     files are not looked for: a folder from elsewhere must not choose which files of yours end up in a page.
     """
     features = ants.state.recent.tensor()

@@ -92,7 +92,7 @@ def _effect(found: Attribution, number: int, rows: Sequence[int]) -> dict[str, f
     return {
         "moved": _number(found.moved[number]),
         "moved_known": _number(found.moved_known[number]),
-        "moved_foreign": _number(found.moved_foreign[number]),
+        "moved_unknown": _number(found.moved_foreign[number]),
         "most": _number(found.most[number]),
         "most_picture": rows[int(found.most_picture[number])],
         "leading": int(found.leading[number]),

@@ -1,6 +1,7 @@
 """What is known of pictures: which are ID, of which class, and which OOD set the others are from."""
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,14 +126,19 @@ def _read_csv(source: Path, classes: Sequence[str]) -> dict[str, Label]:
     index = _index(classes)
     labels: dict[str, Label] = {}
     try:
-        for number, row in enumerate(csv.reader(read_text(source).split("\n")), 1):
+        rows = csv.reader(io.StringIO(read_text(source, "surrogateescape"), newline=""))
+        for number, row in enumerate(rows, 1):
             if not any(cell.strip() for cell in row) or (number == 1 and row[0].strip().lower() in HEADINGS):
                 continue
             name, word = row[0].strip(), row[1].strip() if len(row) > 1 else ""
             label = _label(word or "ood", index, f"{source}, line {number}")
             beside = str((source.parent / name).absolute())
-            labels[beside if Path(beside).exists() else name] = label
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            is_there = Path(beside).exists()
+            if not is_there and not Path(name).exists():
+                # the bytes of a file's name are its own business; a word in another encoding is a mistake
+                name.encode()
+            labels[beside if is_there else name] = label
+    except (OSError, UnicodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{source}: cannot be read as a CSV of picture,class in UTF-8: {reason}") from None
     if not labels:

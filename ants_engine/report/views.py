@@ -50,13 +50,13 @@ class CountRow:
 
     group: Group
     known: int
-    foreign: int
+    unknown: int
 
     @property
     def share(self) -> str:
-        """Return the share that is called foreign."""
-        total = self.known + self.foreign
-        return f"{100 * self.foreign / total:.1f} %" if total else "–"
+        """Return the share that is called unknown."""
+        total = self.known + self.unknown
+        return f"{100 * self.unknown / total:.1f} %" if total else "–"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class Rates:
     """False and true positive rate in both conventions."""
 
     caught: float
-    """Foreign pictures called foreign."""
+    """Unknown pictures called unknown."""
     alarms: float
-    """Known pictures called foreign."""
+    """Known pictures called unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +93,20 @@ def starts_of(document: Document) -> tuple[Start, ...]:
     """Return where each score's threshold starts.
 
     ``id_score`` starts at the detector's. A part of it has none of its own, and starts where it calls as many pictures
-    foreign.
+    unknown.
     """
     pictures = document.pictures
     if pictures is None or document.threshold is None:
         return ()
     own = [value for value in pictures.id_score if value is not None]
     groups = groups_of(pictures)
-    foreign = below(own, document.threshold)
+    unknown = below(own, document.threshold)
     found = []
     for name in SCORE_NAMES:
         threshold = document.threshold
         if name != "id_score":
             ordered = sorted(value for value in pictures.column(name) if value is not None)
-            threshold = ordered[min(foreign, len(ordered) - 1)] if ordered else threshold
+            threshold = ordered[min(unknown, len(ordered) - 1)] if ordered else threshold
         counts = _counts(groups, pictures.column(name), threshold)
         found.append(Start(name, threshold, counts, _rates(counts)))
     return tuple(found)
@@ -116,19 +116,19 @@ def _counts(groups: Sequence[Group], column: Column, threshold: float) -> tuple[
     rows = []
     for group in groups:
         values = [value for row in group.rows if (value := column[row]) is not None]
-        foreign = below(values, threshold)
-        rows.append(CountRow(group, len(values) - foreign, foreign))
+        unknown = below(values, threshold)
+        rows.append(CountRow(group, len(values) - unknown, unknown))
     return tuple(rows)
 
 
 def _rates(counts: Sequence[CountRow]) -> Rates | None:
     ids = [one for one in counts if one.group.name == ID_SET]
     oods = [one for one in counts if one.group.name not in (ID_SET, "")]
-    known = sum(one.known + one.foreign for one in ids)
-    foreign = sum(one.known + one.foreign for one in oods)
-    if not known or not foreign:
+    known = sum(one.known + one.unknown for one in ids)
+    unknown = sum(one.known + one.unknown for one in oods)
+    if not known or not unknown:
         return None
-    return Rates(sum(one.foreign for one in oods) / foreign, sum(one.foreign for one in ids) / known)
+    return Rates(sum(one.unknown for one in oods) / unknown, sum(one.unknown for one in ids) / known)
 
 
 def cards_of(document: Document) -> tuple[Card, ...]:
@@ -144,7 +144,7 @@ def _card(document: Document, pictures: Pictures, row: int) -> Card:
     if score is None:
         verdict = "unreadable"
     else:
-        verdict = "foreign" if same_float(score) < same_float(document.threshold or 0.0) else "known"
+        verdict = "unknown" if same_float(score) < same_float(document.threshold or 0.0) else "known"
     weighed = tuple(
         WeighedView(KINDS[(text := document.texts[one.text]).kind], text.text, f"−{one.amount:.3f}")
         for one in pictures.weighed[row]
@@ -170,7 +170,7 @@ def _card(document: Document, pictures: Pictures, row: int) -> Card:
 
 @dataclass(frozen=True, slots=True)
 class StripItem:
-    """One picture of the strip from the most foreign to the most known."""
+    """One picture of the strip from the most unknown to the most known."""
 
     row: int
     card: Card
@@ -202,7 +202,7 @@ def truth_of(document: Document, pictures: Pictures, row: int) -> str:
     label = None if pictures.labels is None else pictures.labels[row]
     if name == ID_SET:
         return "known" if label is None else document.classes[label]
-    return "foreign" if name == "ood" else f"{name}-OOD"
+    return "unknown" if name == "ood" else f"{name}-OOD"
 
 
 def _outcome(pictures: Pictures, row: int, verdict: str) -> str:
@@ -210,8 +210,8 @@ def _outcome(pictures: Pictures, row: int, verdict: str) -> str:
     if name is None or verdict == "unreadable":
         return ""
     if name != ID_SET:
-        return "right" if verdict == "foreign" else "missed"
-    if verdict == "foreign":
+        return "right" if verdict == "unknown" else "missed"
+    if verdict == "unknown":
         return "false alarm"
     label = None if pictures.labels is None else pictures.labels[row]
     return "right" if label is None or label == pictures.predicted[row] else "wrong class"

@@ -45,8 +45,8 @@ def test_five_thousand_pictures_are_filtered_sorted_searched_and_paged(
     assert where.inner_text() == "page 2 of 209"
     assert cards(page)[0].inner_text() != first
 
-    took["verdict"] = timed(page, lambda: page.select_option('[name="verdict"]', "foreign"))
-    assert set(page.locator("#cards .chip").all_inner_texts()) == {"foreign"}
+    took["verdict"] = timed(page, lambda: page.select_option('[name="verdict"]', "unknown"))
+    assert set(page.locator("#cards .chip").all_inner_texts()) == {"unknown"}
     assert where.inner_text().startswith("page 1 of")
 
     took["sort"] = timed(page, lambda: page.select_option('[name="sort"]', "high"))
@@ -60,7 +60,7 @@ def test_five_thousand_pictures_are_filtered_sorted_searched_and_paged(
     page.select_option('[name="verdict"]', "")
     took["right or wrong"] = timed(page, lambda: page.select_option('[name="outcome"]', "false alarm"))
     assert set(page.locator("#cards .outcome").all_inner_texts()) == {"false alarm"}
-    assert set(page.locator("#cards .chip").all_inner_texts()) == {"foreign"}
+    assert set(page.locator("#cards .chip").all_inner_texts()) == {"unknown"}
 
     page.select_option('[name="outcome"]', "")
     took["search"] = timed(page, lambda: page.fill('[name="search"]', "kettle of kind 7"))
@@ -86,7 +86,7 @@ def test_what_is_shown_agrees_with_the_data(open_page: Open, small_report: Path)
     row = min(range(len(own["names"])), key=lambda each: own["id_score"][each])
     first = cards(page)[0]
     assert first.locator(".score").inner_text() == f"{own['id_score'][row]:.3f}"
-    assert first.locator(".chip").inner_text() == "foreign"
+    assert first.locator(".chip").inner_text() == "unknown"
     assert first.locator('[data-f="predicted"]').inner_text() == data["classes"][own["predicted"][row]]
     heaviest = own["weighed"][row][0]
     told = first.locator(".weighed li").first.inner_text()

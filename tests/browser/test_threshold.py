@@ -11,7 +11,7 @@ DIST = '[data-score="id_score"]'
 
 
 def counts(page: Any, score: str = "id_score") -> dict[str, tuple[int, int]]:
-    """Read the table beside a figure: called known and called foreign, by group."""
+    """Read the table beside a figure: called known and called unknown, by group."""
     rows = page.locator(f'[data-score="{score}"] tr[data-group]').all()
     return {
         row.get_attribute("data-group"): (
@@ -56,7 +56,7 @@ def test_dragging_the_line_changes_counts_rates_and_gallery(open_page: Open, sma
     assert after != before
     foreign = sum(one for _, one in after.values())
     page.wait_for_function(
-        "text => document.querySelector('#found').textContent.includes(text)", arg=f"{foreign} called foreign"
+        "text => document.querySelector('#found').textContent.includes(text)", arg=f"{foreign} called unknown"
     )
     caught = after["near"][1] + after["far"][1]
     total = caught + after["near"][0] + after["far"][0]
@@ -84,7 +84,7 @@ def test_the_keyboard_moves_every_line(open_page: Open, small_report: Path) -> N
         assert sum(foreign for _, foreign in counts(page, score).values()) == 0
         page.keyboard.press("End")
         assert sum(known for known, _ in counts(page, score).values()) == 0
-        assert "called foreign" in handle.get_attribute("aria-valuetext")
+        assert "called unknown" in handle.get_attribute("aria-valuetext")
 
 
 def test_a_score_at_the_threshold_is_known(open_page: Open, small_report: Path) -> None:

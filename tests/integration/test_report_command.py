@@ -93,6 +93,7 @@ def test_pictures_labels_run_and_what_cannot_be_read(tmp_path: Path, place: Plac
     page = tmp_path / "out" / "page.html"
     said = run("report", place.detector, pictures, "--labels", labels, "-o", page, "--title", "A <title>", code=3)
     assert str(page) in said.stdout
+    assert f"unreadable: {pictures / 'bad.png'}: is not a picture" in said.stderr
     found = document(page)
     assert found.title == "A <title>"
     assert found.pictures is not None

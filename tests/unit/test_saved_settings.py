@@ -16,7 +16,7 @@ from ants_engine.clip.given import GivenEncoder
 from ants_engine.config import MLLMSettings, Settings
 from ants_engine.detector_folder import save_detector
 from ants_engine.dispatch.backend_registry import GROUP, load_backend_class
-from ants_engine.errors import SettingError
+from ants_engine.errors import SettingError, UsageError
 from ants_engine.saved_settings import GUARDED, HARMLESS, refuse_unconfirmed, taken_over, unconfirmed
 from ants_engine.settings_loader import load_settings
 from tests.unit.detectors import DIM, saved_detector
@@ -145,6 +145,45 @@ def test_nothing_is_asked_of_whoever_loads_what_they_saved_by_default(tmp_path: 
     ants = ANTS.load(tmp_path)
     assert len(ants.score_features(FEATURES)) == DIM
     assert not ants.stream(features=FEATURES).active
+
+
+def test_a_misspelt_setting_of_a_backend_is_named_also_where_nothing_is_asked(tmp_path: Path) -> None:
+    save_detector(tmp_path, saved_detector(settings=load_settings(environment={})))
+    for mllm, said in (
+        ({"base_ulr": "http://x", "backend": "openai"}, r"mllm\.base_ulr: .*did you mean mllm\.base_url"),
+        ({"bakend": "openai"}, r"mllm\.bakend: unknown setting of backend huggingface"),
+        ({"backend": "opnai"}, "no backend"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            ANTS.load(tmp_path, mllm=mllm)
+    assert ANTS.load(tmp_path, mllm={"backend": "openai"}).settings.mllm.backend == "openai"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"config": "ants.toml"}, "has its settings"),
+        ({"environment": {}}, "has its settings"),
+        ({"mllm": "openai"}, "'mllm'"),
+        ({"mllm": 3}, "'mllm'"),
+        ({"scoring": [0.3]}, "'scoring'"),
+        ({"threshold": 0.3}, "unknown setting 'threshold'"),
+    ],
+)
+def test_what_is_no_setting_is_refused_in_words(given: dict[str, Any], said: str, tmp_path: Path) -> None:
+    save_detector(tmp_path, saved_detector(settings=load_settings(environment={})))
+    with pytest.raises(SettingError, match=said):
+        ANTS.load(tmp_path, **given)
+
+
+def test_a_threshold_is_a_number(tmp_path: Path) -> None:
+    save_detector(tmp_path, saved_detector(settings=load_settings(environment={})))
+    ants = ANTS.load(tmp_path)
+    before = ants.threshold
+    for wrong in (True, np.True_, 10**400, None, "x", [0.3], float("nan"), -float("inf"), 7):
+        with pytest.raises(SettingError):
+            ants.threshold = wrong
+        assert ants.threshold == before
 
 
 def test_a_stream_does_not_start_before_that(tmp_path: Path) -> None:

@@ -54,6 +54,9 @@ def test_paths_in_a_file_are_beside_the_file(tmp_path: Path) -> None:
         ({"dispatch": {"mode": "offline"}}, "'dispatch.mode'"),
         ({"scoring": {"temperature": "hot"}}, "'scoring.temperature'"),
         ({"mining": 3}, "'mining'"),
+        ({"scoring": {"threshold": True}}, "'scoring.threshold' (from keyword): Value error, Input should not be true"),
+        ({"stream": {"lag": True}}, "'stream.lag'"),
+        ({"dispatch": {"budget": {"requests": True}}}, "'dispatch.budget.requests'"),
     ],
 )
 def test_a_wrong_setting_is_named(keywords: dict[str, object], said: str) -> None:

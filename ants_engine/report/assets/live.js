@@ -68,7 +68,7 @@
       if (!value) return;
       const left = across(bin / counts.length);
       const middle = (bin + 0.5) / counts.length;
-      const className = middle < line ? "foreign" : "known";
+      const className = middle < line ? "unknown" : "known";
       svg.append(draw("rect", {
         class: className, x: left + 0.6, width: across((bin + 1) / counts.length) - left - 1.2, y: y(value), height: bottom - y(value),
       }));
@@ -209,7 +209,7 @@
     thumb.append(make("span", "no thumbnail", "none"));
     const words = make("div", undefined, "words");
     const line = make("p", undefined, "line");
-    line.append(make("span", "foreign", "chip foreign"), make("b", one.score === null ? "–" : one.score.toFixed(3), "score"));
+    line.append(make("span", "unknown", "chip unknown"), make("b", one.score === null ? "–" : one.score.toFixed(3), "score"));
     const near = make("p", undefined, "fact");
     near.append(make("span", "nearest "), make("b", one.nearest));
     const name = make("p", one.name.split("/").slice(-2).join("/"), "name");

@@ -33,34 +33,34 @@ const antsReport = (() => {
   };
   const pictures = data.pictures ? columns(data.pictures) : null;
 
-  const foreign = (row, score = "id_score") => pictures[score][row] < Math.fround(thresholds[score]);
+  const unknown = (row, score = "id_score") => pictures[score][row] < Math.fround(thresholds[score]);
   const readable = (row) => !Number.isNaN(pictures.id_score[row]);
-  const verdict = (row) => (readable(row) ? (foreign(row) ? "foreign" : "known") : "unreadable");
+  const verdict = (row) => (readable(row) ? (unknown(row) ? "unknown" : "known") : "unreadable");
   const truth = (row) => {
     const set = pictures.set && pictures.set[row];
     if (!set) return "";
     const label = data.pictures.labels ? data.pictures.labels[row] : null;
     if (set === "id") return label === null ? "known" : data.classes[label];
-    return set === "ood" ? "foreign" : `${set}-OOD`;
+    return set === "ood" ? "unknown" : `${set}-OOD`;
   };
   const outcome = (row) => {
     const set = pictures.set && pictures.set[row];
     if (!set || !readable(row)) return "";
-    if (set !== "id") return foreign(row) ? "right" : "missed";
-    if (foreign(row)) return "false alarm";
+    if (set !== "id") return unknown(row) ? "right" : "missed";
+    if (unknown(row)) return "false alarm";
     const label = data.pictures.labels ? data.pictures.labels[row] : null;
     return label === null || label === data.pictures.predicted[row] ? "right" : "wrong class";
   };
 
   // ---- thresholds -----------------------------------------------------------------------------------------------
   const counts = (score) => {
-    const found = new Map(frame.groups.map(([name]) => [name, { known: 0, foreign: 0 }]));
+    const found = new Map(frame.groups.map(([name]) => [name, { known: 0, unknown: 0 }]));
     const column = pictures[score];
     const line = Math.fround(thresholds[score]);
     for (let row = 0; row < pictures.count; row += 1) {
       if (Number.isNaN(column[row])) continue;
       const group = found.get((pictures.set && pictures.set[row]) || "");
-      if (group) group[column[row] < line ? "foreign" : "known"] += 1;
+      if (group) group[column[row] < line ? "unknown" : "known"] += 1;
     }
     return found;
   };
@@ -69,8 +69,8 @@ const antsReport = (() => {
     for (const [name, one] of found) {
       if (!name) continue;
       const side = name === "id" ? sum.id : sum.ood;
-      side[0] += one.foreign;
-      side[1] += one.foreign + one.known;
+      side[0] += one.unknown;
+      side[1] += one.unknown + one.known;
     }
     return sum.id[1] && sum.ood[1] ? { caught: sum.ood[0] / sum.ood[1], alarms: sum.id[0] / sum.id[1] } : null;
   };
@@ -101,10 +101,10 @@ const antsReport = (() => {
       for (const line of all("tr[data-group]", figure)) {
         const one = found.get(line.dataset.group);
         put(line, "known", one.known);
-        put(line, "foreign", one.foreign);
-        put(line, "share", percent(one.foreign, one.foreign + one.known));
-        called += one.foreign;
-        total += one.foreign + one.known;
+        put(line, "foreign", one.unknown);
+        put(line, "share", percent(one.unknown, one.unknown + one.known));
+        called += one.unknown;
+        total += one.unknown + one.known;
       }
       const now = rates(found);
       if (now) {
@@ -116,7 +116,7 @@ const antsReport = (() => {
       }
       $(".at", figure).textContent = value.toFixed(3);
       handle.setAttribute("aria-valuenow", value.toFixed(3));
-      handle.setAttribute("aria-valuetext", `${value.toFixed(3)}: ${called} of ${total} called foreign`);
+      handle.setAttribute("aria-valuetext", `${value.toFixed(3)}: ${called} of ${total} called unknown`);
     };
     const set = (value) => {
       thresholds[score] = Math.min(x[1], Math.max(x[0], value));
@@ -288,8 +288,8 @@ const antsReport = (() => {
         const last = (row) => (Number.isNaN(keys[row]) ? Infinity : keys[row]);
         rows.sort((a, b) => last(a) - last(b) || a - b);
       }
-      const called = rows.reduce((sum, row) => sum + (readable(row) && foreign(row)), 0);
-      $("#found").textContent = `${plural(rows.length, "picture")}, ${called.toLocaleString("en")} called foreign`;
+      const called = rows.reduce((sum, row) => sum + (readable(row) && unknown(row)), 0);
+      $("#found").textContent = `${plural(rows.length, "picture")}, ${called.toLocaleString("en")} called unknown`;
       pager.fill(rows, keep);
     };
     form.addEventListener("input", () => filter(false));
@@ -339,7 +339,7 @@ const antsReport = (() => {
       }
       const near = text.nearest_class === null ? "–" : `${data.classes[text.nearest_class]} ${fixed(text.class_nearness, 2)}`;
       row.append(
-        head, from, make("td", fixed(text.moved_foreign, 4), "n"), make("td", fixed(text.moved_known, 4), "n"), make("td", fixed(text.most, 3), "n"),
+        head, from, make("td", fixed(text.moved_unknown, 4), "n"), make("td", fixed(text.moved_known, 4), "n"), make("td", fixed(text.most, 3), "n"),
         make("td", text.leading ?? "–", "n"), make("td", text.decisive ?? "–", "n"), make("td", near),
         make("td", fixed(text.catch_nearness, 2), "n"),
       );
@@ -505,7 +505,7 @@ const antsReport = (() => {
       }));
     },
     texts: () => {
-      const keys = ["kind", "source", "moved", "moved_known", "moved_foreign", "most", "leading", "decisive", "class_nearness", "catch_nearness", "suspect"];
+      const keys = ["kind", "source", "moved", "moved_known", "moved_unknown", "most", "leading", "decisive", "class_nearness", "catch_nearness", "suspect"];
       return csv(["text", "nearest_class", ...keys], data.texts.map((text) =>
         [text.text, text.nearest_class === null ? "" : data.classes[text.nearest_class], ...keys.map((key) => text[key])]));
     },
@@ -518,7 +518,7 @@ const antsReport = (() => {
       ...one.classes.map((place, index) => [one.method, "class", data.classes[index], ...place]),
       ...one.texts.map((place, index) => place && [one.method, data.texts[index].kind, data.texts[index].text, ...place]),
     ].filter(Boolean))),
-    batches: () => csv(Object.keys(data.batches[0]), data.batches.map((batch) => Object.values(batch))),
+    batches: () => csv(Object.keys(data.batches[0]).map((key) => (key === "foreign" ? "unknown" : key)), data.batches.map((batch) => Object.values(batch))),
     requests: () => csv(["ended", "seconds"], data.requests.ended.map((at, row) => [at, data.requests.seconds[row]])),
     json: () => JSON.stringify(data),
   };

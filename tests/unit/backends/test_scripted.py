@@ -1,5 +1,6 @@
 import asyncio
 import json
+import os
 
 import pytest
 from pydantic import ValidationError
@@ -116,6 +117,7 @@ async def test_table_in_a_file(tmp_path, name, content):
     [
         (None, "cannot be read"),
         ("answers = ", "neither TOML nor JSON"),
+        ("answers = " + "[" * 100_000, "neither TOML nor JSON"),
         ("[answers]\nx = 3\n", "answers.x"),
         ('[answers]\nx = "y"\n[extra]\n', "extra"),
         ('default = "x"\n', "answers"),
@@ -127,6 +129,13 @@ def test_a_bad_file_is_named(tmp_path, content, says):
         file.write_text(content)
     with pytest.raises(errors.SettingError, match=says):
         ScriptedBackend(ScriptedOptions(answers=file))
+
+
+def test_what_has_no_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in ("/dev/zero", tmp_path / "pipe"):
+        with pytest.raises(errors.SettingError, match="it is not a file"):
+            ScriptedBackend(ScriptedOptions(answers=str(place)))
 
 
 def test_a_bad_expression_is_named():

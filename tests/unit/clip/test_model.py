@@ -124,6 +124,11 @@ def _break(folder: Path, how: str) -> None:
         config.unlink()
     elif how == "no json":
         config.write_text("{")
+    elif how == "nested json":
+        config.write_text("[" * 100_000)
+    elif how == "endless":
+        config.unlink()
+        config.symlink_to("/dev/zero")
     elif how == "no model_cfg":
         config.write_text(json.dumps({"preprocess_cfg": {}}))
     elif how == "list":
@@ -147,6 +152,8 @@ def _break(folder: Path, how: str) -> None:
     [
         ("no config", CONFIG_NAME),
         ("no json", "cannot be read"),
+        ("nested json", "cannot be read"),
+        ("endless", "MiB of text"),
         ("no model_cfg", "model_cfg"),
         ("list", "model_cfg"),
         ("no weights", "no weights"),
@@ -371,6 +378,6 @@ def test_a_whole_model_from_the_hubs_cache(model_folder: Path, encoder: ClipEnco
 
 
 def test_a_device_that_is_not_there(model_folder: Path) -> None:
-    for device in ("cuda:77", "nonsense", "xpu"):
+    for device in ("cuda:77", "nonsense", "xpu", "hpu", "meta"):
         with pytest.raises(SettingError, match=device):
             ClipEncoder.load(ClipSettings(model=str(model_folder), device=device))

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,10 @@ def test_no_list(tmp_path):
         read_image_list(tmp_path / "absent.txt", tmp_path)
     with pytest.raises(UsageError, match="cannot be read"):
         read_image_list(tmp_path, tmp_path)
+
+
+def test_the_name_of_a_file_that_is_there_may_be_any_bytes(tmp_path):
+    name = os.fsdecode(b"b\xe4r.png")
+    (tmp_path / name).touch()
+    (found,) = read_image_list(listed(tmp_path, b"b\xe4r.png 1\n"), tmp_path)
+    assert found.path == tmp_path / name

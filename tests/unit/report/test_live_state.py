@@ -84,7 +84,7 @@ def test_a_reader_gets_all_at_first_then_what_has_changed_and_all_after_an_unkno
     assert text is not None
     assert set(json.loads(text)) == {"now", "scores", "pictures"}
     assert set(sections(state, second + 1000)) == {"run", "now", "scores", "pictures"}
-    assert facts(state) == {"Pictures": "3", "Look foreign": "1", "Sentences": "0", "Look-alikes": "0"}
+    assert facts(state) == {"Pictures": "3", "Look unknown": "1", "Sentences": "0", "Look-alikes": "0"}
 
 
 def test_the_gallery_is_bounded_newest_first_and_comes_no_more_often_than_it_may() -> None:
@@ -189,7 +189,7 @@ def test_a_stream_shows_verdicts_and_batches() -> None:
     assert found["batches"][0]["ens_texts"] == 4
     assert found["batches"][0]["gamma"] is None, "JSON has no infinity"
     assert sum(found["scores"]["id_score"]["counts"]) == 2
-    assert facts(state)["Called foreign"] == "1"
+    assert facts(state)["Called unknown"] == "1"
     assert facts(state)["Lambda"] == "0.25"
 
 

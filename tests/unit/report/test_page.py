@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from html.parser import HTMLParser
 
@@ -49,6 +50,17 @@ def document(text: str) -> Document:
         facts=(Fact(name=text, value=text),),
         missing={"pictures": text, "batches": text, "requests": text},
     )
+
+
+def test_a_name_that_is_not_utf8_is_spelled() -> None:
+    page = render_page(document(os.fsdecode(b"caf\xe9"))).encode()
+    assert rb"caf\udce9" in page
+
+
+def test_what_is_unknown_is_called_so() -> None:
+    page = render_page(document("x"))
+    words = re.sub(r"<(script|style)\b.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
+    assert "foreign" not in words.lower()
 
 
 @pytest.mark.parametrize("text", HOSTILE)

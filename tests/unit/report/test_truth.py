@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,16 @@ def test_not_utf8_is_said(tmp_path: Path) -> None:
     path.write_bytes(b"a\xff.png,cat\n")
     with pytest.raises(UsageError, match="UTF-8"):
         LabelBook.read(path, CLASSES)
+
+
+def test_the_name_of_a_file_that_is_there_may_be_any_bytes(tmp_path: Path) -> None:
+    names = [os.fsdecode(b"\xff\xfe.png"), os.fsdecode(b"caf\xe9.png"), "two\nlines.png"]
+    for name in names:
+        (tmp_path / name).touch()
+    path = tmp_path / "labels.csv"
+    path.write_bytes(b"picture,class\n" + b"".join(b'"' + os.fsencode(name) + b'",cat\n' for name in names))
+    truth = LabelBook.read(path, CLASSES).match([str(tmp_path / name) for name in names])
+    assert truth.labels == (Label("id", 0),) * 3
 
 
 def test_a_sequence_is_one_word_a_picture() -> None:
