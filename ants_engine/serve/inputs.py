@@ -64,7 +64,9 @@ class FeaturesBody(BaseModel):
     features: list[Annotated[list[float], Field(min_length=1, max_length=WIDEST_FEATURE)]] = Field(
         min_length=1, description="A row of D numbers per picture; normalised by the server."
     )
-    names: list[Name] | None = Field(default=None, description="What the answer calls them; positions when left out.")
+    names: list[Name] | None = Field(
+        default=None, description="What the answer calls the first of them; positions for others."
+    )
 
 
 BODIES = (PicturesBody, FeaturesBody)
@@ -91,6 +93,9 @@ async def read_items(
     kind, parameters = parse_options_header(headers.get("content-type", "")[:_LONGEST_TYPE])
     if kind not in {b"multipart/form-data", b"application/json"}:
         raise Refusal(415, "wrong_kind", "send multipart/form-data with files, or application/json")
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise Refusal(415, "wrong_kind", "send the body as it is, without Content-Encoding: nothing is unpacked here")
     body = bytearray()
     async for chunk in chunks:
         body += chunk
@@ -206,6 +211,8 @@ def _from_json(body: bytearray, most: int) -> list[Item]:
         raise unfit(form or "body", "at least one is needed")
     if form == "pictures":
         return items
+    if len(names) > len(items):
+        raise unfit("names", f"there are {len(names)} for {len(items)} features")
     return [
         Item(item_name(names[index] if index < len(names) else None, index), feature=item.feature)
         for index, item in enumerate(items)

@@ -150,6 +150,7 @@ async def test_a_data_uri_without_base64_is_told_so() -> None:
         (f'{{"features":[[{"1," * 9000}1]]}}', 422, "8,192 numbers"),
         (f'{{"features":[[{"1" * 70_000}]]}}', 422, "65,536 characters"),
         ('{"features":[[1]],"names":[1]}', 422, "names.0: a string"),
+        ('{"names":["a","b"],"features":[[1]]}', 422, "names: there are 2 for 1 features"),
         (f'{{"features":[[1]],"names":["{"a" * 256}"]}}', 422, "names.0: a string may have 255 characters"),
         ('{"pictures":[%s0]}' % ('{"base64":""},' * 4), 413, "4 pictures"),
         ('{"features":[[1],[1],[1],[1],[', 413, "4 pictures"),
