@@ -198,6 +198,20 @@ async def test_files_are_read_whole_whatever_is_in_them() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("filename*=utf-8''caf%C3%A9.jpg", "café.jpg"),
+        ("Filename* = UTF-8'fr'%E2%82%AC%20rates", "€ rates"),
+        ("filename=\"a\"; filename*=UTF-8''b", "a"),
+        ("filename*=UTF-8''%ff", "\ufffd"),
+    ],
+)
+async def test_a_files_name_may_be_given_in_the_extended_form_alone(given: str, name: str) -> None:
+    body = form(b"x").replace(b'filename="0.jpg"', given.encode())
+    assert [(one.name, one.data) for one in await items(body, FORM)] == [(name, b"x")]
+
+
+@pytest.mark.parametrize(
     ("body", "status", "kind"),
     [
         (form(b"x", end=False), 400, "malformed"),
