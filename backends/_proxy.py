@@ -3,6 +3,7 @@
 import importlib
 import ipaddress
 import os
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -44,7 +45,7 @@ def proxy_for(url: str) -> EnvironmentProxy | None:
 
 def _find(url: str) -> EnvironmentProxy | UsageError | None:
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    host, port = (parts.hostname or "").rstrip("."), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     known = getproxies()
     which = parts.scheme if known.get(parts.scheme) else "all"
     address = known.get(which)
@@ -87,13 +88,13 @@ def _is_here(host: str) -> bool:
 
 def _is_exempt(host: str, port: int | None, listed: str) -> bool:
     """Read ``NO_PROXY`` as curl does: names with their subdomains, addresses, networks, each with or without a port."""
-    for entry in (each.strip().lower() for each in listed.split(",")):
+    for entry in (each.lower() for each in re.split(r"[,\s]+", listed)):
         name, _, number = entry.rpartition("://")[2].rpartition(":")
         if not (name and number.isdecimal() and (":" not in name or name.endswith("]"))):
             name, number = entry.rpartition("://")[2], ""
         if not name or (number and int(number) != port):
             continue
-        name = name.strip("[]").removeprefix("*.").removeprefix(".")
+        name = name.strip("[]").removeprefix("*.").strip(".")
         if name in {"*", host} or host.endswith(f".{name}"):
             return True
         try:

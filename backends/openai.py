@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT = 10.0
 _OPENAI = "https://api.openai.com/v1"
+_QUESTIONS = "/chat/completions"
 _CHECK_TIMEOUT = 20.0
 _NO_CONNECTION = frozenset({"ConnectError", "ConnectTimeout", "ProxyError", "UnsupportedProtocol"})
 _NO_MODEL = re.compile(
@@ -134,7 +135,8 @@ class OpenAIBackend:
         Raises:
             AuthenticationError: the key is missing or refused.
             BackendUnavailableError: nobody listens there.
-            BadRequestError: the server has no such model, or its certificate or TLS cannot be used.
+            BadRequestError: the server has no such model, or answers below ``/v1`` alone, or its certificate or TLS
+                cannot be used.
             MissingDependencyError: openai is not installed.
             SettingError: the address in ``OPENAI_BASE_URL`` is none.
             UsageError: the backend is closed.
@@ -145,15 +147,23 @@ class OpenAIBackend:
                 raise listed.error
             if listed.status == 401:
                 await self._check_question([])
+            if listed.status == 404:
+                await self._check_below()
             return
         models, name = _names(listed), self._options.model
         if models and {name, f"{name}:latest"}.isdisjoint(models):
             await self._check_question(models)
 
+    async def _check_below(self) -> None:
+        """See that it is not the ``/v1`` that the address lacks."""
+        address = (self._address or _OPENAI).rstrip("/")
+        if not address.endswith("/v1") and _names(await self._quickly("/v1/models")):
+            raise BadRequestError(f"{self._server}: `mllm.base_url` lacks its /v1; write {self._shown(address)}/v1")
+
     async def _check_question(self, models: Sequence[str]) -> None:
         """Ask for one token; see that neither key nor model are refused."""
         body = self._request(Call("Say yes.", None, Decoding(max_new_tokens=1)))
-        refused = await self._quickly("/chat/completions", body)
+        refused = await self._quickly(_QUESTIONS, body)
         if not isinstance(refused, _Failed):
             return
         if refused.status == 401:
@@ -214,7 +224,7 @@ class OpenAIBackend:
             # Not chat.completions.create: turning plain JSON into its types and back takes half of a question's time.
             ending = self._end(
                 # in no variable of this frame: it may repeat the request
-                await client.post("/chat/completions", cast_to=object, body=self._request(call)),
+                await client.post(_QUESTIONS, cast_to=object, body=self._request(call)),
                 call.decoding.max_new_tokens,
             )
         except Exception as error:
@@ -413,6 +423,8 @@ def _address_problem(url: str) -> str | None:
         usable = False
     if not usable:
         return "an address has http:// or https:// and a host, as http://localhost:8000/v1"
+    if parts.path.rstrip("/").endswith(_QUESTIONS):
+        return f"leave out {_QUESTIONS}: the address ends before it, mostly with /v1"
     if parts.username or parts.password:
         return "keep credentials out of the address: name their variable in `api_key_env`"
     return None

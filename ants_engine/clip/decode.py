@@ -7,7 +7,7 @@ import stat
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -41,6 +41,8 @@ _MAX_SAMPLE_VALUE, _DNG_VERSION = 281, 50706
 """Tags of TIFF."""
 _MAX_EXIF = 1 << 20
 """Bytes; a camera writes a tenth of it, and a field of a larger one may be unpacked into gigabytes."""
+_PIECE = 1 << 18
+"""Samples that are scaled in one step where that takes many times their memory."""
 _INIT_LOCK = threading.Lock()
 _WARNING_LOCK = threading.Lock()
 _SHARED_LOCK = threading.Lock()
@@ -56,7 +58,9 @@ _UPRIGHT = {
 }
 
 
-def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Image.Image:
+def load_rgb(
+    source: PictureSource, *, name: str, limits: ImageSettings, admit: Callable[[int], None] | None = None
+) -> Image.Image:
     """Decode one picture. Blocking, and safe to call from several threads.
 
     Transparency is laid on white, 16-bit and float samples are scaled to 8 bits (`_span` has the rule), of an animation
@@ -68,6 +72,7 @@ def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Imag
             (H, W, 3) or (H, W, 4).
         name: what the picture is called in errors.
         limits: ``max_bytes`` is checked before a file is read, ``max_pixels`` before its samples are decoded.
+        admit: called with the number of pixels of a file, before its samples are decoded; it may wait.
 
     Returns:
         A new picture of mode ``RGB``.
@@ -83,7 +88,7 @@ def load_rgb(source: PictureSource, *, name: str, limits: ImageSettings) -> Imag
         name = _shown_name(source, name)
         data = _file_bytes(source, name, limits)
         if data is not None:
-            return _from_bytes(data, name, limits)
+            return _from_bytes(data, name, limits, admit)
         if isinstance(source, Image.Image):
             return _from_pil(source, name, limits)
         if isinstance(source, np.ndarray):
@@ -247,31 +252,46 @@ def _check_pixels(size: tuple[int, int], name: str, limits: ImageSettings) -> No
         )
 
 
-def _from_bytes(data: bytes, name: str, limits: ImageSettings) -> Image.Image:
+def _from_bytes(data: bytes, name: str, limits: ImageSettings, admit: Callable[[int], None] | None) -> Image.Image:
     costly = excess(data)
     if costly is not None:
         raise ImageTooLargeError(name, costly)
     try:
-        return _decode(data, name, limits)
+        return _decode(data, name, limits, admit)
     except Warning:
         # a filter of the application made an error of one of Pillow's remarks: what decodes must not depend on that
         with _WARNING_LOCK, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return _decode(data, name, limits)
+            return _decode(data, name, limits, admit)
 
 
-def _decode(data: bytes, name: str, limits: ImageSettings) -> Image.Image:
+def _decode(data: bytes, name: str, limits: ImageSettings, admit: Callable[[int], None] | None) -> Image.Image:
     data = without_long_texts(data)
     with _open_header(data, name) as image:
         if isinstance(image, TiffImagePlugin.TiffImageFile) and _DNG_VERSION in image.tag_v2:
             raise ImageUnreadableError(name, RAW.complaint)
         _check_pixels(image.size, name, limits)
+        pixels = max(image.width * image.height, _tile_pixels(image))
+        if pixels > limits.max_pixels:
+            raise ImageTooLargeError(
+                name, f"has a tile of {pixels:,} pixels; pictures.max_pixels allows {limits.max_pixels:,}"
+            )
+        if admit is not None:
+            admit(pixels)
         low_bytes = _low_bytes_mode(image)
         image.load()
         # a frame may turn out larger than the header said
         _check_pixels(image.size, name, limits)
         rgb = _to_rgb(image if low_bytes is None else _deep_colours(image, low_bytes, data, name), _declared(image))
         return _turned(rgb, _turn(image))
+
+
+def _tile_pixels(image: ImageFile.ImageFile) -> int:
+    """Return the pixels of a TIFF's tile, which is decoded as a whole, however little of it is seen; 0 elsewhere."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0
+    sides = [image.tag_v2.get(tag) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
+    return math.prod(side if isinstance(side, int) else 0 for side in sides)
 
 
 def _open_header(data: bytes, name: str) -> ImageFile.ImageFile:
@@ -367,7 +387,7 @@ def _to_rgb(image: Image.Image, declared: int | None = None) -> Image.Image:
     if image.mode in ("RGBa", "La"):
         image = image.convert("RGBA" if image.mode == "RGBa" else "LA")
     if image.has_transparency_data:
-        return _on_white(image.convert("RGBA"))
+        return _on_white(image if image.mode == "RGBA" else image.convert("RGBA"))
     return image.copy() if image.mode == "RGB" else image.convert("RGB")
 
 
@@ -398,20 +418,41 @@ def _eight_bits(samples: NDArray[Any], mode: str, declared: int | None) -> NDArr
         return _scaled(samples, _span(samples, declared))
     if mode == "I" and samples.size and samples.min() >= 0 and samples.max() <= 65535:
         return _scaled(samples, _span(samples, declared))
-    values = np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=math.inf, neginf=-math.inf)
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    low, high = _least_and_greatest(samples)
     if mode == "F" and low >= 0.0 and high <= 65535.0:
         low, high = 0.0, next(span for span in (1.0, 255.0, 65535.0) if high <= span)
-    shares = (values - low) / ((high - low) or 1.0)
-    scaled: NDArray[np.uint8] = np.rint(np.clip(shares, 0.0, 1.0) * 255.0).astype(np.uint8)
+    scaled = np.empty(samples.shape, np.uint8)
+    for piece, into in zip(_pieces(samples), _pieces(scaled), strict=True):
+        shares = (_float64(piece) - low) / ((high - low) or 1.0)
+        into[...] = np.rint(np.clip(shares, 0.0, 1.0) * 255.0)
     return scaled
+
+
+def _pieces(samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    flat = samples.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        yield flat[start : start + _PIECE]
+
+
+def _least_and_greatest(samples: NDArray[Any]) -> tuple[float, float]:
+    """Find the ends of what is finite; (0, 0) where nothing is."""
+    low, high = math.inf, -math.inf
+    for piece in _pieces(samples):
+        values = _float64(piece)
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    return (low, high) if low <= high else (0.0, 0.0)
+
+
+def _float64(samples: NDArray[Any]) -> NDArray[np.float64]:
+    return np.nan_to_num(samples.astype(np.float64), nan=0.0, posinf=math.inf, neginf=-math.inf)
 
 
 def _scaled(samples: NDArray[Any], span: int) -> NDArray[np.uint8]:
     """Scale whole numbers from 0 to 65535 so that ``span`` becomes 255, by table: a picture may have many."""
     table = np.rint(np.minimum(np.arange(65536) / span, 1.0) * 255.0).astype(np.uint8)
-    scaled: NDArray[np.uint8] = table[samples.astype(np.uint16)]
+    scaled: NDArray[np.uint8] = table[samples.astype(np.uint16, copy=False)]
     return scaled
 
 
@@ -427,7 +468,7 @@ def _span(samples: NDArray[Any], declared: int | None = None) -> int:
     top = int(samples.max()) if samples.size else 0
     if declared is not None and top <= declared:
         return declared
-    if top >= 1 << 14 or not top or not bool((samples % 257).any()):
+    if top >= 1 << 14 or not top or not any((piece % 257).any() for piece in _pieces(samples)):
         return 65535
     for bits in (8, 10, 12):
         if top < 1 << bits:
@@ -480,7 +521,9 @@ def _deep_colours(image: Image.Image, low_bytes: str, data: bytes, name: str) ->
             for tile in lower.tile
         ]
         lower.load()
-        deep = upper[..., :3].astype(np.uint16) * 256 + np.asarray(lower)[..., :3]
+        deep = upper[..., :3].astype(np.uint16)
+        deep *= 256
+        deep += np.asarray(lower)[..., :3]
     scaled = upper.copy()
     scaled[..., :3] = _scaled(deep, _span(deep, _declared(image)))
     return Image.fromarray(scaled, image.mode)

@@ -2,6 +2,7 @@
 
 import asyncio
 import binascii
+import re
 from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Executor
 from itertools import chain
@@ -28,6 +29,8 @@ _LONGEST_TYPE = 1000
 _SPACES = b" \t\r\n\v\f"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
 """From base64's alphabet for URLs and file names to the other one."""
+_EXTENDED = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']{0,20}'([^;\s]+)", re.IGNORECASE)
+"""A file's name as RFC 5987 has it. Forms should not have it (RFC 7578); some clients send nothing else."""
 _NOT_BASE64 = (
     "is not base64: the standard and the URL-safe alphabet are taken, with or without padding and line breaks, "
     "also as a data URI (data:image/jpeg;base64,…)"
@@ -64,7 +67,9 @@ class FeaturesBody(BaseModel):
     features: list[Annotated[list[float], Field(min_length=1, max_length=WIDEST_FEATURE)]] = Field(
         min_length=1, description="A row of D numbers per picture; normalised by the server."
     )
-    names: list[Name] | None = Field(default=None, description="What the answer calls them; positions when left out.")
+    names: list[Name] | None = Field(
+        default=None, description="What the answer calls the first of them; positions for others."
+    )
 
 
 BODIES = (PicturesBody, FeaturesBody)
@@ -91,6 +96,9 @@ async def read_items(
     kind, parameters = parse_options_header(headers.get("content-type", "")[:_LONGEST_TYPE])
     if kind not in {b"multipart/form-data", b"application/json"}:
         raise Refusal(415, "wrong_kind", "send multipart/form-data with files, or application/json")
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"}:
+        raise Refusal(415, "wrong_kind", "send the body as it is, without Content-Encoding: nothing is unpacked here")
     body = bytearray()
     async for chunk in chunks:
         body += chunk
@@ -164,6 +172,8 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         if b"name" not in options:
             raise _malformed_form("a part has no Content-Disposition with a name")
+        if b"filename" not in options and (extended := _EXTENDED.search(self._disposition)):
+            options[b"filename"] = unquote_to_bytes(extended[1])
         if options[b"name"] != FIELD.encode() or b"filename" not in options:
             raise Refusal(422, "no_file", f"send each picture as a file in a part called {FIELD}")
         self._name = options[b"filename"].decode("utf-8", "replace")
@@ -206,6 +216,8 @@ def _from_json(body: bytearray, most: int) -> list[Item]:
         raise unfit(form or "body", "at least one is needed")
     if form == "pictures":
         return items
+    if len(names) > len(items):
+        raise unfit("names", f"there are {len(names)} for {len(items)} features")
     return [
         Item(item_name(names[index] if index < len(names) else None, index), feature=item.feature)
         for index, item in enumerate(items)

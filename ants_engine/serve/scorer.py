@@ -23,6 +23,7 @@ from ants_engine.serve.batcher import Batcher
 from ants_engine.serve.item import Item
 from ants_engine.serve.metrics import Metrics
 from ants_engine.serve.options import ServeOptions
+from ants_engine.serve.pixel_budget import PixelBudget
 from ants_engine.serve.refusal import Refusal
 
 
@@ -57,6 +58,7 @@ class Scorer:
         self._options = options
         self._metrics = metrics
         self._clip = ThreadPoolExecutor(1, thread_name_prefix="ants-serve-clip")
+        self._pixels = PixelBudget(limits.max_pixels)
         self._decoding = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="ants-serve-decode")
         self._pictures = Batcher(self._encode, self._clip, options.batch_size, options.wait)
         self._features = Batcher(self._score, self._clip, options.batch_size, 0.0)
@@ -137,7 +139,9 @@ class Scorer:
     def _decode(self, item: Item) -> Tensor:
         assert item.data is not None  # noqa: S101  # `_one` has looked
         try:
-            return self._encoder.preprocess(load_rgb(item.data, name=item.name, limits=self._limits))
+            with self._pixels.turn() as turn:
+                picture = load_rgb(item.data, name=item.name, limits=self._limits, admit=turn.take)
+                return self._encoder.preprocess(picture)
         except MemoryError:
             raise ImageUnreadableError(item.name, "there is not enough memory to decode it") from None
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import TypeVar
 
+from PIL import Image
 from starlette.requests import Request
 
 from ants_engine.ants import ANTS
@@ -40,6 +41,9 @@ from ants_engine.versions import installed_versions
 
 T = TypeVar("T")
 _LOG = logging.getLogger("ants_engine.serve")
+_PIXEL_BLOCK = 64 << 20
+"""Bytes in which Pillow keeps a picture's pixels, at most. Blocks of more than 32 MiB go back to the system when they
+are freed (glibc's greatest threshold for mmap); smaller ones may stay with the thread that had them."""
 
 
 class GoneError(Exception):
@@ -89,6 +93,8 @@ class Service:
         """Begin to answer; the loop runs."""
         # threads that parse take the interpreter lock away from the loop for so long, at each of its system calls
         sys.setswitchinterval(0.001)
+        # of large pictures, what each thread's allocator would keep after them for the next one
+        Image.core.set_block_size(_PIXEL_BLOCK)  # type: ignore[attr-defined]
         self.scorer.start()
         self.started = True
 

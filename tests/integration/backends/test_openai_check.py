@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from pydantic import ValidationError
 
 from ants_engine.backends.openai import OpenAIBackend, OpenAIOptions
 from ants_engine.errors import AuthenticationError, BackendUnavailableError, BadRequestError
@@ -71,6 +72,20 @@ async def test_a_server_without_a_list_passes(listed):
     with ModelsServer(listed, NO_MODEL) as server:
         await check(server.url)
     assert server.asked == []
+
+
+async def test_an_address_that_lacks_its_v1_is_found_without_a_question():
+    lacks = r"`mllm.base_url` lacks its /v1; write http://127.0.0.1:\d+/v1$"
+    for end in ("", "/"):
+        with ModelsServer(listing("qwen"), said("hello")) as server, pytest.raises(BadRequestError, match=lacks):
+            await check(server.url.removesuffix("/v1") + end)
+        assert server.asked == []
+
+
+@pytest.mark.parametrize("end", ["/chat/completions", "/chat/completions/"])
+def test_an_address_with_the_path_of_questions_is_told_so(end):
+    with pytest.raises(ValidationError, match="leave out /chat/completions"):
+        OpenAIOptions(model="m", base_url=f"http://localhost:8000/v1{end}")
 
 
 async def test_a_list_that_does_not_come_passes():

@@ -290,6 +290,7 @@ async def test_an_error_that_repeats_credentials_is_scrubbed(replies):
         ("models.invalid:80", False),
         ("models.invalid:81", True),
         ("dels.invalid", True),
+        ("other.invalid models.invalid.", False),
         ("10.0.0.0/8,::1", True),
     ],
 )

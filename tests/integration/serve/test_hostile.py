@@ -1,13 +1,16 @@
 """Bodies and connections that are meant to exhaust a server: it stays small, and others are served meanwhile."""
 
+import gzip
+import io
 import socket
 import time
 from contextlib import ExitStack, suppress
 
 import pytest
+from PIL import Image
 
 from tests.support.hostile_bodies import JSON, KINDS, MIB, post, watched
-from tests.support.served import Served, answer, form, head
+from tests.support.served import BOUNDARY, Served, answer, form, head
 
 
 @pytest.mark.parametrize("what", KINDS)
@@ -159,6 +162,27 @@ def test_json_in_other_encodings_is_refused_with_a_reason(server: Served) -> Non
         for encoding in ("utf-16", "utf-32", "utf-16-le"):
             found = client.post("/v1/score", content="{}".encode(encoding), headers={"Content-Type": JSON})
             assert (found.status_code, found.json()["error"]["type"]) == (400, "malformed")
+
+
+def test_a_packed_body_is_refused_before_it_is_unpacked(server: Served) -> None:
+    packed = gzip.compress(b'{"pictures":[]}')
+    for kind in (JSON, f"multipart/form-data; boundary={BOUNDARY}"):
+        with server.client() as client:
+            found = client.post("/v1/score", content=packed, headers={"Content-Type": kind, "Content-Encoding": "gzip"})
+        assert found.status_code == 415
+        assert "Content-Encoding" in found.json()["error"]["message"]
+
+
+def test_large_pictures_in_small_files_are_decoded_within_one_bound(server: Served) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (6000, 6000)).save(buffer, "PNG")
+    before = server.resident()
+    with watched(server) as cost:
+        status = post(server, f"multipart/form-data; boundary={BOUNDARY}", form(*[buffer.getvalue()] * 4))
+    assert status == 200
+    # one of them: two at once take twice as much
+    assert cost.peak - before < 12 * 6000 * 6000 + 64 * MIB
+    assert cost.slowest < 1
 
 
 def _answered(connection: socket.socket) -> int:

@@ -47,6 +47,19 @@ def big_tiff(fields: list[tuple[int, int, int, int]], rest: bytes) -> bytes:
     return b"II" + struct.pack("<HHHQQ", 43, 8, 0, 16, len(fields)) + body + struct.pack("<Q", 0) + rest
 
 
+def test_a_small_tiff_of_one_large_tile() -> None:
+    content = zlib.compress(bytes(4096 * 4096))
+    fields = [(256, 4, 1, 10), (257, 4, 1, 10), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+    fields += [(322, 4, 1, 4096), (323, 4, 1, 4096), (324, 4, 1, 134), (325, 4, 1, len(content))]
+    data = tiff("<", fields, content)
+    assert data.index(content) == 134
+    admitted: list[int] = []
+    picture = load_rgb(data, name="p", limits=ImageSettings(), admit=admitted.append)
+    assert (picture.size, admitted) == ((10, 10), [4096 * 4096])
+    with pytest.raises(ImageTooLargeError, match="a tile of 16,777,216 pixels"):
+        load_rgb(data, name="p", limits=ImageSettings(max_pixels=1_000_000))
+
+
 def test_a_jpeg_of_many_scans() -> None:
     data = encoded(NOISE, "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")

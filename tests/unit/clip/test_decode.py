@@ -1,9 +1,11 @@
 """Every odd kind of picture that people really have, and bytes that are none."""
 
 import io
+import math
 import random
 import struct
 import threading
+import tracemalloc
 import warnings
 import zlib
 from collections.abc import Callable
@@ -262,6 +264,20 @@ def test_thirty_two_bits(values: list[int], expected: list[int]) -> None:
 def test_floats(values: list[float], expected: list[int]) -> None:
     image = Image.fromarray(np.array([values], np.float32))
     assert [p[0] for p in np.asarray(load(encoded(image, "TIFF")))[0]] == expected
+
+
+def test_floats_are_scaled_alike_in_whatever_pieces_and_without_many_times_their_memory() -> None:
+    samples = np.linspace(-3.0, 70_000.0, 900 * 1000, dtype=np.float32).reshape(900, 1000)
+    samples[5, 7], samples[800, 1] = float("nan"), float("-inf")
+    data = encoded(Image.fromarray(samples), "TIFF")
+    tracemalloc.start()
+    found = np.asarray(load(data))[..., 0]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    values = np.nan_to_num(samples.astype(np.float64), nan=0.0, neginf=-math.inf)
+    expected = np.rint(np.clip((values + 3.0) / (float(samples[-1, -1]) + 3.0), 0.0, 1.0) * 255.0)
+    assert (found == expected).all()
+    assert peak < 20 * samples.size + len(data)
 
 
 def test_one_bit() -> None:

@@ -150,6 +150,7 @@ async def test_a_data_uri_without_base64_is_told_so() -> None:
         (f'{{"features":[[{"1," * 9000}1]]}}', 422, "8,192 numbers"),
         (f'{{"features":[[{"1" * 70_000}]]}}', 422, "65,536 characters"),
         ('{"features":[[1]],"names":[1]}', 422, "names.0: a string"),
+        ('{"names":["a","b"],"features":[[1]]}', 422, "names: there are 2 for 1 features"),
         (f'{{"features":[[1]],"names":["{"a" * 256}"]}}', 422, "names.0: a string may have 255 characters"),
         ('{"pictures":[%s0]}' % ('{"base64":""},' * 4), 413, "4 pictures"),
         ('{"features":[[1],[1],[1],[1],[', 413, "4 pictures"),
@@ -194,6 +195,20 @@ async def test_files_are_read_whole_whatever_is_in_them() -> None:
     contents = [CONTENT, b"", b"\r" * 100_000, b"\r\n--" + boundary + b"x", b"\r\n--" + boundary[:-1], b"--\r\n"]
     found = await items(form(*contents), FORM, most=6)
     assert [(item.name, item.data) for item in found] == [(f"{n}.jpg", data) for n, data in enumerate(contents)]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("filename*=utf-8''caf%C3%A9.jpg", "café.jpg"),
+        ("Filename* = UTF-8'fr'%E2%82%AC%20rates", "€ rates"),
+        ("filename=\"a\"; filename*=UTF-8''b", "a"),
+        ("filename*=UTF-8''%ff", "\ufffd"),
+    ],
+)
+async def test_a_files_name_may_be_given_in_the_extended_form_alone(given: str, name: str) -> None:
+    body = form(b"x").replace(b'filename="0.jpg"', given.encode())
+    assert [(one.name, one.data) for one in await items(body, FORM)] == [(name, b"x")]
 
 
 @pytest.mark.parametrize(
