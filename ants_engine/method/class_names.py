@@ -69,7 +69,9 @@ _NOT_THEIR_END = frozenset(
     {
         ("hot", "dog"), ("prairie", "dog"), ("sea", "lion"), ("ant", "lion"), ("sea", "horse"), ("guinea", "pig"),
         ("flying", "fox"), ("sea", "cucumber"), ("horse", "chestnut"), ("custard", "apple"), ("thorn", "apple"),
-        ("rocking", "horse"), ("pommel", "horse"), ("sea", "elephant"), ("komodo", "dragon"),
+        ("rocking", "horse"), ("pommel", "horse"), ("sea", "elephant"), ("komodo", "dragon"), ("station", "wagon"),
+        ("radio", "telescope"), ("teddy", "bear"), ("piggy", "bank"), ("ice", "cream"), ("fire", "engine"),
+        ("space", "bar"),
     }
 )  # fmt: skip
 
