@@ -5,6 +5,7 @@ import csv
 import difflib
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -50,14 +51,22 @@ def read_picture_list(source: Path, column: str | None = None, option: str = "--
     else:
         lines = [line.strip() for line in text.splitlines()]
         paths = [line for line in lines if line and not line.startswith("#")]
+        if all(len(path) > 2 and path[0] == path[-1] == '"' for path in paths):
+            # as Windows copies paths
+            paths = [path[1:-1] for path in paths]
     if not paths:
         raise NoImagesError(f"{source}: no picture is named in it")
     return _anchored(paths, source.parent)
 
 
 def _of_table(text: str, source: Path, column: str | None, option: str) -> list[str]:
-    first = text.partition("\n")[0]
-    delimiter = "\t" if source.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    first, _, rest = text.partition("\n")
+    said = re.fullmatch(r'"?sep=(.)"?', first.strip())
+    if said is not None:
+        # Excel's own line
+        text, delimiter = rest, said[1]
+    else:
+        delimiter = "\t" if source.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
     try:
         rows = [
             (number, [cell.strip() for cell in row])
