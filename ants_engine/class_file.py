@@ -28,6 +28,9 @@ _QUOTED = re.compile(r"(['\"])(.+)\1")
 _LISTS = ("names", "classes", "labels", "class_names", "id2label", "label2id", "class_to_idx", "categories")
 _NAME_KEYS = ("name", "class_name", "label", "title", "class")
 _DEEPEST = 5
+_STAND_IN = re.compile(r"(?:label|class|category|id|cls)[ _-]?\d+", re.IGNORECASE)
+MOST_DIGITS = 10
+"""So many names that are numbers may be the digits themselves."""
 _RULE = re.compile(r"[|:\s-]*-[|:\s-]*")
 # of WordNet, and of Freebase as Open Images has them
 _ID = re.compile(r"n\d{8}|/[mg]/[0-9a-z_]+")
@@ -69,6 +72,16 @@ def parse_class_text(text: str, where: str, suffix: str = "", column: str | None
     Raises:
         ClassListError: as for `read_class_file`.
     """
+    names = _names_in(text, where, suffix, column)
+    counted = all(map(_STAND_IN.fullmatch, names)) or (len(names) > MOST_DIGITS and all(map(str.isdecimal, names)))
+    if counted and len(names) > 1:
+        raise ClassListError(
+            f"{where}: {names[0]!r}, {names[1]!r} and all others only number the classes; write what they are called"
+        )
+    return names
+
+
+def _names_in(text: str, where: str, suffix: str, column: str | None) -> list[str]:
     if suffix == ".json" or text.lstrip().startswith(("[", "{")):
         return _from_json(text, where, column)
     lines = [line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]

@@ -25,15 +25,12 @@ HEADINGS = ID_HEADINGS | {
 }  # fmt: skip
 """What the first cell or line of a table says, and no class is called at the head of a list."""
 SHOWN = 8
-MOST_DIGITS = 10
-"""So many names that are numbers may be the digits themselves."""
 
 _WORDNET_ID = re.compile(r"(n\d{8})(?:(?:\s*[-_:,;]\s*|\s+)(\S.*))?")
 _NUMBERED = re.compile(r"\(?(\d+)(?:\s*[:.,;)=]\s*|\s+-\s+|\s+)(\S.*)")
 _GLUED_NUMBER = re.compile(r"\d+[,;:](?=[^\W\d_])")
 _MARKED_NUMBER = re.compile(r"(\d+)(?:\s*[:=)]\s*|\.\s+)\S.*")
 _NUMBERS_BEHIND = re.compile(r"\S.*?(?:\s+\d+){2,}")
-_STAND_IN = re.compile(r"(?:label|class|category|id|cls)[ _-]?\d+", re.IGNORECASE)
 _BULLET = re.compile(r"[-*•·]\s+(?=\S)")
 _QUOTED = re.compile(r"(['\"])(.+)\1")
 _WORDS = re.compile(r"[^\W\d_]+(?: [^\W\d_]+)+")
@@ -268,10 +265,6 @@ def _shared_doubt(names: list[str]) -> str | None:
         doubt = "begin with a number; write the names alone, in the order you want"
     elif all(map(_NUMBERS_BEHIND.fullmatch, names)):
         doubt = "end in numbers; write the names alone"
-    elif all(map(_STAND_IN.fullmatch, names)):
-        doubt = "only number the classes; write what they are called"
-    elif len(names) > MOST_DIGITS and all(map(str.isdecimal, names)):
-        doubt = "are numbers; write what the classes are called"
     return doubt
 
 
