@@ -1,10 +1,12 @@
 """Class names out of a file, as people and programs write such files: what has one meaning is read, the rest refused.
 
 Read are: one name a line, with or without bullets, quotes or a comma at the end; lines numbered from 0 or 1 on, before
-or behind the name; WordNet's ids before the name; JSON lists, index → name and name → index, and ``id2label`` of a
-model; one column of a CSV or TSV, named where there is a heading.
+or behind the name; WordNet's ids before the name; JSON (or what Python prints) lists, index → name and name → index,
+``id2label`` of a model, and the categories of COCO; one column of a CSV, TSV or Markdown table, named where there is a
+heading.
 """
 
+import ast
 import csv
 import json
 import re
@@ -23,8 +25,15 @@ _DELIMITERS = "\t;,|"
 _NUMBER_BEHIND = re.compile(r"(.*\S)(?:\s+|\s*[,;:]\s*)(\d+)")
 _BULLET = re.compile(r"[-*•·]\s+")
 _QUOTED = re.compile(r"(['\"])(.+)\1")
-_WORDNET_ID = re.compile(r"n\d{8}")
-_LISTS = ("names", "classes", "labels", "class_names", "id2label", "label2id", "class_to_idx")
+_LISTS = ("names", "classes", "labels", "class_names", "id2label", "label2id", "class_to_idx", "categories")
+_NAME_KEYS = ("name", "class_name", "label", "title", "class")
+_DEEPEST = 5
+_STAND_IN = re.compile(r"(?:label|class|category|id|cls)[ _-]?\d+", re.IGNORECASE)
+MOST_DIGITS = 10
+"""So many names that are numbers may be the digits themselves."""
+_RULE = re.compile(r"[|:\s-]*-[|:\s-]*")
+# of WordNet, and of Freebase as Open Images has them
+_ID = re.compile(r"n\d{8}|/[mg]/[0-9a-z_]+")
 
 
 def read_class_file(path: Path, column: str | None = None) -> list[str]:
@@ -63,6 +72,16 @@ def parse_class_text(text: str, where: str, suffix: str = "", column: str | None
     Raises:
         ClassListError: as for `read_class_file`.
     """
+    names = _names_in(text, where, suffix, column)
+    counted = all(map(_STAND_IN.fullmatch, names)) or (len(names) > MOST_DIGITS and all(map(str.isdecimal, names)))
+    if counted and len(names) > 1:
+        raise ClassListError(
+            f"{where}: {names[0]!r}, {names[1]!r} and all others only number the classes; write what they are called"
+        )
+    return names
+
+
+def _names_in(text: str, where: str, suffix: str, column: str | None) -> list[str]:
     if suffix == ".json" or text.lstrip().startswith(("[", "{")):
         return _from_json(text, where, column)
     lines = [line for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]
@@ -71,7 +90,12 @@ def parse_class_text(text: str, where: str, suffix: str = "", column: str | None
         # Excel's own line
         lines = lines[1:]
     if not lines:
-        raise ClassListError(f"{where} names no class; write one name a line")
+        hint = " (lines that begin with # are comments)" if "#" in text else ""
+        raise ClassListError(f"{where} names no class{hint}; write one name a line")
+    if len(lines) > 2 and _RULE.fullmatch(lines[1]) and all("|" in line for line in lines):
+        # Markdown's table
+        lines = [line.strip().removeprefix("|").removesuffix("|") for line in (lines[0], *lines[2:])]
+        return _from_table(lines, "|", where, column)
     delimiter = separator[1] if separator is not None else _delimiter(lines, suffix, column)
     if delimiter is None and column is None:
         return _from_lines(lines, where, headed=suffix in _TABLES)
@@ -113,8 +137,8 @@ def _from_table(lines: list[str], delimiter: str, where: str, column: str | None
     elif headings is None:
         named = [index for index in range(width) if not all(_is_index(row[index]) for row in rows)]
         numbered = without_numbers([f"{row[0]} {row[-1]}" for row in rows]) if width == 2 else None
-        with_ids = width == 2 and all(_WORDNET_ID.fullmatch(row[0]) for row in rows)
-        if len(named) == 1 and named == [1] and (numbered is not None or with_ids):
+        with_ids = width == 2 and all(_ID.fullmatch(row[0]) for row in rows)
+        if named == [1] and (numbered is not None or with_ids):
             place = 1
     if place is None:
         shown = ", ".join(headings) if headings else f"{width} columns, first line {' | '.join(rows[0])[:60]!r}"
@@ -142,7 +166,10 @@ def _from_lines(lines: list[str], where: str, *, headed: bool) -> list[str]:
         raise ClassListError(
             f"{where}: one line with {len(parts)} names ({parts[0]}, {parts[1]}, …); write one name a line"
         )
-    return without_wordnet_ids(names) or without_numbers(names) or _without_numbers_behind(names) or names
+    # a list may have both: "n02119789 1 kit_fox", "1 001.Black_footed_Albatross"
+    for _ in range(2):
+        names = without_wordnet_ids(names) or without_numbers(names) or names
+    return _without_numbers_behind(names) or names
 
 
 def _without_numbers_behind(names: list[str]) -> list[str] | None:
@@ -155,12 +182,15 @@ def _from_json(text: str, where: str, column: str | None) -> list[str]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ClassListError(f"{where}: not valid JSON: {error}") from None
+        value = _python_literal(text)
+        if value is None:
+            raise ClassListError(f"{where}: not valid JSON: {error}") from None
     if isinstance(value, dict):
-        keys = [key for key in (_LISTS if column is None else (column,)) if isinstance(value.get(key), (dict, list))]
-        if keys:
-            value = value[keys[0]]
+        found = _listed_in(value, _LISTS if column is None else (column,))
+        value = value if found is None else found
     names = _from_mapping(value) if isinstance(value, dict) else value
+    if isinstance(names, list) and names and all(isinstance(name, dict) for name in names):
+        names = _of_objects(names, column)
     if isinstance(names, list) and all(isinstance(name, list) for name in names):
         # Keras' class index: ["n01440764", "tench"]
         names = [_one_name(name) for name in names]
@@ -169,6 +199,38 @@ def _from_json(text: str, where: str, column: str | None) -> list[str]:
             f'{where}: JSON of another form; write a list of names, ["lion", "panda"], or index → name, {{"0": "lion"}}'
         )
     return list(names)
+
+
+def _python_literal(text: str) -> Any:
+    """Return a list or a mapping as Python prints it; None of anything else."""
+    try:
+        value = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+    if isinstance(value, dict):
+        return {str(key): each for key, each in value.items()}
+    return value if isinstance(value, list) else None
+
+
+def _listed_in(value: dict[str, Any], keys: Sequence[str], depth: int = 0) -> Any:
+    """Return the list or mapping under one of the keys, in an inner object too if only one has any."""
+    for key in keys:
+        if isinstance(value.get(key), (dict, list)):
+            # a data set's "label" is itself an object with "names"
+            inner = _listed_in(value[key], keys, depth + 1) if isinstance(value[key], dict) else None
+            return value[key] if inner is None else inner
+    if depth == _DEEPEST:
+        return None
+    inner = [_listed_in(each, keys, depth + 1) for each in value.values() if isinstance(each, dict)]
+    found = [each for each in inner if each is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def _of_objects(rows: list[dict[str, Any]], column: str | None) -> list[Any] | None:
+    """Return the names of COCO's categories and their like, in the order of the list."""
+    keys = _NAME_KEYS if column is None else (column,)
+    key = next((key for key in keys if all(isinstance(row.get(key), str) for row in rows)), None)
+    return None if key is None else [row[key] for row in rows]
 
 
 def _from_mapping(value: dict[str, Any]) -> list[Any] | None:
@@ -192,7 +254,7 @@ def _heading(cell: str) -> str:
 
 
 def _is_index(cell: str) -> bool:
-    return re.fullmatch(r"[-+]?\d+(?:\.\d+)?|n\d{8}", cell) is not None
+    return re.fullmatch(r"[-+]?\d+(?:\.\d+)?", cell) is not None or _ID.fullmatch(cell) is not None
 
 
 def _has_headings(rows: list[list[str]]) -> bool:

@@ -20,14 +20,17 @@ ID_HEADINGS = frozenset(
 )
 HEADINGS = ID_HEADINGS | {
     "name", "names", "class", "classes", "classname", "classnames", "class name", "class names", "label", "labels",
-    "label name", "category", "categories", "category name", "title", "species",
+    "label name", "labelname", "category", "categories", "category name", "title", "species", "display name",
+    "displayname",
 }  # fmt: skip
 """What the first cell or line of a table says, and no class is called at the head of a list."""
 SHOWN = 8
 
-_WORDNET_ID = re.compile(r"(n\d{8})(?:\s+(\S.*))?")
+_WORDNET_ID = re.compile(r"(n\d{8})(?:(?:\s*[-_:,;]\s*|\s+)(\S.*))?")
 _NUMBERED = re.compile(r"\(?(\d+)(?:\s*[:.,;)=]\s*|\s+-\s+|\s+)(\S.*)")
 _GLUED_NUMBER = re.compile(r"\d+[,;:](?=[^\W\d_])")
+_MARKED_NUMBER = re.compile(r"(\d+)(?:\s*[:=)]\s*|\.\s+)\S.*")
+_NUMBERS_BEHIND = re.compile(r"\S.*?(?:\s+\d+){2,}")
 _BULLET = re.compile(r"[-*•·]\s+(?=\S)")
 _QUOTED = re.compile(r"(['\"])(.+)\1")
 _WORDS = re.compile(r"[^\W\d_]+(?: [^\W\d_]+)+")
@@ -205,6 +208,10 @@ def _entries(id_classes: Any) -> list[tuple[Any, Any]]:
 def _doubt(name: str, *, heads_a_list: bool) -> str | None:
     """Say what a name seems to be instead of one, and what to write; None where it is a name."""
     doubt: str | None = None
+    if name.isascii() and not any(map(str.isalnum, name)):
+        return "has no letter or digit; write its name"
+    if re.match(r"</?[A-Za-z][^<>]*>", name):
+        return "is markup; write the name alone"
     cells = [same_name(cell.replace("_", " ").replace("-", " ")) for cell in re.split(r"[,;\t]", name)]
     if name[-1] in ",;:" and name.strip(",;: "):
         doubt = f"ends in {name[-1]!r}; write {name.rstrip(',;: ')!r}"
@@ -229,6 +236,9 @@ def _doubts_about_all(names: list[str]) -> list[tuple[int, str]]:
     bare = None if all(re.match(r"\d+ - ", name) for name in names) else without_numbers(names)
     if bare is not None:
         return [(0, f"{names[0]!r} and all others are numbered; write {', '.join(map(repr, bare[:3]))} …")]
+    shared = _shared_doubt(names) if len(names) > 1 else None
+    if shared is not None:
+        return [(0, f"{names[0]!r} and all others {shared}")]
     name = names[0]
     parts = [part.strip() for part in re.split(r"[,;]", name) if part.strip()]
     words = name.split()
@@ -245,6 +255,17 @@ def _doubts_about_all(names: list[str]) -> list[tuple[int, str]]:
             )
         ]
     return []
+
+
+def _shared_doubt(names: list[str]) -> str | None:
+    """Say what numbers do in names that all have them."""
+    numbers = [int(match[1]) for match in map(_MARKED_NUMBER.fullmatch, names) if match is not None]
+    doubt: str | None = None
+    if len(numbers) == len(names) and numbers == sorted({*numbers}):
+        doubt = "begin with a number; write the names alone, in the order you want"
+    elif all(map(_NUMBERS_BEHIND.fullmatch, names)):
+        doubt = "end in numbers; write the names alone"
+    return doubt
 
 
 def _repeats(names: list[str], places: list[int], *, may_repeat: bool) -> list[tuple[int, str]]:

@@ -34,7 +34,7 @@ def with_pictures(*, required: bool, metavar: str | None = None, classes: bool =
             if listed is not None:
                 from ants_engine.clip.picture_list import read_picture_list
 
-                images = (*images, *read_picture_list(listed, list_column))
+                images = (*images, *read_picture_list(listed, list_column, names[0]))
             elif list_column is not None:
                 raise click.UsageError(f"{names[0]} names a column of a table: name its file with --list")
             if required and not images:

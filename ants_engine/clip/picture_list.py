@@ -5,6 +5,7 @@ import csv
 import difflib
 import io
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ COLUMNS = frozenset({
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
 
-def read_picture_list(source: Path, column: str | None = None) -> list[str]:
+def read_picture_list(source: Path, column: str | None = None, option: str = "--column") -> list[str]:
     """Read what a list names: files, folders, patterns or web addresses, in its order and as often as it names them.
 
     A relative path begins at the list's own folder; if nothing that the list names is there, at the working folder.
@@ -33,6 +34,7 @@ def read_picture_list(source: Path, column: str | None = None) -> list[str]:
             names survive.
         column: the table's column. Left out, it is the one whose heading (`COLUMNS`) or whose first cell says that it
             holds pictures.
+        option: what an error calls the option that names the column.
 
     Raises:
         UsageError: it cannot be read, or has no such column; names the columns that there are.
@@ -45,18 +47,26 @@ def read_picture_list(source: Path, column: str | None = None) -> list[str]:
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     text = data.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "replace")
     if column is not None or source.suffix.lower() in TABLES:
-        paths = _of_table(text, source, column)
+        paths = _of_table(text, source, column, option)
     else:
         lines = [line.strip() for line in text.splitlines()]
         paths = [line for line in lines if line and not line.startswith("#")]
+        if all(len(path) > 2 and path[0] == path[-1] == '"' for path in paths):
+            # as Windows copies paths
+            paths = [path[1:-1] for path in paths]
     if not paths:
         raise NoImagesError(f"{source}: no picture is named in it")
     return _anchored(paths, source.parent)
 
 
-def _of_table(text: str, source: Path, column: str | None) -> list[str]:
-    first = text.partition("\n")[0]
-    delimiter = "\t" if source.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+def _of_table(text: str, source: Path, column: str | None, option: str) -> list[str]:
+    first, _, rest = text.partition("\n")
+    said = re.fullmatch(r'"?sep=(.)"?', first.strip())
+    if said is not None:
+        # Excel's own line
+        text, delimiter = rest, said[1]
+    else:
+        delimiter = "\t" if source.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
     try:
         rows = [
             (number, [cell.strip() for cell in row])
@@ -67,7 +77,7 @@ def _of_table(text: str, source: Path, column: str | None) -> list[str]:
         raise UsageError(f"{source}: cannot be read as a table: {error}") from None
     if not rows:
         return []
-    place, has_headings = _column(rows[0][1], source, column)
+    place, has_headings = _column(rows[0][1], source, column, option)
     paths = []
     for number, row in rows[1 if has_headings else 0 :]:
         if place >= len(row) or not row[place]:
@@ -76,7 +86,7 @@ def _of_table(text: str, source: Path, column: str | None) -> list[str]:
     return paths
 
 
-def _column(first: Sequence[str], source: Path, wanted: str | None) -> tuple[int, bool]:
+def _column(first: Sequence[str], source: Path, wanted: str | None, option: str) -> tuple[int, bool]:
     """Return which column it is, and whether the first row holds headings."""
     lower = [cell.lower() for cell in first]
     there = ", ".join(first)
@@ -84,7 +94,7 @@ def _column(first: Sequence[str], source: Path, wanted: str | None) -> tuple[int
         if wanted.strip().lower() in lower:
             return lower.index(wanted.strip().lower()), True
         near = difflib.get_close_matches(wanted.lower(), lower, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise UsageError(f"{source}: no column {wanted!r}{hint} Its columns: {there}")
     named = [place for place, cell in enumerate(lower) if cell in COLUMNS]
     if len(named) == 1:
@@ -94,7 +104,7 @@ def _column(first: Sequence[str], source: Path, wanted: str | None) -> tuple[int
         return pictures[0], False
     if len(first) == 1:
         return 0, False
-    raise UsageError(f"{source}: which of its columns names the pictures? Say so with --column: {there}")
+    raise UsageError(f"{source}: which of its columns names the pictures? Say so with {option}: {there}")
 
 
 def _anchored(paths: Sequence[str], folder: Path) -> list[str]:

@@ -55,8 +55,8 @@ class ResultsFolder:
         self.files: list[str] = []
         """Written so far, relative to the folder."""
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             try_folder(folder)
+            folder.mkdir(parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 if not force:
                     raise UsageError(f"{folder} is not empty; name another folder, or overwrite with --force")

@@ -47,6 +47,8 @@ _QUOTES = str.maketrans({"‘": "'", "’": "'", "‚": "'", "‛": "'", "“": 
 
 _WORD = re.compile(r"[^\W_]+")
 _SMALL = frozenset({"a", "an", "the"})
+_BEFORE_ECHO = 4
+"""Words that may stand before a question that is repeated: "You said:", "Echo of the prompt:"."""
 
 
 def clean(text: str) -> str:
@@ -83,8 +85,10 @@ def without_echo(text: str, prompt: str) -> str:
     asked = _words(prompt)
     said = one_turn(final_part(text) or "")[: 4 * MAX_CHARACTERS]
     spoken = list(_WORD.finditer(said))
-    if asked and [word[0].casefold() for word in spoken[: len(asked)]] == asked:
-        rest = said[spoken[len(asked) - 1].end() :].lstrip(" \t\n.:!?\"'*`)]")
+    heard = [word[0].casefold() for word in spoken[: len(asked) + _BEFORE_ECHO]]
+    begin = next((at for at in range(_BEFORE_ECHO + 1) if asked and heard[at : at + len(asked)] == asked), None)
+    if begin is not None:
+        rest = said[spoken[begin + len(asked) - 1].end() :].lstrip(" \t\n.:!?\"'*`)]")
         return rest if any(map(str.isalpha, rest)) else ""
     words, known = ([word for word in every if word not in _SMALL] for every in (_words(said[:2000]), asked))
     for _ in range(2):

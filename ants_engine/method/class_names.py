@@ -22,13 +22,14 @@ _SYNONYM = re.compile(r"\s*[,;|]\s+|\s*[;|]\s*|(?<=[^\W\d_]),(?=[^\W\d_])")
 _LISTED = re.compile(r"\s*[,;|]\s*")
 _OR = re.compile(r"\s*/\s*|\s+(?:or|aka|a\.k\.a\.)\s+", re.IGNORECASE)
 _PARENTHESES = re.compile(r"\(([^()]*)\)|\[([^\[\]]*)\]")
+_ALSO = re.compile(r"^\s*(?:also|aka|a\.k\.a\.|or|i\.e\.|e\.g\.)(?:\s+(?:called|known as))?[\s:,]+", re.IGNORECASE)
 _YEAR = re.compile(r"(?:19|20)\d\d")
 _MARK = "\ufeff"
 # without these some words of Persian and of Indian languages are other words
 _JOINERS = "\u200c\u200d"
 _IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot", "teeth": "tooth",
-    "geese": "goose", "mice": "mouse", "oxen": "ox",
+    "geese": "goose", "mice": "mouse", "oxen": "ox", "cacti": "cactus", "fungi": "fungus", "octopi": "octopus",
 }  # fmt: skip
 
 
@@ -50,14 +51,27 @@ _ATTRIBUTES = _word_set(
     "close up closeup photo photograph picture image view shot portrait drawing illustration detailed blurry group "
     "pair couple herd flock pack two three four five six seven eight nine ten several many few one another"
 )
+# what may follow a noun and is no noun
+_AFTER = _word_set(
+    "underwater outdoors indoors outside inside overhead nearby alone together asleep upright alive ahead away back "
+    "close far now then facing next full half mid made kept held seen shown set hung sat stood lay ran flew swam"
+)
 _SIGNS = frozenset({"letter", "sign", "number", "character", "symbol"})
 _KINDS = frozenset({"bird", "fish", "dog", "horse"})
+_BODIES = frozenset({"sedan", "coupe", "convertible", "hatchback", "suv", "wagon", "minivan", "van", "cab", "pickup"})
+_SPELT = str.maketrans({"ø": "o", "đ": "d", "ł": "l", "æ": "ae", "œ": "oe"})
+# written as one word or as several, from so many letters on
+_JOINED = 6
+# no plural of "new"
+_NO_PLURALS = frozenset({"news"})
 # what these are called by their last word they are not
 _NOT_THEIR_END = frozenset(
     {
         ("hot", "dog"), ("prairie", "dog"), ("sea", "lion"), ("ant", "lion"), ("sea", "horse"), ("guinea", "pig"),
         ("flying", "fox"), ("sea", "cucumber"), ("horse", "chestnut"), ("custard", "apple"), ("thorn", "apple"),
-        ("rocking", "horse"), ("pommel", "horse"), ("sea", "elephant"), ("komodo", "dragon"),
+        ("rocking", "horse"), ("pommel", "horse"), ("sea", "elephant"), ("komodo", "dragon"), ("station", "wagon"),
+        ("radio", "telescope"), ("teddy", "bear"), ("piggy", "bank"), ("ice", "cream"), ("fire", "engine"),
+        ("space", "bar"),
     }
 )  # fmt: skip
 
@@ -117,13 +131,20 @@ class ClassNames:
                 self._letters.setdefault(own[0], row)
                 continue
             for words in _aliases(name):
-                for form in _forms(words, keep_short=True):
+                for form in _forms(words, of_name=True):
                     self._index.setdefault(form, row)
         for row, name in enumerate(names):
             for words in _short_forms(name):
-                for form in _forms(words, keep_short=True):
+                for form in _forms(words, of_name=True):
                     if form not in self._index:
                         self._short.setdefault(form, row)
+        # "hotdog" is "hot dog", and "school bus" is "schoolbus"
+        self._joined: dict[str, tuple[str, ...]] = {}
+        for form in (*self._index, *self._short):
+            if len(form) > 1 or form in self._index:
+                joined = "".join(form)
+                if len(joined) >= _JOINED and joined.isalpha():
+                    self._joined.setdefault(joined, form)
         self._longest = max((len(form) for form in self._index), default=0)
         self._longest_short = max((len(form) for form in self._short), default=0)
 
@@ -139,8 +160,8 @@ class ClassNames:
         """Return the index of the first class of which an alias stands in the text, or ``None``."""
         words = _words(text)
         for start in range(len(words)):
-            for length in range(min(self._longest, len(words) - start), 0, -1):
-                for form in _forms(words[start : start + length]):
+            for length in range(min(max(self._longest, 2), len(words) - start), 0, -1):
+                for form in self._spelt(words[start : start + length]):
                     if form in self._index:
                         return self._index[form]
         return self._letter(text) if self._letters else None
@@ -150,7 +171,17 @@ class ClassNames:
         words = _words(text)
         if len(words) == 1 and words[0] in self._letters:
             return True
-        return any(form in self._index or form in self._short for form in _forms(words))
+        return any(form in self._index or form in self._short for form in self._spelt(words))
+
+    def _spelt(self, words: tuple[str, ...]) -> Iterable[tuple[str, ...]]:
+        """Yield the forms of words, and how a name writes them that joins or parts them."""
+        for form in _forms(words):
+            yield form
+            # "go at" is no "goat"
+            if len(form) == 1 or (len(form) == 2 and min(map(len, form)) > 2 and not _FUNCTION.intersection(form)):
+                known = self._joined.get("".join(form))
+                if known is not None and (len(form) == 1) != (len(known) == 1):
+                    yield known
 
     def _about(self, words: tuple[str, ...]) -> int | None:
         """Return the class whose short form is what a sentence is about: its first noun."""
@@ -162,7 +193,7 @@ class ClassNames:
             for length in range(min(self._longest_short, len(words) - begin), start - begin, -1):
                 if not _ends_phrase(words, begin + length):
                     continue
-                for form in _forms(words[begin : begin + length]):
+                for form in self._spelt(words[begin : begin + length]):
                     if form in self._short:
                         return self._short[form]
         return None
@@ -207,6 +238,7 @@ def _aliases(name: str) -> list[tuple[str, ...]]:
     inner = [part for pair in _PARENTHESES.findall(name) for part in pair if part]
     outer = _PARENTHESES.sub(" ", name)
     # "petting animal (not cat)" and "passing (in game)" have no alias in parentheses
+    inner = [_ALSO.sub("", part) for part in inner]
     inner = [part for part in inner if _words(part) and _words(part)[0] not in _FUNCTION]
     found = [_words(name)]
     for text in (outer, *inner):
@@ -258,6 +290,11 @@ def _short_forms(name: str) -> list[tuple[str, ...]]:
         found += [words[start:] for start in range(1, len(words)) if _is_short_form(words, start)]
         if words[-1] in _KINDS and _says_enough(words[-2]):
             found.append(words[:-1])
+        if len(words) > 2 and words[-1] in _BODIES:
+            found.append(words[:-1])
+        if words[-1].isdigit() and words[-2][-1:].isdigit():
+            # "Boeing 737-800": the model without its variant
+            found += [words[start:-1] for start in range(len(words) - 1)]
     return found
 
 
@@ -276,7 +313,7 @@ def _ends_phrase(words: tuple[str, ...], end: int) -> bool:
     if end == len(words):
         return True
     after = words[end]
-    return after in _FUNCTION or after.endswith(("ing", "ed", "s"))
+    return after in _FUNCTION or after in _AFTER or after.endswith(("ing", "ed", "s"))
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -297,17 +334,16 @@ def _plain(text: str) -> str:
             # in other scripts a mark makes another letter
             continue
         kept.append(character)
-    return unicodedata.normalize("NFC", "".join(kept))
+    return unicodedata.normalize("NFC", "".join(kept)).translate(_SPELT)
 
 
-def _forms(words: tuple[str, ...], *, keep_short: bool = False) -> Iterable[tuple[str, ...]]:
+def _forms(words: tuple[str, ...], *, of_name: bool = False) -> Iterable[tuple[str, ...]]:
     """Yield the words as they are and with the last one in the singular."""
     if not words:
         return
     yield words
     last = words[-1]
-    # A class called "news" is not the plural of "new".
-    if keep_short and len(last) < 5:
+    if of_name and last in _NO_PLURALS:
         return
     for singular in _singulars(last):
         yield (*words[:-1], singular)
@@ -317,6 +353,8 @@ def _singulars(word: str) -> Iterable[str]:
     """Yield what a word may be the plural of."""
     if word in _IRREGULAR:
         yield _IRREGULAR[word]
+    elif len(word) > 4 and word.endswith("men"):
+        yield word[:-2] + "an"
     if len(word) < 3 or not word.endswith("s") or word.endswith(("ss", "us", "is")):
         return
     yield word[:-1]

@@ -25,6 +25,12 @@ _BARE_NUMBER = re.compile(r"^(?P<indent>\s*)(?P<number>\d{1,2})\s+(?P<item>\D.+)
 _FIELD = re.compile(rf"^(?P<indent>\s*){_NOUN}\s?:\s*(?P<item>\S.*)$", re.IGNORECASE)
 _EMOJI = re.compile(r"^(?P<indent>\s*)[\u2190-\u2bff\u3030\U0001f000-\U0001faff]\ufe0f?\s*(?P<item>.+)$")
 
+_QUOTE_MARK = re.compile(r"^[ \t]*>+[ \t]?", re.MULTILINE)
+_EXPLAINED = re.compile(r"^[^,;:(]{1,60}(?:\s[-–—]\s|:\s|\s\()")
+_NAMED_LINE = re.compile(r"^[^\S\n]*[^:\n]{1,60}:\s+\S")
+_ANNOUNCED = re.compile(
+    r"^[^,:\n]{1,120}\b(?:are|include|includes|be|like)\s+(?=[^,]{1,60},[^,]{1,60},)", re.IGNORECASE
+)
 _INLINE_NUMBER = re.compile(r"(?:^|(?<=[\s,;]))\(?\d{1,2}[.):]\s*(?=\D)")
 _PREAMBLE = re.compile(r"^[^:(\n]{0,120}:\s+(?=\S)")
 _LAST_AND = re.compile(r"^(?:and|or|&)\s+", re.IGNORECASE)
@@ -39,6 +45,7 @@ PROSE = re.compile(
     re.IGNORECASE,
 )
 
+_NO_NAME = re.compile(rf"{PROSE.pattern}|^\s*(?:{_NOUN}|why|reason|note)\b", re.IGNORECASE)
 _RULE = re.compile(r"^\s*\|?\s*:?-{2,}:?\s*(?:\|\s*:?-{2,}:?\s*){0,20}\|?\s*$")
 _NAME_COLUMN = re.compile(
     rf"\b(?:{_NOUN}s?|species|look-?alikes?|similar|category|title|entity|lookalikes?)\b", re.IGNORECASE
@@ -77,8 +84,12 @@ def list_items(text: str) -> tuple[bool, list[str]]:
         Whether it is marked as a list, and its items in order; of a nested list the main ones.
     """
     items = _json_items(text)
+    if len(items) == 1 and _JSON.match(items[0]) is None:
+        # one text may hold the whole list: {"answer": "wolf, dingo, jackal"}
+        items = list_items(items[0])[1]
     if items:
         return True, items
+    text = _QUOTE_MARK.sub("", text)
     lines = [line for line in text.split("\n") if line.strip()]
     items = _column(lines)
     if items:
@@ -89,25 +100,42 @@ def list_items(text: str) -> tuple[bool, list[str]]:
             continue
         if len(marked) == 1:
             # the whole list may stand behind one mark
-            return True, _split_numbers(marked[0][0]) or _split_line(marked[0]["item"])
+            item = marked[0]["item"]
+            return True, _split_numbers(marked[0][0]) or ([item] if _EXPLAINED.match(item) else _split_line(item))
         return True, [match["item"] for match in _main(marked)]
     inline = [piece for line in lines for piece in _split_numbers(line)]
-    if inline:
-        return True, inline
+    return (True, inline) if inline else (False, _bare_items(lines))
+
+
+def _bare_items(lines: list[str]) -> list[str]:
+    """Return the items of lines that have no marks."""
     # a line that ends in a colon announces the list; it is no part of it
     lines = [line for line in lines if not line.rstrip().endswith(":")]
-    return False, [piece for line in lines for piece in _split_line(_PREAMBLE.sub("", line, count=1))]
+    if len(lines) > 1 and all(
+        _NAMED_LINE.match(line) and _NO_NAME.search(line.partition(":")[0]) is None for line in lines
+    ):
+        return lines
+    lines = [_ANNOUNCED.sub("", _PREAMBLE.sub("", line, count=1), count=1) for line in lines]
+    return [piece for line in lines for piece in _split_line(line)]
 
 
-def first_string(text: str) -> str | None:
-    """Return the first string value when a cleaned answer is a JSON object; else ``None``."""
-    if _JSON.match(text) is None or not text.startswith("{"):
+def described(text: str) -> str | None:
+    """Return the description in a cleaned answer that is JSON: of its texts the one with most words; else ``None``."""
+    if _JSON.match(text) is None:
         return None
     try:
         value, _ = json.JSONDecoder().raw_decode(text)
+        return max(_texts(value), key=lambda each: len(each.split()), default=None)
     except (ValueError, RecursionError):
         return None
-    return next((each for each in value.values() if isinstance(each, str)), None)
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def _always(_: "list[re.Match[str]]") -> bool:

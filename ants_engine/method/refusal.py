@@ -48,8 +48,9 @@ _FAILS = _any(
     r"|go through"
     r"|render|rendering|seen|viewed|opened|processed|decoded|read|accessed|described|identified|supported|transmitted"
     r"|reach|arrive|exist)\b",
-    r"(?:is|was|seems? to be|appears? to be) (?:currently )?(?:missing|unavailable|inaccessible)(?:[.,;!]|$"
-    rf"| from (?:your|the) | {_HERE})",
+    r"(?:is|was) (?:blank|empty|corrupt(?:ed)?|broken) or (?:did|was|is|could|has)\b",
+    r"(?:is|was|seems? to be|appears? to be|(?:may|might) be) (?:currently )?(?:missing|unavailable|inaccessible)"
+    rf"(?:[.,;!]|$| from (?:your|the) | {_HERE})",
 )
 _MODEL = _any(
     r"(?:(?:large|small|text-based|text-only|text based|text only|purely|virtual|helpful|digital|advanced) )*"
@@ -59,7 +60,7 @@ _MODEL = _any(
 )
 _GIVE = r"(?:provide|upload|share|attach|send|re-?upload|re-?attach|resend|paste|include|supply|submit|insert)"
 _IT = (
-    r"(?:(?:me|us|me with) )?(?:an?|the|your|it|that|this|more|another|some|additional|further|any|again|valid"
+    r"(?:(?:me|us|me with) )?(?:an?|the|your|it|that|this|one|more|another|some|additional|further|any|again|valid"
     rf"|{_IMG})\b"
 )
 
@@ -68,6 +69,8 @@ _LEAD = re.compile(
     r"^(?:(?:oh|oops|uh[- ]oh|hmm+|hm|well|ok|okay|sure|certainly|of course|absolutely|yes|no|hello|hi|hey|thanks?"
     r"|thank you(?: (?:for|so much)[^.!,\n]{0,60})?|great question|good question|note|warning|answer|response|actually"
     r"|i (?:understand|see|notice|apologi[sz]e|appreciate (?:it|that))|my apologies|apologies|so sorry"
+    r"|(?:happy|glad|here) to help|no problem|(?:i|we|that|it)(?: (?:understand|appreciate|notice|see|know|realize"
+    r"|want|would love|sounds?|is|get)|'[a-z]{1,2})\b[^.!?\n]{0,80}(?=[,;] ?(?:but|however|though|unfortunately)\b)"
     r"|good (?:morning|day|afternoon|evening))"
     r"(?: there)?\s?[,.!:;-]+\s*|(?:but|however|although|though|and|so|well|because|since)\b,?\s+)+",
     re.IGNORECASE,
@@ -85,7 +88,9 @@ _DECLINES = _any(
     r"(?:i'?m|i am) (?:currently |still )?(?:having (?:trouble|difficulty|problems|issues)|designed to|only able|unable"
     r"|not\b(?! a robot)|here to|ready to|happy to|missing (?:the|an?)|doing (?:well|great))",
     rf"(?:unfortunately|regrettably|sadly),? (?:i|we|it|there|no|you|the {_IMG}|this|my|your)\b",
-    rf"(?:i|we) ?{_CANNOT}\b|i(?:'d| would) rather\b|(?:let's|let us) (?:talk about|discuss|change|chat about)\b",
+    rf"(?:i|we) ?(?:(?:currently|actually|really|simply|just|honestly|still|also|personally|respectfully|unfortunately"
+    rf"|must(?: respectfully| politely)?|have to) )?{_CANNOT}\b|i(?:'d| would) rather\b"
+    r"|(?:let's|let us) (?:talk about|discuss|change|chat about)\b",
     r"(?:i|we) (?:only|can only|currently only) (?:process|understand|handle|work|accept|see|read|support|have)\b",
     rf"(?:i|we) have no (?:way|ability|access|means|capability|{_IMG}|information|eyes|idea)\b",
     r"my (?:capabilities|training|abilities|knowledge|purpose|programming|vision)(?: \w+)? (?:is|are|do|does"
@@ -117,8 +122,8 @@ _NO_PICTURE = _any(
     rf"no (?:\w+ )?{_IMG}(?: (?:data|input|file|content|url))?"
     rf"(?= (?:was|were|has been|have been|is|are)\b| {_GIVEN}| {_HERE}| {_TO_SEE}|[.!]?$)",
     r"no (?:visual|visible|image) (?:content|input|information|data)\b",
-    rf"(?:the|your|this|that|an?|any) (?:\w+ )?{_IMG}(?: (?:you (?:mentioned|sent|uploaded|shared|provided|attached"
-    rf"|referred to)|in question|itself|link|url|file|input))? {_FAILS}",
+    rf"(?:the|your|this|that|an?|any) (?:\w+ )?{_IMG}(?: (?:you(?:'ve| have)? (?:mentioned|sent|uploaded|shared"
+    rf"|provided|attached|referred to)|in question|itself|link|url|file|input|content|data))? {_FAILS}",
     rf"{_IMG} (?:inputs? |files? |urls? |data |content )?(?:(?:is|are|was|were|could|can|has|did|does)(?: not|n't)"
     r"|cannot|not"
     rf"|unavailable|missing|failed|unsupported) ?(?:to |be |been )?(?:{_GIVEN}|supported|shown|displayed"
@@ -153,7 +158,10 @@ _NO_PICTURE = _any(
     rf"without (?:seeing|viewing|access\b|being able|having an? {_IMG}|(?:the|an?|any|your) (?:actual )?{_IMG}"
     rf"(?:,| (?:itself|provided|attached|to))|visual|more (?:context|information))",
     rf"(?:based on|from|given) (?:the|your|this) [^.]{{0,60}}, (?:i|we) ?{_CANNOT}",
-    rf"(?:what|which|where is the) {_IMG}|nothing {_TO_SEE}(?: here)?[.!]?$",
+    r"(?:i'?m|i am) (?:going to|gonna|will) have to (?:pass|decline|skip)\b|assuming (?:the|this|that|your|there)\b",
+    r"(?:i|we) (?:can|could) only (?:describe|analy[sz]e|see|view|help|answer|comment)\b",
+    r"(?:i|we) (?:was|were)(?: not|n't| never) (?:given|provided|shown|sent)\b|i(?:'?m| am) text[- ]only\b",
+    rf"(?:what|which|where(?: is|'s) (?:the|your)) {_IMG}|nothing {_TO_SEE}(?: here)?[.!]?$",
     r"at most \d+ image",
 )
 _ERRORS = _any(
@@ -224,6 +232,7 @@ _ANYWHERE = re.compile(
         r"|really )?"
         rf"(?:see|view|access|process|analy[sz]e|interpret|open|perceive|receive) (?:\w+ ){{0,3}}(?:{_IMG}|visual"
         r"|it\b)",
+        r"\b(?:is|are|'s|falls?) (?:beyond|outside) (?:of )?(?:my|what i|this model's)\b",
         r"\bagainst my (?:guidelines|policy|policies|programming)\b",
         r"\b(?:no|not an?|n't an?|n't any) (?:images?|pictures?|photos?) (?:was|were|has been|have been|is"
         r"|are) (?:actually )?"

@@ -5,13 +5,16 @@ from collections.abc import Iterable
 
 from ants_engine.method.answer import Rejection, clean, fault, fold_spaces
 from ants_engine.method.labels import tidy_labels
-from ants_engine.method.list_items import first_string
+from ants_engine.method.list_items import described
 
 _LIST_MARK = re.compile(r"^\s*(?:#{1,6}\s+|>\s*|[-*•·]\s+|\(?\d{1,2}[.):]\s+)+")
 _PREFIX = re.compile(
-    r"^\s*(?:(?:the\s+)?(?:short\s+|brief\s+|final\s+)?"
-    r"(?:answer|caption|description|sentence|response|output|image|picture|photo|assistant|ai)\s*(?:\d{1,2}\s*)?:"
-    r"|(?:sure|certainly|of course|okay|ok|absolutely|yes|great)\s*(?:[!,.:]|$)"
+    r"^\s*(?:(?:the\s+)?(?:(?:short|brief|final|concise|simple|image|picture|photo|alt|one[- ]sentence|visual)\s+){0,2}"
+    r"(?:answer|caption|description|sentence|response|output|image|picture|photo|assistant|ai|summary|text|option)"
+    r"\s*(?:\d{1,2}\s*|\([^()\n]{1,40}\)\s*)?:"
+    r"|(?:sure(?:\s+thing)?|certainly|of course|okay|ok|absolutely|yes|great|no problem|gladly|hello|hi)\s*(?:[!,.:]|$)"
+    r"|(?:happy|glad|thanks?|thank you|(?:what\s+an?\s+)?(?:great|nice|lovely|beautiful|interesting|cool)"
+    r"\s+(?:photo|picture|image|shot))\b[^.!?\n]{0,60}!"
     r"|here(?:'s| is| are)\b[^.:!?\n]{0,80}:)\s*",
     re.IGNORECASE,
 )
@@ -22,6 +25,11 @@ _REPEATED_AFTER = 6
 _LONGEST_WORD = 60
 # a word that stands where a description was asked for
 _NO_DESCRIPTION = {"image", "picture", "photo", "caption", "description", "text", "answer", "sentence", "assistant"}
+_HEADING = re.compile(
+    rf"(?:the\s+)?(?:(?:short|brief|final|concise|image|picture|photo|one[- ]sentence)\s+){{0,2}}"
+    rf"(?:{'|'.join(sorted(_NO_DESCRIPTION))}|summary|response|output)\W*",
+    re.IGNORECASE,
+)
 # a model that thinks aloud, with no mark around it
 _ALOUD = re.compile(
     r"^(?:(?:okay|ok|alright|hmm+|so|well|got it|first|now),? )?"
@@ -55,7 +63,7 @@ def clean_sentence(text: str, max_words: int) -> str | Rejection:
     found = fault(cleaned)
     if found in (Rejection.EMPTY, Rejection.REFUSAL):
         return found
-    sentence = _first_sentence(first_string(cleaned) or cleaned)
+    sentence = _first_sentence(described(cleaned) or cleaned)
     # What is left behind a preamble may again be nothing, or a refusal.
     found = fault(sentence)
     if found is not None:
@@ -83,19 +91,23 @@ def unique_sentences(sentences: Iterable[str], seen: Iterable[str] = ()) -> list
 
 
 def _first_sentence(text: str) -> str:
+    heading = ""
     for line in text.split("\n"):
         rest = _bare(line)
         # A line that ends in a colon announces what follows.
         if not any(map(str.isalpha, rest)) or rest.endswith(":"):
             continue
+        if not heading and _HEADING.fullmatch(rest):
+            heading = rest
+            continue
         return _strip(_cut_at_end(rest))
-    return ""
+    return _strip(heading)
 
 
 def _bare(line: str) -> str:
     """Take marks, labels and pleasantries off the front of a line until nothing changes."""
     while True:
-        rest = _PREFIX.sub("", _LIST_MARK.sub("", line).lstrip("\"' "), count=1)
+        rest = _PREFIX.sub("", _LIST_MARK.sub("", line).strip("|").lstrip("\"' "), count=1)
         if rest == line:
             return fold_spaces(rest)
         line = rest

@@ -132,3 +132,45 @@ def test_a_heading_of_a_text_file_is_asked_about_and_column_is_the_fix() -> None
 )
 def test_names_on_the_command_line(given_text: str, names: list[str]) -> None:
     assert read_classes(given_text) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "suffix"),
+    [
+        ("{0: 'lion', 1: 'elephant',\n 2: 'panda'}", ".txt"),
+        ("['lion', 'elephant', 'panda']\n", ".txt"),
+        ('{"images": [], "categories": [{"id": 1, "name": "lion"}, {"id": 18, "name": "elephant"}, '
+         '{"id": 20, "name": "panda", "supercategory": "animal"}]}', ".json"),
+        ('{"features": {"image": {"_type": "Image"}, "label": {"names": ["lion", "elephant", "panda"]}}}', ".json"),
+        ("/m/096mb,lion\n/m/0bwd_0j,elephant\n/m/03bj1,panda\n", ".csv"),
+        ("n02129165 1 lion\nn02504013 2 elephant\nn02510455 3 panda\n", ".txt"),
+        ("1 001.lion\n2 002.elephant\n3 003.panda\n", ".txt"),
+        ("n02129165-lion\nn02504013-elephant\nn02510455-panda\n", ".txt"),
+    ],
+)  # fmt: skip
+def test_lists_of_well_known_data_sets_are_read_as_they_are_published(text: str, suffix: str) -> None:
+    assert parse_class_text(text, "classes", suffix) == THREE
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("LABEL_0\nLABEL_1\n", "only number the classes"),
+        ("Class 1\nClass 2\n", "only number the classes"),
+        ("\n".join(map(str, range(43))), "only number the classes"),
+        ("1: person\n2: bicycle\n13: stop sign\n", "begin with a number"),
+        ("Abyssinian 1 1 1\nAmerican_bulldog 2 2 1\n", "end in numbers"),
+        ("<li>lion</li>\n<li>elephant</li>\n", "is markup"),
+        ("???\nperson\nbicycle\n", "no letter or digit"),
+        ("| id | name |\n|---|---|\n| 0 | lion |\n| 1 | elephant |\n", "--column name"),
+        ("LabelName\tDisplayName\n/m/011k07\tTortoise\n", "--column DisplayName"),
+        ("#1 lion\n#2 elephant\n", "begin with # are comments"),
+    ],
+)
+def test_what_is_no_list_of_names_is_never_misread(text: str, said: str) -> None:
+    with pytest.raises(ClassListError, match=said):
+        ClassList.of(parse_class_text(text, "classes", ".txt"), "a photo of a {}")
+
+
+def test_the_digits_may_be_called_by_their_numbers() -> None:
+    assert len(parse_class_text("\n".join(map(str, range(10))), "classes", ".txt")) == 10

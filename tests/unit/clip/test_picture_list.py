@@ -89,3 +89,13 @@ def test_relative_paths_begin_at_the_list_or_where_its_files_are(
     assert read_picture_list(listed) == ["gone.jpg", "x.jpg"], "only here"
     (tmp_path / "data" / "x.jpg").touch()
     assert read_picture_list(listed) == beside, "beside the list"
+
+
+def test_what_windows_and_excel_write_around_paths(tmp_path: Path) -> None:
+    assert read_picture_list(write(tmp_path / "a.csv", "sep=;\npath;label\n/x.jpg;3\n")) == ["/x.jpg"]
+    assert read_picture_list(write(tmp_path / "list.txt", '"/x y.jpg"\n"/z.jpg"\n')) == ["/x y.jpg", "/z.jpg"]
+
+
+def test_the_error_names_the_option_of_the_command(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--list-column: a, b"):
+        read_picture_list(write(tmp_path / "a.csv", "a,b\n1,2\n"), None, "--list-column")

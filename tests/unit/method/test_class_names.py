@@ -203,3 +203,35 @@ def test_a_thousand_names_are_prepared_once():
     for _ in range(1000):
         assert names.find("a short sentence about thing number 999 here") == 999
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("hot_dog", "A hotdog with mustard"),
+        ("hotdog", "A hot dog on a plate"),
+        ("school bus", "A yellow schoolbus"),
+        ("cell phone", "Cellphones on a table"),
+        ("motorbike", "A motor bike"),
+        ("TrafficLight", "A traffic light at night"),
+        ("dogs", "A dog on a sofa"),
+        ("men", "A man in a suit"),
+        ("cactus", "Cacti in a desert"),
+        ("policeman", "Two policemen"),
+        ("smørrebrød", "Smorrebrod on a plate"),
+        ("sofa (also: couch)", "A couch"),
+        ("great white shark", "A shark underwater"),
+        ("Acura TL Sedan 2012", "An Acura TL in a car park"),
+        ("Boeing 737-800", "A Boeing 737 on a runway"),
+    ],
+)
+def test_a_name_is_found_however_an_answer_writes_it(name: str, text: str) -> None:
+    assert ClassNames([name]).find(text) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("goat", "People go at night"), ("carpet", "A car, to pet"), ("news", "A new car"), ("cargo", "A car go by")],
+)
+def test_words_that_only_run_together_are_no_name(name: str, text: str) -> None:
+    assert ClassNames([name]).find(text) is None

@@ -179,3 +179,9 @@ def test_any_text_has_a_final_part_or_was_cut(text: str) -> None:
     part = final_part(text)
     assert part is None or len(part) <= len(text)
     assert one_turn(text) in text
+
+
+@pytest.mark.parametrize("before", ["You said: ", "Echo: ", "Received prompt: ", "User: "])
+def test_a_few_words_before_an_echo_make_no_answer_of_it(before: str) -> None:
+    assert without_echo(before + ASKED, ASKED) == ""
+    assert without_echo(f"{before}{ASKED}\nA cat on a mat.", ASKED) == "A cat on a mat."

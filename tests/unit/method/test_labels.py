@@ -236,3 +236,21 @@ def test_the_reference_reads_numbered_lines_only():
 
 def test_tidy_labels():
     assert tidy_labels(["  A  cat. ", "a CAT", "", " . ", "dog..."]) == ["A cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "> 1. Wolf\n> 2. Coyote\n> 3. Jackal",
+        "Wolf: similar body\nCoyote: similar ears\nJackal: similar tail",
+        "Three things like a dog are a wolf, a coyote, and a jackal.",
+        '{"answer": "Wolf, Coyote, Jackal"}',
+        '{"answer": "1. Wolf\\n2. Coyote\\n3. Jackal"}',
+    ],
+)
+def test_lists_that_stand_in_quotes_in_a_sentence_or_in_one_text(answer: str) -> None:
+    assert [label.casefold() for label in parse_labels(answer).labels] == ["wolf", "coyote", "jackal"]
+
+
+def test_commas_of_an_explanation_part_no_items() -> None:
+    assert parse_labels("1. Wolf – a grey animal, with big ears").labels == ("Wolf",)

@@ -313,3 +313,42 @@ def test_judging_costs_nothing(unit: str) -> None:
     for _ in range(20):
         is_refusal(unit * 1000)
     assert time.process_time() - started < 1.0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I appreciate your question, but I don't have access to the image.",
+        "Happy to help! Could you share the picture?",
+        "The image you've shared didn't load on my end.",
+        "It appears the image is blank or did not load.",
+        "I currently can't process visual inputs.",
+        "I must respectfully decline to describe this image.",
+        "I'm going to have to pass on describing this.",
+        "I notice you've mentioned an image, but I don't see one in your message.",
+        "I believe the image may be missing.",
+        "I can only describe images when they're provided.",
+        "The image content is not accessible to me.",
+        "I was not given an image to describe.",
+        "Describing images is beyond my capabilities.",
+        "Assuming the image shows a cat, here is a description: A cat.",
+        "Please upload one",
+    ],
+)
+def test_polite_forms_of_no(answer: str) -> None:
+    assert is_refusal(answer)
+
+
+@pytest.mark.parametrize(
+    "caption",
+    [
+        "A dog, but not a happy one",
+        "It is raining, but people are dancing in the street",
+        "The model is not wearing shoes on a beach",
+        "The image is blank",
+        "Islands beyond a harbour",
+        "I see a cat, but it is asleep",
+    ],
+)
+def test_captions_that_only_sound_like_one(caption: str) -> None:
+    assert not is_refusal(caption)

@@ -128,3 +128,23 @@ def test_any_text_gives_a_sentence_or_a_reason(text, max_words):
 
 def test_unique_sentences_keep_the_order_and_know_the_bank():
     assert unique_sentences(["A  cat.", "a dog", "a CAT", "", "A bird"], seen=["A Dog."]) == ["A cat", "A bird"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "**Description**\n\nA red fox in snow.",
+        '{"id": "1", "caption": "A red fox in snow"}',
+        '[{"caption": "A red fox in snow."}]',
+        "Sure thing! A red fox in snow.",
+        "Great photo! A red fox in snow.",
+        "Thank you for the image! A red fox in snow.",
+        "| Description |\n|---|\n| A red fox in snow |",
+        "Description (one sentence): A red fox in snow.",
+        "Alt text: A red fox in snow.",
+        "One-sentence summary: A red fox in snow.",
+        "Here are a few options:\n\n**Option 1:** A red fox in snow.\n**Option 2:** A fox.",
+    ],
+)
+def test_the_description_is_found_behind_what_dresses_it(answer: str) -> None:
+    assert clean_sentence(answer, 77) == "A red fox in snow"
