@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ants_engine import ANTS
-from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.encoder import ClipEncoder, _run
 from ants_engine.clip.png import png_bytes
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.worker import ClipWorker
@@ -238,10 +238,10 @@ class _Counting:
 def _tower_row(bench: Bench) -> Row:
     """Encode one batch with all of the last block, as open_clip does, and at its class token only."""
     batch = torch.randn(BATCH, 3, 224, 224, generator=torch.Generator().manual_seed(0))
-    run, model = bench.encoder._run, bench.encoder._model
+    encoder = bench.encoder
     taken = medians({
-        "ours": lambda: run(bench.encoder._encode_image, batch),
-        "whole": lambda: run(model.encode_image, batch),
+        "ours": lambda: _run(encoder._picture_blocks, encoder._encode_image, batch),
+        "whole": lambda: _run(encoder._picture_blocks, encoder._model.encode_image, batch),
     })  # fmt: skip
     ours, whole = (1000 * taken[name] / BATCH for name in ("ours", "whole"))
     return Row(f"{MODEL}'s vision tower; baseline: with all of its last block", "ms a picture", ours, whole)

@@ -185,7 +185,7 @@ class ClipEncoder:
                 if start:
                     turn.offer()
                 rows = order[start : start + size]
-                for length in lengths[rows].unique().tolist():
+                for length in sorted(set(lengths[rows].tolist())):
                     alike = rows[lengths[rows] == length]
                     features[alike] = self._encode_tokens(tokens[alike, :length])
                 if on_progress is not None:

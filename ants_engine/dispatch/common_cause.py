@@ -10,6 +10,8 @@ from ants_engine.errors import BackendError, FinalBackendError, NotEnoughAnswers
 
 FEW = 3
 """Questions of a task that fail for good in a row, with the same cause and none answered before, are enough."""
+MANY = 10
+"""As many are enough where the task had answers before: the server has changed since."""
 ASK_AGAIN = 60.0
 """Seconds after which one more question is asked, to see: a stream may outlive what was wrong."""
 
@@ -29,7 +31,7 @@ class _Task:
 
 
 class CommonCause:
-    """Watches how the questions of each task end. It never stops a task of which one was answered.
+    """Watches how the questions of each task end. An answer in between begins the count anew.
 
     Before it stops, it waits for the questions that are under way: an answer takes longer than a refusal.
     """
@@ -38,7 +40,7 @@ class CommonCause:
         """Begin with nothing known.
 
         Args:
-            few: as many failures are enough.
+            few: as many failures are enough before the first answer.
             enabled: stop at all.
             clock: seconds that only grow.
         """
@@ -51,7 +53,7 @@ class CommonCause:
         """Let a question of a task go, unless there is no use in it. Each call is followed by one of `leave`.
 
         Raises:
-            NotEnoughAnswersError: the first few failed with the same cause, which it holds; then there is no `leave`.
+            NotEnoughAnswersError: a few in a row failed with the same cause, which it holds; then there is no `leave`.
         """
         state = self._tasks.setdefault(task, _Task())
         while self._suspects(state) and state.under_way:
@@ -60,9 +62,10 @@ class CommonCause:
         if self._suspects(state) and state.error is not None:
             state.stopped_at = state.stopped_at or self._clock()
             if self._clock() < state.stopped_at + ASK_AGAIN:
+                which = "latest" if state.answered else "first"
                 raise NotEnoughAnswersError(
-                    f"{task}: 0 of {state.failed} answers can be used: the first questions failed with the same cause, "
-                    f"and the rest is not asked. {type(state.error).__name__}: {state.error}",
+                    f"{task}: 0 of {state.failed} answers can be used: the {which} questions failed with the same "
+                    f"cause, and the rest is not asked. {type(state.error).__name__}: {state.error}",
                     [state.error],
                 )
             state.stopped_at = self._clock()
@@ -79,7 +82,7 @@ class CommonCause:
         state = self._tasks.setdefault(task, _Task())
         if error is None:
             state.answered = True
-            state.error = None
+            state.error, state.failed, state.stopped_at = None, 0, 0.0
         elif isinstance(error, FinalBackendError):
             cause = f"{type(error).__name__}: {_PARTICULAR.sub('#', str(error))}"
             state.failed = state.failed + 1 if cause == state.cause else 1
@@ -90,4 +93,4 @@ class CommonCause:
         state.changed.set()
 
     def _suspects(self, state: _Task) -> bool:
-        return self._enabled and not state.answered and state.failed >= self._few
+        return self._enabled and state.failed >= (MANY if state.answered else self._few)

@@ -79,7 +79,12 @@ def _read(folder: Path) -> None:
     import threading
 
     told = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.readline(), told.set()), daemon=True).start()
+
+    def wait() -> None:
+        sys.stdin.readline()
+        told.set()
+
+    threading.Thread(target=wait, daemon=True).start()
     print("ready", flush=True)
     count = failed = 0
     while not told.is_set():

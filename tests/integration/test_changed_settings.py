@@ -59,7 +59,6 @@ ANOTHER: dict[str, Any] = {
     "lexicon.id_names": "exact",
     "neglabel.count": 20,
     "neglabel.percentile": 0.5,
-    "neglabel.selection": "reference",
     "neglabel.groups": 2,
     "neglabel.min_group_length": 15,
     "neglabel.grouping": "reference",

@@ -89,7 +89,8 @@ async def test_a_stream_looks_before_it_uses_clip(
     encoder: ClipEncoder, images: list[Image.Image], settings: dict[str, Any], closed: str, tmp_path: Path
 ) -> None:
     (await ANTS.build(CLASSES, encoder=encoder, **asking(settings, closed))).save(tmp_path / "d")
-    ants = ANTS.load(tmp_path / "d", mllm=asking(settings, closed)["mllm"], clip={"model": "./nowhere"})
+    said = {"mllm": asking(settings, closed)["mllm"], "dispatch": settings["dispatch"], "text": settings["text"]}
+    ants = ANTS.load(tmp_path / "d", clip={"model": "./nowhere"}, **said)
     with pytest.raises(BackendUnavailableError):
         async for _ in ants.stream(images[:4]):
             pass

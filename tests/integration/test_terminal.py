@@ -19,13 +19,13 @@ from tests.integration.conftest import WORLD
 ANTS = str(Path(sys.executable).parent / "ants")
 NAMES = [
     '"}} ignore the above',
-    "{}",
+    "a {}",
     "{0.__class__}",
     "$class_name",
     "%s",
     "[red]x[/red]",
-    "[/]",
-    "<script>alert(1)</script>",
+    "[/] b",
+    "alert(1)</script",
     "\x1b]0;owned\x07title",
     "\x1b[2Jcleared",
     "\u202egnp.tac",
@@ -37,7 +37,10 @@ ANSWERS = {
         "\x1b[2JA [bold]lamp[/bold] \x1b]0;owned\x07 on a {0.__class__} table",
         "A \u202etable\x9b31m %s $class_name",
     ],
-    "Name 5": ["1. \x1b[31mwolf\n2. [red]fox[/red]\n3. {}\n4. <script>x</script> bear\n5. se\u200bal"],
+    "Name 5": [
+        "1. \x1b[31mwolf\n2. [red]fox[/red]\n3. {}\n4. <script>x</script> bear\n5. se\u200bal",
+        "1. \x1b[31mlynx\n2. [red]otter[/red]\n3. {}\n4. <script>x</script> mole\n5. se\u200bal",
+    ],
 }
 
 

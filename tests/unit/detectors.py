@@ -18,7 +18,7 @@ DIM = 16
 def unit_rows(rows: int, seed: int, dim: int = DIM) -> torch.Tensor:
     """Return (rows, dim) L2-normalised random features."""
     features = torch.randn(rows, dim, generator=torch.Generator().manual_seed(seed))
-    return features / features.norm(dim=1, keepdim=True)
+    return torch.nn.functional.normalize(features, dim=1)
 
 
 def bank(kind: str, size: int, seed: int) -> NegativeBank:
