@@ -28,7 +28,7 @@ _QUOTED = re.compile(r"(['\"])(.+)\1")
 _LISTS = ("names", "classes", "labels", "class_names", "id2label", "label2id", "class_to_idx", "categories")
 _NAME_KEYS = ("name", "class_name", "label", "title", "class")
 _DEEPEST = 5
-_STAND_IN = re.compile(r"(?:label|class|category|id|cls)[ _-]?\d+", re.IGNORECASE)
+_STAND_IN = re.compile(r"(?:label|class|category|id|cls)[_-]?\d+", re.IGNORECASE)
 MOST_DIGITS = 10
 """So many names that are numbers may be the digits themselves."""
 _RULE = re.compile(r"[|:\s-]*-[|:\s-]*")

@@ -156,7 +156,7 @@ def test_lists_of_well_known_data_sets_are_read_as_they_are_published(text: str,
     ("text", "said"),
     [
         ("LABEL_0\nLABEL_1\n", "only number the classes"),
-        ("Class 1\nClass 2\n", "only number the classes"),
+        ("class_1\nclass_2\n", "only number the classes"),
         ("\n".join(map(str, range(43))), "only number the classes"),
         ("1: person\n2: bicycle\n13: stop sign\n", "begin with a number"),
         ("Abyssinian 1 1 1\nAmerican_bulldog 2 2 1\n", "end in numbers"),
