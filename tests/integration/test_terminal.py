@@ -37,10 +37,7 @@ ANSWERS = {
         "\x1b[2JA [bold]lamp[/bold] \x1b]0;owned\x07 on a {0.__class__} table",
         "A \u202etable\x9b31m %s $class_name",
     ],
-    "Name 5": [
-        "1. \x1b[31mwolf\n2. [red]fox[/red]\n3. {}\n4. <script>x</script> bear\n5. se\u200bal",
-        "1. \x1b[31mlynx\n2. [red]otter[/red]\n3. {}\n4. <script>x</script> mole\n5. se\u200bal",
-    ],
+    "Name 5": ["1. \x1b[31mwolf\n2. [red]fox[/red]\n3. {}\n4. <script>x</script> bear\n5. se\u200bal"],
 }
 
 
@@ -58,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "answers.json").write_text(json.dumps({"answers": ANSWERS}))
     (folder / "ants.toml").write_text(
         f'[clip]\nmodel = "{WORLD / "clip"}"\n[lexicon]\nsource = "./lexicon.txt"\n[mllm]\nbackend = "scripted"\n'
-        'answers = "./answers.json"\n[mining]\ngamma = 1.0\n[dispatch]\nstore = "store"\nruns = "./runs"\n'
+        'answers = "./answers.json"\n[mining]\ngamma = 1.0\n[dispatch]\nmin_success = 0.0\nstore = "store"\nruns = "./runs"\n'
         '[text]\nfeature_cache = "features"\n'
     )
     return folder
@@ -118,7 +115,7 @@ def test_build_score_and_explain_print_text_only(folder: Path) -> None:
     )
     assert (code, err) == (0, "")
     assert clean(out), out
-    for name in (r"\x1b]0;owned\x07title", "<script>alert(1)</script>", r"\u202egnp.tac", "{0.__class__}", "[/]"):
+    for name in (r"\x1b]0;owned\x07title", "alert(1)</script", r"\u202egnp.tac", "{0.__class__}", "[/] b"):
         assert name in out
 
 
