@@ -55,7 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "answers.json").write_text(json.dumps({"answers": ANSWERS}))
     (folder / "ants.toml").write_text(
         f'[clip]\nmodel = "{WORLD / "clip"}"\n[lexicon]\nsource = "./lexicon.txt"\n[mllm]\nbackend = "scripted"\n'
-        'answers = "./answers.json"\n[mining]\ngamma = 1.0\n[dispatch]\nmin_success = 0.0\nstore = "store"\nruns = "./runs"\n'
+        'answers = "./answers.json"\n[mining]\ngamma = 1.0\n'
+        '[dispatch]\nmin_success = 0.0\nstore = "store"\nruns = "./runs"\n'
         '[text]\nfeature_cache = "features"\n'
     )
     return folder
