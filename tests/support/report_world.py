@@ -74,8 +74,9 @@ def detector(classes: tuple[str, ...] = PLAIN, said: tuple[str, ...] = (), store
         return "\n".join(f"{place}. {words} {(number + place) % 11}" for place in range(1, 5))
 
     runs = None if store is None else store / "runs"
+    # a mapping: names in a list that are markup are taken for an accident and refused
     return ANTS.from_features(
-        classes,
+        {name: f"The nice {name}." for name in classes},
         text_features([f"The nice {name}." for name in classes]),
         negative_features=text_features(NEGATIVES),
         negative_texts=NEGATIVES,
