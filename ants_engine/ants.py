@@ -571,14 +571,13 @@ class ANTS:
         ants.adopt(with_changed_settings(saved.state, saved.settings, merged, ants._logit_scale))
         return ants
 
-    def fork(self, folder: "str | PathLike[str] | None" = None, *, encoder: Encoder | None = None) -> "ANTS":
+    def fork(self, folder: "str | PathLike[str] | None" = None) -> "ANTS":
         """Return another detector with the same CLIP, MLLM and settings, which adapts on its own from here.
 
         CLIP and the MLLM are shared; state, settings and report are its own.
 
         Args:
             folder: begin with what a stream has learned that was saved there, and not with what this one has.
-            encoder: the same CLIP in another wrapping.
 
         Raises:
             DetectorFolderError: the folder cannot be used, or is of another CLIP, of other classes, or built with
@@ -597,8 +596,7 @@ class ANTS:
                 state = with_changed_settings(state, saved.settings, self._settings, self._logit_scale, given=False)
             except SettingError as error:
                 raise DetectorFolderError(f"{folder}: of a detector with other settings: {error}") from None
-        chosen = self._encoder if encoder is None else self._same_clip(encoder)
-        other = type(self)(state, self._settings, report, chosen, self._backend)
+        other = type(self)(state, self._settings, report, self._encoder, self._backend)
         other.adopt(state)
         other._unconfirmed = self._unconfirmed
         return other

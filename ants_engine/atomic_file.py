@@ -3,12 +3,17 @@
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from contextlib import suppress
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import IO
 
 _PIECE = 1 << 20
+
+
+TRIED = 1 << 20
+"""Bytes that are written to see whether a disk takes any."""
 
 
 def draft_of(path: Path) -> Path:
@@ -19,26 +24,44 @@ def draft_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
-TRIED = 1 << 20
-"""Bytes that are written to see whether a disk takes any."""
-
-
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes | Iterable[bytes], *, draft: Path | None = None, mode: int = 0o666) -> None:
     """Write a file beside its place, bring it to disk, and put it there in one step; an existing file is replaced.
+
+    Args:
+        path: the file.
+        data: what it holds, or the parts of that.
+        draft: where it is written first, `draft_of` when left out. Whoever names one sees to it that nobody else does.
+        mode: its permissions, before the umask has its say.
 
     Raises:
         OSError: it cannot be written; what was there before is untouched.
     """
-    draft = draft_of(path)
+    if draft is None:
+        draft = draft_of(path)
+    else:
+        draft.unlink(missing_ok=True)
     try:
-        # "x" never follows a link that lies in wait, and the umask decides who may read
-        with draft.open("xb") as file:
-            file.write(data)
+        # O_EXCL never follows a link that lies in wait
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to disk, where the system can."""
+    if os.name == "posix":
+        # a folder that may not be read, and some file systems, refuse it
+        with suppress(OSError):
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
 
 
 def read_at_most(stream: IO[bytes] | BufferedIOBase, limit: int) -> bytes:

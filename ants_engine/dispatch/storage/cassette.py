@@ -1,17 +1,15 @@
 """A store as a file to read, keep and share: the lines of its journal, one per answer, in a stable order."""
 
 import asyncio
-import os
 import secrets
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from ants_engine.atomic_file import draft_of
+from ants_engine.atomic_file import write_whole
 from ants_engine.dispatch.canonical import readable
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.storage.entry import MAX_LINE_BYTES, DamagedLineError, Entry, is_sealed, parse
@@ -41,16 +39,8 @@ async def export(store: ResponseStore, path: Path) -> int:
         lines.setdefault(entry.request.task, []).append(replace(entry, stored_at=None).to_line())
     ordered = [line for task in sorted(lines) for line in lines[task]]
 
-    def write() -> None:
-        draft = draft_of(path)
-        try:
-            _write(draft, [_header(len(ordered), models), *ordered], 0o666)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-
     try:
-        await asyncio.to_thread(write)
+        await asyncio.to_thread(write_whole, path, [_header(len(ordered), models), *ordered])
     except OSError as error:
         raise CassetteError(f"{path}: cannot be written: {error.strerror or error}") from error
     return len(ordered)
@@ -100,26 +90,13 @@ def _rescue(entries: Sequence[Entry], near: Path, models: Sequence[RecordedIdent
     for folder in (near.parent, Path(tempfile.gettempdir())):
         path = folder / name
         try:
-            _write(path, lines, 0o600)
+            # the temporary folder is everybody's
+            write_whole(path, lines, mode=0o600)
         except OSError as error:
             failed.append(f"{path}: {error.strerror or error}")
         else:
             return path
     raise StoreUnavailableError(f"{len(entries)} answers cannot be written to a rescue file: {'; '.join(failed)}")
-
-
-def _write(path: Path, lines: Iterable[bytes], mode: int) -> None:
-    # the temporary folder is everybody's: the file has its mode from the start, and follows no link
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError:
-        with suppress(OSError):
-            path.unlink()
-        raise
 
 
 def _header(count: int, models: Iterable[RecordedIdentity]) -> bytes:

@@ -17,11 +17,13 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
+from ants_engine.atomic_file import write_whole
 from ants_engine.dispatch.storage.entry import MAX_LINE_BYTES, is_model_line, is_sealed, key_of
 from ants_engine.dispatch.storage.index import IndexFaultError, Mark, Place, PlaceIndex
 from ants_engine.errors import StoreCorruptedError, StoreUnavailableError
@@ -219,24 +221,8 @@ class Journal:
         Raises:
             OSError: it cannot be written; what is there is as it was.
         """
-        draft = self._folder / DRAFT
-        try:
-            with draft.open("wb") as file:
-                draft.chmod(0o600)
-                file.write(self.header())
-                file.writelines(lines)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        if os.name == "posix":
-            folder = os.open(self._folder, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+        # the draft has one name, which the lock protects: what a kill leaves behind is known for what it is
+        write_whole(self.path, chain([self.header()], lines), draft=self._folder / DRAFT, mode=0o600)
 
     def lines(self) -> Iterator[tuple[Place, bytes]]:
         """Go through all whole lines behind the header; of one that is too long, only its end is given."""
