@@ -14,37 +14,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ants_engine.adaptation.report import Adaptation
     from ants_engine.ants import ANTS
-    from ants_engine.build_report import BuildReport
-    from ants_engine.config import Settings
-    from ants_engine.detector import Detector
-    from ants_engine.explanation import Explanation
-    from ants_engine.progress import ProgressEvent
+    from ants_engine.common.progress import ProgressEvent
+    from ants_engine.detector.detector import Detector
+    from ants_engine.detector.explanation import Explanation
+    from ants_engine.detector.scores import Adaptation, Score, Scores, Verdict
+    from ants_engine.learning.report import BuildReport
+    from ants_engine.learning.run_observer import RunObserver
+    from ants_engine.learning.stream import Stream
     from ants_engine.protocol import Answer, Backend, Call, Capabilities
-    from ants_engine.run_observer import RunObserver
-    from ants_engine.scores import Score, Scores, Verdict
-    from ants_engine.settings_loader import load_settings
-    from ants_engine.stream import Stream
+    from ants_engine.settings.config import Settings
+    from ants_engine.settings.loader import load_settings
 
 _HOME = {
     "ANTS": "ants",
-    "Adaptation": "adaptation.report",
+    "Adaptation": "detector.scores",
     "Answer": "protocol",
     "Backend": "protocol",
-    "BuildReport": "build_report",
+    "BuildReport": "learning.report",
     "Call": "protocol",
     "Capabilities": "protocol",
-    "Detector": "detector",
-    "Explanation": "explanation",
-    "ProgressEvent": "progress",
-    "RunObserver": "run_observer",
-    "Score": "scores",
-    "Scores": "scores",
-    "Settings": "config",
-    "Stream": "stream",
-    "Verdict": "scores",
-    "load_settings": "settings_loader",
+    "Detector": "detector.detector",
+    "Explanation": "detector.explanation",
+    "ProgressEvent": "common.progress",
+    "RunObserver": "learning.run_observer",
+    "Score": "detector.scores",
+    "Scores": "detector.scores",
+    "Settings": "settings.config",
+    "Stream": "learning.stream",
+    "Verdict": "detector.scores",
+    "load_settings": "settings.loader",
 }
 
 __all__ = [

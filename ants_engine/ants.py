@@ -13,16 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ants_engine.adaptation.call_meter import CallMeter
-from ants_engine.adaptation.changed_settings import with_changed_settings
-from ants_engine.adaptation.pump import Pump
-from ants_engine.adaptation.report import StreamReport
-from ants_engine.adaptation.state import AdaptationState
-from ants_engine.answers import Tally
-from ants_engine.batch_record import BatchRecord
-from ants_engine.build import Build
-from ants_engine.build_report import BuildReport
-from ants_engine.class_list import ClassList
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.encoding import Encoder, turn_of
@@ -31,9 +21,15 @@ from ants_engine.clip.sources import open_images
 from ants_engine.clip.spool import Spool
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.clip.worker import ClipWorker
-from ants_engine.config import Settings
-from ants_engine.detector import Detector
-from ants_engine.detector_folder import SavedDetector, load_detector, save_detector
+from ants_engine.common.features import as_tensor, check_features
+from ants_engine.common.progress import ProgressCallback, ProgressEvent, progress_reporter
+from ants_engine.common.task_errors import plain_errors
+from ants_engine.common.versions import installed_versions
+from ants_engine.detector.class_list import ClassList
+from ants_engine.detector.detector import Detector
+from ants_engine.detector.explanation import Explanation
+from ants_engine.detector.negative_bank import NegativeBank
+from ants_engine.detector.scores import Scores
 from ants_engine.dispatch.backend_registry import check_option_names, create_backend
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.errors import (
@@ -44,28 +40,30 @@ from ants_engine.errors import (
     SettingError,
     UsageError,
 )
-from ants_engine.explanation import Explanation
-from ants_engine.features import as_tensor, check_features
-from ants_engine.initial_detector import InitialDetector, in_group_order, untaught_detector
+from ants_engine.learning.answers import Tally
+from ants_engine.learning.build import Build
+from ants_engine.learning.call_meter import CallMeter
+from ants_engine.learning.changed_settings import with_changed_settings
+from ants_engine.learning.detector_folder import SavedDetector, load_detector, save_detector
+from ants_engine.learning.initial_detector import InitialDetector, in_group_order, untaught_detector
+from ants_engine.learning.pictures import Pictures
+from ants_engine.learning.preflight import check_file_out, check_mllm, check_models
+from ants_engine.learning.questions import Questions, load_templates
+from ants_engine.learning.report import BatchRecord, BuildReport, StreamReport
+from ants_engine.learning.run_observer import RunObserver, RunObservers
+from ants_engine.learning.state import AdaptationState
+from ants_engine.learning.stream import Stream
+from ants_engine.learning.stream_loop import StreamLoop
 from ants_engine.method.threshold import tpr_threshold
-from ants_engine.negative_bank import NegativeBank
-from ants_engine.pictures import Pictures
-from ants_engine.preflight import check_file_out, check_mllm, check_models
-from ants_engine.progress import ProgressCallback, ProgressEvent, progress_reporter
 from ants_engine.protocol import Backend
-from ants_engine.questions import Questions, load_templates
-from ants_engine.run_observer import RunObserver, RunObservers
-from ants_engine.saved_settings import Unconfirmed, refuse_unconfirmed, taken_over, unconfirmed
-from ants_engine.scores import Scores
-from ants_engine.settings_loader import load_settings
-from ants_engine.stream import Stream
-from ants_engine.task_errors import plain_errors
-from ants_engine.versions import installed_versions
+from ants_engine.settings.config import Settings
+from ants_engine.settings.loader import load_settings
+from ants_engine.settings.saved import Unconfirmed, refuse_unconfirmed, taken_over, unconfirmed
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from ants_engine.evaluation.metrics import FprConvention
+    from ants_engine.method.metrics import FprConvention
     from ants_engine.report.write import Labels
 
 PACKAGES = ("ants-engine", "torch", "open_clip_torch", "numpy", "pillow")
@@ -131,7 +129,7 @@ class ANTS:
             observers: told of scores and answers as they come, see `RunObserver`.
             **settings: one mapping per stage, e.g. ``mllm={"backend": "openai", …}``; these win over ``config``.
 
-        All that can be known to be wrong is looked for first (`ants_engine.preflight`), before a model is loaded.
+        Everything that can be checked is checked before a model is loaded (`ants_engine.learning.preflight`).
 
         Raises:
             UsageError: the classes, pictures or settings cannot be used; one of its leaves says which and why.
@@ -151,7 +149,7 @@ class ANTS:
         if pictures is not None:
             await check_mllm(merged, backend)
         watching = RunObservers(observers)
-        with progress_reporter(merged.progress, _told(on_progress, watching)) as progress, plain_errors():
+        with progress_reporter(merged.progress.bar, _told(on_progress, watching)) as progress, plain_errors():
             if pictures is not None and merged.mining.rule != "histogram":
                 return await cls._build(classes, pictures, merged, encoder, backend, progress, watching)
             cold = await cls._cold(classes, merged, encoder, backend, progress)
@@ -337,7 +335,7 @@ class ANTS:
         spool, encoder = self._spool, self._encoder or self._load_encoder
 
         async def run(state: AdaptationState, out: "asyncio.Queue[Any]") -> None:
-            with progress_reporter(settings.progress, _told(on_progress, observer)) as progress, plain_errors():
+            with progress_reporter(settings.progress.bar, _told(on_progress, observer)) as progress, plain_errors():
                 # before CLIP is loaded
                 await check_mllm(settings, backend)
                 meter = CallMeter()
@@ -348,7 +346,7 @@ class ANTS:
                     async with ClipWorker(loaded, settings.text.feature_cache) as worker:
                         report.model_identity = dict(coordinator.identity)
                         report.run = coordinator.run
-                        pump = Pump(
+                        pump = StreamLoop(
                             state, settings, worker, questions, report, progress, spool, meter, observer, tallies
                         )
                         await pump.run(pictures, out)
@@ -498,7 +496,9 @@ class ANTS:
         await asyncio.to_thread(check_file_out, Path(path))
         options = Options(title=title, convention=convention)
         given = None if run is None else Path(run)
-        document = await detector_document(self, pictures, features=features, labels=labels, run=given, options=options)
+        document = await detector_document(
+            self.saved, self.look_at, pictures, features=features, labels=labels, run=given, options=options
+        )
         return await asyncio.to_thread(write_page, Path(path), document)
 
     async def calibrate(self, id_images: Any = None, *, features: Any = None, tpr: float = 0.95) -> float:
@@ -526,7 +526,7 @@ class ANTS:
         Raises:
             DetectorFolderError: the folder cannot be written.
         """
-        save_detector(Path(folder), SavedDetector(self._state, self._settings, self._report))
+        save_detector(Path(folder), self.saved)
 
     @classmethod
     def load(
@@ -698,6 +698,11 @@ class ANTS:
         return self._settings
 
     @property
+    def saved(self) -> SavedDetector:
+        """What `save` writes: state, settings and report."""
+        return SavedDetector(self._state, self._settings, self._report)
+
+    @property
     def state(self) -> AdaptationState:
         """Everything that streams have learned so far."""
         return self._state
@@ -721,7 +726,7 @@ class ANTS:
         encoder: Encoder = await asyncio.to_thread(lambda: self.encoder)
         rows: dict[int, tuple[str, torch.Tensor | None]] = {}
         failures: dict[int, ImageError] = {}
-        with progress_reporter(self._settings.progress, on_progress) as progress:
+        with progress_reporter(self._settings.progress.bar, on_progress) as progress:
             async with ClipWorker(encoder) as worker:
                 clip = self._settings.clip
                 async for batch in worker.image_batches(

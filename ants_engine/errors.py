@@ -47,15 +47,13 @@
 
 from collections.abc import Sequence
 
-from ants_engine.terminal_text import encodable
-
 
 class ANTSError(Exception):
     """Base of every error that this package raises on purpose."""
 
     def __str__(self) -> str:
         """Return the message, fit to be printed and logged also where it names a file whose name is not UTF-8."""
-        return encodable(super().__str__())
+        return super().__str__().encode("utf-8", "backslashreplace").decode()
 
 
 class UsageError(ANTSError):

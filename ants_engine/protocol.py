@@ -71,7 +71,7 @@ class Capabilities:
     """It can be asked without a picture."""
     max_concurrency: int = 8
     """How many calls it can usefully hold at once."""
-    timed: bool = True
+    enforce_timeouts: bool = True
     """A call that takes long is a fault. Not so for a model that runs here and works through a queue of its own."""
 
 

@@ -75,7 +75,9 @@ class HuggingFaceBackend:
 
         Two batches' worth of calls, so that the next is ready when one is done.
         """
-        return Capabilities(text_only=self._text_only, max_concurrency=2 * self._options.batch_size, timed=False)
+        return Capabilities(
+            text_only=self._text_only, max_concurrency=2 * self._options.batch_size, enforce_timeouts=False
+        )
 
     async def identity(self) -> Mapping[str, JSON]:
         """Name the model by its content: a folder's sha256 or a hub commit, and the precision. Loads no model.

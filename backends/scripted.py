@@ -23,9 +23,9 @@ from pydantic import (
 )
 
 from ants_engine import errors
+from ants_engine.common.text_file import read_text
 from ants_engine.errors import BackendError, BadRequestError, RateLimitError, SettingError, UsageError
 from ants_engine.protocol import JSON, Answer, Call, Capabilities
-from ants_engine.text_file import read_text
 
 AnswerFunction: TypeAlias = Callable[[Call], str | Answer | Awaitable[str | Answer]]
 """What `ScriptedBackend.from_callable` takes; it may raise any `BackendError`."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ants_engine import ANTS
 from ants_engine.backends.scripted import ScriptedBackend
-from ants_engine.scores import Scores
+from ants_engine.detector.scores import Scores
 from benchmarks.random_world import TEMPERATURE, RandomWorld, answer, numbered_picture
 
 

@@ -25,7 +25,7 @@ from ants_engine.clip.encoder import ClipEncoder, _run
 from ants_engine.clip.png import png_bytes
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.worker import ClipWorker
-from ants_engine.config import ImageSettings
+from ants_engine.settings.config import ImageSettings
 from benchmarks.random_clip import MODEL, random_clip
 from benchmarks.table import Row, machine, table
 from benchmarks.timing import medians

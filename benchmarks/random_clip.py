@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import quiet_logging
-from ants_engine.config import ClipSettings
+from ants_engine.settings.config import ClipSettings
 
 MODEL = "ViT-B-32"
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from ants_engine import load_settings
+from ants_engine.datasets.source import read_benchmark
 from ants_engine.evaluation.evaluation import evaluate
 from ants_engine.evaluation.plan import EvaluationPlan
-from ants_engine.evaluation.source import read_benchmark
 
 
 async def main(source: str = "examples/emoji_world", config: str | None = None) -> None:

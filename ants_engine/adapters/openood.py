@@ -27,8 +27,8 @@ from ants_engine.adapters.openood_arguments import Arguments, Mode, known_mode
 from ants_engine.adapters.sync_ants import SyncANTS
 from ants_engine.adapters.zero_shot_net import ZeroShotNet
 from ants_engine.ants import ANTS
+from ants_engine.common.progress import ProgressEvent, progress_reporter
 from ants_engine.errors import NoImagesError, SettingError, UsageError
-from ants_engine.progress import ProgressEvent, progress_reporter
 
 try:
     from openood.postprocessors import BasePostprocessor
@@ -156,12 +156,12 @@ class ANTSPostprocessor(BasePostprocessor):  # type: ignore[misc]
             ANTSError: what `postprocess` raises.
         """
         self.reset_memory()
-        settings = self.ants.settings.progress
+        bar = self.ants.settings.progress.bar
         # a stream shows a bar of its own
         if not progress or self._mode == "stream":
-            settings = settings.model_copy(update={"bar": "off"})
+            bar = "off"
         preds, confs, labels = [], [], []
-        with progress_reporter(settings, None) as tell:
+        with progress_reporter(bar, None) as tell:
             for number, batch in enumerate(data_loader, 1):
                 pred, conf = self.postprocess(net, batch["data"], batch.get("path"))
                 preds.append(pred.cpu().numpy())

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ants_engine.class_file import read_class_file
+from ants_engine.detector.class_file import read_class_file
 from ants_engine.errors import ClassListError, SettingError
 
 Mode = Literal["frozen", "stream", "validation"]

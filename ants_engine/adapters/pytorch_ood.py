@@ -22,10 +22,10 @@ from ants_engine.ants import ANTS
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.encoding import Encoder
 from ants_engine.clip.given import GivenEncoder
-from ants_engine.config import Settings
 from ants_engine.errors import ClassListError, MissingDependencyError
 from ants_engine.protocol import Backend
-from ants_engine.settings_loader import load_settings
+from ants_engine.settings.config import Settings
+from ants_engine.settings.loader import load_settings
 
 try:
     from pytorch_ood.api import FeaturesDetector, RequiresFittingException

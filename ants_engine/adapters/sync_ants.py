@@ -16,7 +16,7 @@ from ants_engine.dispatch.backend_registry import create_backend
 from ants_engine.protocol import Backend
 
 if TYPE_CHECKING:
-    from ants_engine.scores import Scores
+    from ants_engine.detector.scores import Scores
 
 
 class Verdicts(NamedTuple):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from ants_engine.baselines.text_space import TextSpace
-from ants_engine.detector import ROWS_AT_ONCE, SCORING
-from ants_engine.row_blocks import Columns
+from ants_engine.common.row_blocks import Columns
+from ants_engine.detector.detector import ROWS_AT_ONCE, SCORING
 
 
 class Baseline(Protocol):

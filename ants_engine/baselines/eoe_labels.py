@@ -7,19 +7,19 @@ far-OOD it asks once, with all classes, for names that look like none of them.
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ants_engine.answers import ENDS_A_BUILD, Tally, sort_answers
 from ants_engine.baselines.long_list import ITEMS, pieces
 from ants_engine.baselines.outlier_labels import OutlierLabels
-from ants_engine.build_report import SetAside
-from ants_engine.class_list import ClassList
-from ants_engine.config import EoeSettings, Settings, VsnlSettings
+from ants_engine.detector.class_list import ClassList
 from ants_engine.dispatch.coordinator import Coordinator, Outcome
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
 from ants_engine.errors import UsageError
+from ants_engine.learning.answers import ENDS_A_BUILD, Tally, sort_answers
+from ants_engine.learning.negative_texts import NegativeTexts, judge_labels, look_alikes
+from ants_engine.learning.report import SetAside
 from ants_engine.method.answer import Rejection
-from ants_engine.negative_texts import NegativeTexts, judge_labels, look_alikes
 from ants_engine.protocol import Decoding
+from ants_engine.settings.config import EoeSettings, Settings, VsnlSettings
 
 ALL_CLASSES = "all classes"
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from ants_engine.build_report import SetAside
-from ants_engine.class_list import ClassList
+from ants_engine.detector.class_list import ClassList
+from ants_engine.learning.report import SetAside
 
 
 @dataclass(slots=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ants_engine.detector import Detector
-from ants_engine.features import check_features
+from ants_engine.common.features import check_features
+from ants_engine.detector.detector import Detector
 from ants_engine.method.grouping import Groups
 from ants_engine.method.masses import products
 

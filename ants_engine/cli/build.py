@@ -14,7 +14,7 @@ from ants_engine.cli.say import print_json, say
 if TYPE_CHECKING:
     from ants_engine import ANTS
     from ants_engine.clip.sources import ImageStream
-    from ants_engine.config import Settings
+    from ants_engine.settings.config import Settings
 
 CLASSES = click.option(
     "--classes", required=True, help="A file with one class name a line, a table (see --column), or names with commas."
@@ -76,8 +76,8 @@ def _run(
     as_json: bool,
     live: int | None = None,
 ) -> int:
-    from ants_engine.class_list import ClassList
-    from ants_engine.terminal_text import plain, plain_parts
+    from ants_engine.common.terminal_text import plain, plain_parts
+    from ants_engine.detector.class_list import ClassList
 
     # before anything costs time: a list that was misread shows here
     say(plain(str(ClassList.of(classes, settings.text.class_template))), err=as_json)
@@ -97,7 +97,7 @@ def _run(
 async def _built(
     classes: list[str], images: "ImageStream | None", settings: "Settings", out: Path | None, live: int | None
 ) -> "ANTS":
-    from ants_engine.preflight import check_detector_out, check_mllm, check_models
+    from ants_engine.learning.preflight import check_detector_out, check_mllm, check_models
 
     if out is not None:
         check_detector_out(out)

@@ -10,7 +10,7 @@ import click
 
 from ants_engine.cli.options import print_json, settings_from, with_json, with_settings
 from ants_engine.cli.say import say
-from ants_engine.terminal_text import plain
+from ants_engine.common.terminal_text import plain
 
 SHOWN = 20
 """Entries that are listed one by one for people; JSON has all."""
@@ -29,7 +29,7 @@ def export_cassette(cassette: Path, config: Path | None, assignments: tuple[str,
     """Write every recorded answer to CASSETTE, one readable line each."""
     from ants_engine.dispatch.storage.cassette import export
     from ants_engine.dispatch.storage.store import ResponseStore
-    from ants_engine.preflight import check_cassette_out
+    from ants_engine.learning.preflight import check_cassette_out
 
     folder = _folder(config, assignments)
     check_cassette_out(cassette)

@@ -12,12 +12,12 @@ import click
 from ants_engine.cli.options import parse_seeds, settings_from, with_assignments, with_json
 from ants_engine.cli.say import print_json, say
 from ants_engine.cli.table import over_seeds, render_table
-from ants_engine.terminal_text import plain, plain_parts
+from ants_engine.common.terminal_text import plain, plain_parts
 
 if TYPE_CHECKING:
     from ants_engine import ANTS, Scores
+    from ants_engine.datasets.world import MixedStream, World
     from ants_engine.evaluation.comparison import Comparison
-    from ants_engine.evaluation.world import MixedStream, World
 
 SHOWN = 10
 
@@ -58,8 +58,8 @@ def demo(
     world: Path, seeds: str, share: float, assignments: tuple[str, ...], each: bool, report: Path, as_json: bool
 ) -> int:
     """Build on a stream of WORLD, compare with baselines, explain ten pictures, replay, and write a page of it all."""
+    from ants_engine.datasets.world import ID_SET, read_world
     from ants_engine.evaluation.comparison import Comparison
-    from ants_engine.evaluation.world import ID_SET, read_world
 
     place = read_world(world)
     numbers = parse_seeds(seeds)
@@ -67,7 +67,7 @@ def demo(
     mixes = [(name,) for name in oods] if each else [tuple(oods)]
     plan = [(seed, mix) for seed in numbers for mix in mixes]
     if len(plan) == 1 and not as_json:
-        from ants_engine.preflight import check_file_out
+        from ants_engine.learning.preflight import check_file_out
 
         check_file_out(report)
     runs = [asyncio.run(_run(place, seed, share, mix, assignments)) for seed, mix in plan]
@@ -94,8 +94,8 @@ def demo(
 
 async def _run(world: "World", seed: int, share: float, ood: tuple[str, ...], assignments: tuple[str, ...]) -> _Run:
     from ants_engine import ANTS
+    from ants_engine.datasets.world import mixed_stream
     from ants_engine.evaluation.comparison import compare
-    from ants_engine.evaluation.world import mixed_stream
 
     stream = mixed_stream(world, seed, share, ood)
     paths = [image.path for image in stream.images]

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ants_engine.ants import ANTS
-    from ants_engine.batch_record import BatchRecord
-    from ants_engine.config import Settings
-    from ants_engine.evaluation.image_lists import ListedImage
-    from ants_engine.evaluation.world import MixedStream, World
+    from ants_engine.datasets.image_lists import ListedImage
+    from ants_engine.datasets.world import MixedStream, World
+    from ants_engine.learning.report import BatchRecord
+    from ants_engine.settings.config import Settings
 
 BATCHES = 8
 MOST = 480
@@ -40,7 +40,7 @@ async def write_demo_report(
     ]
     paths = [image.path for image in stream.images]
     options = Options(title=f"{world.folder.resolve().name.replace('_', ' ').capitalize()}, a demonstration")
-    document = await detector_document(ants, paths, labels=labels, options=options)
+    document = await detector_document(ants.saved, ants.look_at, paths, labels=labels, options=options)
     missing = {name: text for name, text in document.missing.items() if name not in ("batches", "latency")}
     note = (
         f"Everything but the section on the stream is about one detector, built on {len(paths)} pictures at once. The "
@@ -52,7 +52,7 @@ async def write_demo_report(
 
 
 def _others(world: "World", stream: "MixedStream") -> "Sequence[ListedImage]":
-    from ants_engine.evaluation.world import mixed_stream
+    from ants_engine.datasets.world import mixed_stream
 
     seen = {image.path for image in stream.images}
     every = mixed_stream(world, seed=1)

@@ -18,14 +18,14 @@ from ants_engine.cli.options import (
 )
 from ants_engine.cli.say import print_json, say
 from ants_engine.cli.table import CONVENTIONS, over_seeds, render_table
-from ants_engine.terminal_text import plain
+from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine.evaluation.evaluation import Evaluation
-    from ants_engine.evaluation.metrics import FprConvention
     from ants_engine.evaluation.passes import PassResult
     from ants_engine.evaluation.plan import EvaluationPlan
     from ants_engine.evaluation.summary import SummaryRow
+    from ants_engine.method.metrics import FprConvention
 
 SHOWN = 10
 
@@ -89,11 +89,11 @@ def evaluate_methods(
     Per OOD set and seed every method starts anew and sees ID and OOD pictures once, mixed in a seeded order. Ends with
     exit code 1 where a method failed, or so many MLLM requests that its numbers are not the method's.
     """
+    from ants_engine.common.progress import progress_reporter
+    from ants_engine.datasets.source import read_benchmark
     from ants_engine.evaluation.evaluation import evaluate
     from ants_engine.evaluation.plan import EvaluationPlan
     from ants_engine.evaluation.results_folder import ResultsFolder
-    from ants_engine.evaluation.source import read_benchmark
-    from ants_engine.progress import progress_reporter
 
     benchmark = read_benchmark(
         source,
@@ -113,7 +113,7 @@ def evaluate_methods(
         conventions=_conventions(convention),
     )
     folder = None if out is None else ResultsFolder(out, force=force)
-    with progress_reporter(settings.progress, None) as progress:
+    with progress_reporter(settings.progress.bar, None) as progress:
         found = asyncio.run(
             evaluate(
                 benchmark,
@@ -203,7 +203,7 @@ def _tables(rows: "Sequence[SummaryRow]", plan: "EvaluationPlan") -> list[str]:
 def _table(
     rows: "Sequence[SummaryRow]", prevalence: float | None, convention: "FprConvention", plan: "EvaluationPlan"
 ) -> str:
-    from ants_engine.evaluation.metrics import COLUMNS
+    from ants_engine.method.metrics import COLUMNS
 
     of = "all pictures as they are" if prevalence is None else f"prevalence {prevalence:g}"
     varied = "order" if prevalence is None else "draw and order"

@@ -17,8 +17,8 @@ from ants_engine.cli.say import print_json, say
 def explain(detector: Path, image: str, top: int, assignments: tuple[str, ...], as_json: bool) -> None:
     """Say which classes and negative texts are nearest to IMAGE, and where each text came from."""
     from ants_engine.clip.decode import check_there
-    from ants_engine.preflight import check_detector
-    from ants_engine.terminal_text import plain_parts
+    from ants_engine.common.terminal_text import plain_parts
+    from ants_engine.learning.preflight import check_detector
 
     check_detector(detector)
     keywords = overrides(assignments)

@@ -18,7 +18,7 @@ from ants_engine.cli.score import score
 from ants_engine.cli.serve import serve
 from ants_engine.cli.settings import settings
 from ants_engine.cli.stream import stream
-from ants_engine.terminal_text import plain
+from ants_engine.common.terminal_text import plain
 
 EPILOG = (
     "Exit codes: 0 done; 1 it went wrong (the MLLM, the store, a model); 2 the call, its input or its settings need "

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ants_engine.cli.say import print_json, say
-from ants_engine.terminal_text import plain
+from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine.ants import ANTS
-    from ants_engine.config import Settings
-    from ants_engine.scores import Scores
+    from ants_engine.detector.scores import Scores
+    from ants_engine.settings.config import Settings
 
 __all__ = [
     "assigned", "load_frozen", "note_unused", "overrides", "parse_seeds", "print_json", "print_scores", "read_classes",
@@ -69,7 +69,7 @@ def overrides(assignments: tuple[str, ...]) -> dict[str, Any]:
     Raises:
         SettingError: there is no such setting, or a value does not fit.
     """
-    from ants_engine.settings_loader import load_settings
+    from ants_engine.settings.loader import load_settings
 
     keywords = assigned(assignments)
     load_settings(environment={}, **keywords)
@@ -94,7 +94,7 @@ def load_frozen(detector: Path, keywords: dict[str, Any], shown: tuple[str, ...]
 
 def note_unused(keywords: dict[str, Any]) -> None:
     """Say which settings only streams use, where nothing is streamed."""
-    from ants_engine.setting_uses import named, used_by_streams_only
+    from ants_engine.settings.uses import named, used_by_streams_only
 
     unused = used_by_streams_only(named(keywords))
     if unused:
@@ -104,7 +104,7 @@ def note_unused(keywords: dict[str, Any]) -> None:
 def settings_from(config: Path | None, assignments: tuple[str, ...], **fixed: Any) -> "Settings":
     """Merge the settings file, the environment, ``--set``, and what the command itself fixes."""
     from ants_engine.dispatch.backend_registry import check_option_names
-    from ants_engine.settings_loader import load_settings
+    from ants_engine.settings.loader import load_settings
 
     keywords = assigned(assignments)
     for stage, values in fixed.items():
@@ -130,7 +130,7 @@ def read_classes(classes: str, column: str | None = None) -> list[str]:
         click.UsageError: there is no such file, or it is a folder.
         ClassListError: the file cannot be read, or could be meant in several ways.
     """
-    from ants_engine.class_file import parse_class_text, read_class_file
+    from ants_engine.detector.class_file import parse_class_text, read_class_file
 
     path = Path(classes)
     try:

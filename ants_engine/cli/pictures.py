@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ants_engine.cli.say import say
-from ants_engine.terminal_text import plain
+from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine.clip.sources import ImageStream

@@ -6,7 +6,7 @@ import click
 
 from ants_engine.cli.options import settings_from, with_json, with_settings
 from ants_engine.cli.say import print_json, say
-from ants_engine.terminal_text import plain, plain_parts
+from ants_engine.common.terminal_text import plain, plain_parts
 
 
 @click.group()

@@ -10,11 +10,11 @@ from ants_engine.cli.options import assigned, load_frozen, overrides, settings_f
 from ants_engine.cli.pictures import open_pictures, with_pictures
 from ants_engine.cli.say import say
 from ants_engine.cli.table import CONVENTIONS
-from ants_engine.terminal_text import plain
+from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine.clip.sources import ImageStream
-    from ants_engine.evaluation.metrics import FprConvention
+    from ants_engine.method.metrics import FprConvention
     from ants_engine.report.document import Document
 
 MEGABYTE = 1_000_000
@@ -56,8 +56,8 @@ def report(
     PICTURES (files, folders and quoted globs) are scored, and shown with the reasons. Without them, the page
     shows what the detector has kept of those that it has seen. With --labels it says what is right and what is wrong.
     """
-    from ants_engine.preflight import check_file_out, holds_detector
-    from ants_engine.setting_uses import named
+    from ants_engine.learning.preflight import check_file_out, holds_detector
+    from ants_engine.settings.uses import named
 
     folder = Path(source)
     if holds_detector(folder):
@@ -113,7 +113,7 @@ async def _document(
         detector_name=str(folder),
     )
     ants = load_frozen(folder, keywords, shown=("dispatch", "mllm"))
-    return await detector_document(ants, pictures, labels=labels, run=run, options=options)
+    return await detector_document(ants.saved, ants.look_at, pictures, labels=labels, run=run, options=options)
 
 
 def _run_folder(name: str, assignments: tuple[str, ...]) -> Path:

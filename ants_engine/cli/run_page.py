@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ants_engine.common.terminal_text import plain
 from ants_engine.dispatch.runs.run_reader import RunReader
-from ants_engine.terminal_text import plain
 
 BAR = 40
 """The longest bar, in characters."""

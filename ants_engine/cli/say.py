@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ants_engine.terminal_text import plain_json, plain_lines
+from ants_engine.common.terminal_text import plain_json, plain_lines
 
 __all__ = ["print_json", "say"]
 
@@ -13,7 +13,7 @@ __all__ = ["print_json", "say"]
 def say(text: str, *, err: bool = False, newline: bool = True) -> None:
     """Print text, its control, direction and invisible characters spelled out; line ends stay.
 
-    A part that must not break its line (a name, an error) goes through `ants_engine.terminal_text.plain` before.
+    A part that must not break its line (a name, an error) goes through `ants_engine.common.terminal_text.plain` before.
 
     Args:
         text: what to print.

@@ -17,7 +17,7 @@ from ants_engine.cli.say import print_json, say
 @with_json
 def score(detector: Path, images: tuple[str, ...], assignments: tuple[str, ...], as_json: bool) -> int:
     """Score IMAGES (files, folders and quoted globs, in any mix) with the DETECTOR folder."""
-    from ants_engine.preflight import check_detector
+    from ants_engine.learning.preflight import check_detector
 
     check_detector(detector)
     keywords = overrides(assignments)

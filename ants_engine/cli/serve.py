@@ -6,7 +6,7 @@ import click
 
 from ants_engine.cli.options import note_unused, overrides, with_assignments
 from ants_engine.cli.say import say
-from ants_engine.terminal_text import plain
+from ants_engine.common.terminal_text import plain
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
@@ -67,7 +67,7 @@ def serve(
     A page to drop pictures on is at /, the API's description at /docs.
     """
     _check_installed()
-    from ants_engine.preflight import check_detector, check_detector_out
+    from ants_engine.learning.preflight import check_detector, check_detector_out
     from ants_engine.serve.access import read_token
     from ants_engine.serve.listening import listen
     from ants_engine.serve.options import ServeOptions

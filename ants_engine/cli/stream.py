@@ -10,7 +10,7 @@ from ants_engine.cli.live import Watched, watched, with_live
 from ants_engine.cli.options import overrides, print_scores, with_assignments, with_json
 from ants_engine.cli.pictures import open_pictures, with_pictures
 from ants_engine.cli.say import print_json, say
-from ants_engine.terminal_text import plain_parts
+from ants_engine.common.terminal_text import plain_parts
 
 if TYPE_CHECKING:
     from ants_engine import ANTS
@@ -45,7 +45,7 @@ def stream(
     with the pictures that have not been delivered yet. Ends with exit code 1 where too few answers could be used.
     With --live a page shows how it goes.
     """
-    from ants_engine.preflight import check_detector, check_detector_out
+    from ants_engine.learning.preflight import check_detector, check_detector_out
 
     check_detector(detector)
     keywords = overrides(assignments)

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from ants_engine.terminal_text import plain
+from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
-    from ants_engine.evaluation.metrics import FprConvention
+    from ants_engine.method.metrics import FprConvention
 
 WIDTH = 120
 

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
-from ants_engine.atomic_file import read_at_most
 from ants_engine.clip.checked_file import CheckedFile
 from ants_engine.clip.costly import excess
 from ants_engine.clip.fetch import fetch
 from ants_engine.clip.kinds import HEAD, RAW, RAW_SUFFIXES, TIFF, Kind, kind_of
 from ants_engine.clip.png import without_long_texts
 from ants_engine.clip.web_address import address_name, web_scheme
-from ants_engine.config import ImageSettings
+from ants_engine.common.atomic_file import read_at_most
 from ants_engine.errors import ImageError, ImageNotFoundError, ImageTooLargeError, ImageUnreadableError
+from ants_engine.settings.config import ImageSettings
 
 PictureSource: TypeAlias = str | Path | CheckedFile | bytes | Image.Image | NDArray[Any]
 """What one picture may be given as."""

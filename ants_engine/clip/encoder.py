@@ -15,10 +15,10 @@ from ants_engine.clip.input_batches import InputBatches
 from ants_engine.clip.model import ClipModel, Tokenizer
 from ants_engine.clip.preprocess import Preprocess
 from ants_engine.clip.text_tower import CausalTextTower
-from ants_engine.config import ClipSettings
+from ants_engine.common.row_blocks import RowBlocks, SideBySide
 from ants_engine.errors import FeatureError, SettingError
 from ants_engine.protocol import JSON
-from ants_engine.row_blocks import RowBlocks, SideBySide
+from ants_engine.settings.config import ClipSettings
 
 if TYPE_CHECKING:
     import torch

@@ -5,13 +5,13 @@ import re
 from typing import TYPE_CHECKING
 
 from ants_engine.clip.web_address import WebAddress
-from ants_engine.config import ImageSettings
 from ants_engine.errors import (
     ImageFetchError,
     ImageNotFoundError,
     ImageRefusedError,
     ImageTooLargeError,
 )
+from ants_engine.settings.config import ImageSettings
 
 if TYPE_CHECKING:
     import ssl

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ants_engine.common.features import as_tensor, check_features
 from ants_engine.errors import FeatureError, UsageError
-from ants_engine.features import as_tensor, check_features
 from ants_engine.protocol import JSON
 
 TextSource = Mapping[str, Any] | Callable[[Sequence[str]], Any]

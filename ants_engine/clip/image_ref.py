@@ -9,8 +9,8 @@ from PIL import Image
 
 from ants_engine.clip.decode import PictureSource, at_home, load_rgb, read_bytes
 from ants_engine.clip.web_address import address_name, web_scheme
-from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageUnreadableError
+from ants_engine.settings.config import ImageSettings
 
 
 class Held:

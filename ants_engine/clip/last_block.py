@@ -6,7 +6,7 @@ need nothing but their keys and values. That is a twelfth of a tower of twelve b
 
 from typing import TYPE_CHECKING, Any
 
-from ants_engine.row_blocks import filled
+from ants_engine.common.row_blocks import filled
 
 if TYPE_CHECKING:
     import torch

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ants_engine.clip import hub
 from ants_engine.clip.weights_file import has_openai_marks, without_openai_marks
-from ants_engine.config import ClipSettings
+from ants_engine.common.text_file import read_text
 from ants_engine.errors import ModelNotFoundError, SettingError
-from ants_engine.text_file import read_text
+from ants_engine.settings.config import ClipSettings
 
 if TYPE_CHECKING:
     import torch

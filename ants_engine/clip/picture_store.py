@@ -11,8 +11,8 @@ import numpy as np
 
 from ants_engine.clip.decode import DECODING
 from ants_engine.clip.row_file import RowFile
-from ants_engine.config import ImageSettings
 from ants_engine.protocol import JSON
+from ants_engine.settings.config import ImageSettings
 
 if TYPE_CHECKING:
     import torch

@@ -20,8 +20,8 @@ from ants_engine.clip.picture_store import PictureFeatures, content_key
 from ants_engine.clip.sources import ImageStream
 from ants_engine.clip.text_cache import TextFeatureCache
 from ants_engine.clip.text_rows import TextRows
-from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageError, ImageUnreadableError
+from ants_engine.settings.config import ImageSettings
 
 if TYPE_CHECKING:
     import torch

@@ -3,10 +3,10 @@
 import re
 from dataclasses import replace
 
-from ants_engine.dispatch.canonical import excerpt
+from ants_engine.common.canonical_json import excerpt
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.storage.entry import MAX_ANSWER_CHARACTERS
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import (
     ANTSError,
     BackendError,
@@ -35,7 +35,7 @@ class BackendResponder:
         """Ask this backend."""
         self._backend = backend
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Ask once.
 
         Raises:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from ants_engine.dispatch.observer import Observer
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import BackendTimeoutError
 from ants_engine.protocol import Answer
 
@@ -43,7 +43,7 @@ class AttemptResponder:
         self._observer = observer
         self._clock = clock
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Try once.
 
         Raises:
@@ -70,7 +70,7 @@ class AttemptResponder:
                 self._observer.attempted(request, trace.attempts, self._clock() - began, ending)
         return ending
 
-    async def _limited(self, request: Request, trace: Trace, left: float) -> Answer:
+    async def _limited(self, request: Request, trace: RequestProgress, left: float) -> Answer:
         try:
             async with asyncio.timeout(min(self._timeout, left)) as scope:
                 return await self._inner.answer(request, trace)

@@ -8,10 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ants_engine.config import MLLMSettings
-from ants_engine.dispatch.canonical import excerpt
+from ants_engine.common.canonical_json import excerpt
 from ants_engine.errors import ANTSError, MissingDependencyError, SettingError, UnknownBackendError
 from ants_engine.protocol import Backend
+from ants_engine.settings.config import MLLMSettings
 
 GROUP = "ants_engine.backends"
 _HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.:-]*)?", re.ASCII)

@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from ants_engine.config import Settings
 from ants_engine.dispatch.backend_registry import backend_name, create_backend, declared_model
 from ants_engine.dispatch.counts import Counts
 from ants_engine.dispatch.identity import RecordedIdentity
@@ -20,18 +19,19 @@ from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.observer import Observer, Observers
 from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.pipeline import Pipeline
-from ants_engine.dispatch.pulse import Pulse, Pulsometer
 from ants_engine.dispatch.replay import ReplayResponder, recorded_identity
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import Phase, RequestProgress, Source
 from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.dispatch.runs.telemetry import Telemetry
 from ants_engine.dispatch.single_flight import SingleFlight
 from ants_engine.dispatch.storage.claims import Claims
 from ants_engine.dispatch.storage.patient_store import PatientStore
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.dispatch.trace import Phase, Source, Trace
+from ants_engine.dispatch.throughput_monitor import Pulse, ThroughputMonitor
 from ants_engine.errors import ANTSError, FinalBackendError, ProtocolError, UsageError
 from ants_engine.protocol import JSON, Answer, Backend, Capabilities
+from ants_engine.settings.config import Settings
 
 __all__ = ["Coordinator", "Counts", "Outcome"]
 
@@ -84,7 +84,7 @@ class Coordinator:
         self._slots = 0
         self._phases: Counter[Phase] = Counter()
         self._endings: Counter[str] = Counter()
-        self._pulsometer = Pulsometer()
+        self._pulsometer = ThroughputMonitor()
         self._pipeline: Pipeline | None = None
         self._flights: SingleFlight | None = None
         self._heart: asyncio.Task[None] | None = None
@@ -303,7 +303,7 @@ class Coordinator:
         flights = self._flights
         assert flights is not None  # noqa: S101  # submit has looked
 
-        def changed(trace: Trace) -> None:
+        def changed(trace: RequestProgress) -> None:
             nonlocal phase
             if trace.phase != phase:
                 self._phases[phase] -= 1
@@ -315,7 +315,7 @@ class Coordinator:
                 phase = trace.phase
                 self._tell()
 
-        trace = Trace(changed)
+        trace = RequestProgress(changed)
         answer: Answer | None = None
         error: Exception | None = None
         self._phases[phase] += 1
@@ -389,7 +389,7 @@ class Coordinator:
         claims = Claims(store.folder, patience=dispatch.deadline)
         claims.open()
         stack.callback(claims.close)
-        return SingleFlight(pipeline.recording(patient, claims), lands_alone=True)
+        return SingleFlight(pipeline.recording(patient, claims), finish_detached=True)
 
     def _listening(self, observers: Iterable[Observer]) -> Iterable[Observer]:
         runs = self._settings.dispatch.runs

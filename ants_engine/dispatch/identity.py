@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from ants_engine.dispatch.canonical import canonical
+from ants_engine.common.canonical_json import canonical
 from ants_engine.protocol import JSON
 
 

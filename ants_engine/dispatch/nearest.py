@@ -5,7 +5,7 @@ import heapq
 from collections.abc import AsyncIterable
 from typing import Any
 
-from ants_engine.dispatch.canonical import canonical, excerpt
+from ants_engine.common.canonical_json import canonical, excerpt
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.storage.entry import Entry
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.trace import Source
+from ants_engine.dispatch.request_progress import Source
 from ants_engine.protocol import Answer
 
 

@@ -5,7 +5,6 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 
-from ants_engine.config import Settings
 from ants_engine.dispatch.ask import BackendResponder
 from ants_engine.dispatch.attempt import AttemptResponder
 from ants_engine.dispatch.common_cause import CommonCause
@@ -22,6 +21,7 @@ from ants_engine.dispatch.retry import RetryResponder
 from ants_engine.dispatch.storage.claims import Claims
 from ants_engine.dispatch.storage.patient_store import PatientStore
 from ants_engine.protocol import Backend
+from ants_engine.settings.config import Settings
 
 
 class Pipeline:
@@ -57,13 +57,15 @@ class Pipeline:
         self._jitter = jitter
         self._estimate = TokenEstimate()
         self.slots = dispatch.max_concurrency or capabilities.max_concurrency
-        self.outage = Outage(dispatch.deadline if capabilities.timed else math.inf, jitter=jitter, tell=observer.event)
+        self.outage = Outage(
+            dispatch.deadline if capabilities.enforce_timeouts else math.inf, jitter=jitter, tell=observer.event
+        )
         # who needs no answers at all wants every question asked
         self._common = CommonCause(enabled=dispatch.min_success > 0)
         self.gate = AdaptiveGate(
             self.slots,
             # what runs here is asked as much as it says at once; it has no need of caution
-            start=None if capabilities.timed else self.slots,
+            start=None if capabilities.enforce_timeouts else self.slots,
             requests_per_minute=dispatch.requests_per_minute,
             tokens_per_minute=dispatch.tokens_per_minute,
             outage=self.outage,
@@ -81,7 +83,7 @@ class Pipeline:
         return LookupResponder(KeepFailureResponder(self._patient(inner), store), store, claims)
 
     def _attempt(self) -> Responder:
-        dispatch, timed = self._settings.dispatch, self._backend.capabilities.timed
+        dispatch, timed = self._settings.dispatch, self._backend.capabilities.enforce_timeouts
         attempt = AttemptResponder(
             BackendResponder(self._backend),
             timeout=dispatch.attempt_timeout if timed else math.inf,

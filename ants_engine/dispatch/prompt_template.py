@@ -10,9 +10,9 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ants_engine.dispatch.canonical import readable
+from ants_engine.common.canonical_json import readable
+from ants_engine.common.text_file import decode_text
 from ants_engine.errors import TemplateError
-from ants_engine.text_file import decode_text
 
 MAX_BYTES = 65_536
 """A template file larger than this is refused."""

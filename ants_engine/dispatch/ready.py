@@ -3,8 +3,8 @@
 import asyncio
 
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import ANTSError, FinalBackendError
 from ants_engine.protocol import Answer, Backend
 
@@ -20,7 +20,7 @@ class ReadyResponder:
         self._ready = False
         self._failure: ANTSError | None = None
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Answer when the backend is ready.
 
         Raises:

@@ -1,11 +1,11 @@
 """Mode ``record``: looks into the store before asking, and keeps what was answered."""
 
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.responder import Responder
 from ants_engine.dispatch.storage.claims import ClaimedElsewhereError, Claims
 from ants_engine.dispatch.storage.entry import Entry, Failure
 from ants_engine.dispatch.storage.patient_store import PatientStore
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import BackendError, TransientBackendError
 from ants_engine.protocol import Answer
 
@@ -22,7 +22,7 @@ class LookupResponder:
         self._store = store
         self._claims = claims
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Answer from the store, or ask. A recorded failure is no answer.
 
         Raises:
@@ -56,7 +56,7 @@ class ClaimResponder:
         self._store = store
         self._claims = claims
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Ask, unless another process does or did.
 
         Raises:
@@ -84,7 +84,7 @@ class KeepResponder:
         self._inner = inner
         self._store = store
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Ask, and keep the answer.
 
         Raises:
@@ -117,7 +117,7 @@ class KeepFailureResponder:
         self._inner = inner
         self._store = store
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Ask, and keep the failure.
 
         Raises:
@@ -131,7 +131,7 @@ class KeepFailureResponder:
             raise
 
 
-async def stored_answer(store: PatientStore, request: Request, trace: Trace) -> Answer | None:
+async def stored_answer(store: PatientStore, request: Request, trace: RequestProgress) -> Answer | None:
     """Return the answer that the store holds, and note on the trace that it came from there."""
     entry = await store.get(request.key)
     if entry is None or isinstance(entry.ending, Failure):

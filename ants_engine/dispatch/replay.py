@@ -5,9 +5,9 @@ import asyncio
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.nearest import explain_miss
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.storage.entry import Failure
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import ReplayMissError
 from ants_engine.protocol import Answer
 
@@ -24,7 +24,7 @@ class ReplayResponder:
         self._explained = 0
         self._explaining = asyncio.Lock()
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Answer from the store.
 
         Raises:

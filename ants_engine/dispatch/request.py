@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from ants_engine.dispatch.canonical import canonical, digest, excerpt
+from ants_engine.common.canonical_json import canonical, digest, excerpt
 from ants_engine.dispatch.prompt_template import PromptTemplate
 from ants_engine.errors import ImageUnreadableError, TemplateError, UnusableAnswerError
 from ants_engine.protocol import JSON, Decoding, Picture

@@ -11,8 +11,8 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from ants_engine.dispatch.common_cause import CommonCause
 from ants_engine.dispatch.limits.outage import Outage
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import BackendError, TransientBackendError
 from ants_engine.protocol import Answer
 
@@ -23,7 +23,7 @@ LONGEST_PAUSE = 30.0
 
 
 class RetryResponder:
-    """Tries until there is an answer, a final error, no try left, or no time left (`Trace.end`).
+    """Tries until there is an answer, a final error, no try left, or no time left (`RequestProgress.end`).
 
     Only `TransientBackendError` is tried again; cancellation and everything else passes at once. It stands outside of
     the limit: a request that pauses takes nobody's place. Tries that were part of an outage of the server are not
@@ -60,7 +60,7 @@ class RetryResponder:
         self._sleep = sleep
         self._clock = clock
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Answer, trying as often as it takes and may.
 
         Raises:
@@ -107,7 +107,7 @@ class RetryResponder:
         self._common.ended(request.task, None)
         return answer
 
-    def _pause(self, tries: int, state: RetryCallState, trace: Trace) -> float:
+    def _pause(self, tries: int, state: RetryCallState, trace: RequestProgress) -> float:
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(max(tries - 1, 0), 30))
         pause = longest * (0.5 + 0.5 * self._jitter.random())
         error = state.outcome.exception() if state.outcome is not None else None

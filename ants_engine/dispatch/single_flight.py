@@ -4,8 +4,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.trace import Trace
 from ants_engine.protocol import Answer
 
 UNDER_WAY = ("asking", "storing")
@@ -15,8 +15,8 @@ UNDER_WAY = ("asking", "storing")
 @dataclass(eq=False, slots=True)
 class _Flight:
     task: asyncio.Task[Answer]
-    trace: Trace
-    passengers: list[Trace] = field(default_factory=list)
+    trace: RequestProgress
+    passengers: list[RequestProgress] = field(default_factory=list)
 
 
 class SingleFlight:
@@ -26,16 +26,16 @@ class SingleFlight:
     and find that one's flight landed just after.
     """
 
-    def __init__(self, inner: Responder, *, lands_alone: bool = False) -> None:
+    def __init__(self, inner: Responder, *, finish_detached: bool = False) -> None:
         """Wrap ``inner``.
 
         Args:
             inner: what is asked.
-            lands_alone: a call that is with the backend goes on when nobody waits for it any more, so that its answer
-                is kept; see `land`.
+            finish_detached: a call that is with the backend goes on when nobody waits for it any more, so that its
+                answer is kept; see `land`.
         """
         self._inner = inner
-        self._lands_alone = lands_alone
+        self._finish_detached = finish_detached
         self._flights: dict[str, _Flight] = {}
 
     @property
@@ -43,7 +43,7 @@ class SingleFlight:
         """Calls that have not ended."""
         return len(self._flights)
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Answer, together with whoever asks the same.
 
         One who is cancelled leaves the others alone; when the last one leaves, the call is cancelled, unless it may
@@ -85,7 +85,7 @@ class SingleFlight:
         return len(late)
 
     async def _abandon(self, key: str, flight: _Flight) -> None:
-        if self._lands_alone and flight.trace.phase in UNDER_WAY:
+        if self._finish_detached and flight.trace.phase in UNDER_WAY:
             flight.trace.abandoned = True
             return
         self._forget(key, flight)
@@ -93,13 +93,13 @@ class SingleFlight:
         await asyncio.wait([flight.task])
 
     def _take_off(self, request: Request) -> _Flight:
-        passengers: list[Trace] = []
+        passengers: list[RequestProgress] = []
 
-        def tell(trace: Trace) -> None:
+        def tell(trace: RequestProgress) -> None:
             for passenger in passengers:
                 passenger.follow(trace)
 
-        trace = Trace(tell)
+        trace = RequestProgress(tell)
         task = asyncio.get_running_loop().create_task(self._inner.answer(request, trace))
         flight = _Flight(task, trace, passengers)
         self._flights[request.key] = flight

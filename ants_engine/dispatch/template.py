@@ -8,8 +8,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from ants_engine.atomic_file import read_at_most
-from ants_engine.dispatch.canonical import excerpt
+from ants_engine.common.atomic_file import read_at_most
+from ants_engine.common.canonical_json import excerpt
 from ants_engine.dispatch.prompt_template import MAX_BYTES, PromptTemplate
 from ants_engine.errors import TemplateError
 

@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 
 from ants_engine.ants import ANTS
-from ants_engine.build_report import BuildReport
 from ants_engine.clip.encoding import Encoder
-from ants_engine.config import Settings
+from ants_engine.detector.scores import Scores
 from ants_engine.errors import ANTSError
 from ants_engine.evaluation.method import EvaluationStream, MethodFacts, MethodResult
+from ants_engine.learning.report import BuildReport
 from ants_engine.method.weighting import union_score
-from ants_engine.scores import Scores
-from ants_engine.settings_loader import load_settings
+from ants_engine.settings.config import Settings
+from ants_engine.settings.loader import load_settings
 
 Column: TypeAlias = Literal["id_score", "ens_score", "vsnl_score", "union_score"]
 

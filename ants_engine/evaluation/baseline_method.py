@@ -11,11 +11,11 @@ from ants_engine.baselines.eoe_labels import outlier_labels
 from ants_engine.baselines.text_space import TextSpace
 from ants_engine.clip.encoding import Encoder
 from ants_engine.clip.worker import ClipWorker
-from ants_engine.config import Settings
-from ants_engine.detector import Detector
+from ants_engine.detector.detector import Detector
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.errors import ANTSError
 from ants_engine.evaluation.method import EvaluationStream, MethodFacts, MethodResult
+from ants_engine.settings.config import Settings
 
 
 class BaselineMethod:

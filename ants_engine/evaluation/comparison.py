@@ -1,18 +1,17 @@
 """ANTS beside its baselines on the same features: one row per method, one column pair per OOD set."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ants_engine.detector import Detector
-from ants_engine.evaluation.metrics import Metrics, measure
-from ants_engine.evaluation.world import ID_SET
-from ants_engine.features import check_features
+from ants_engine.common.features import check_features
+from ants_engine.datasets.world import ID_SET
+from ants_engine.detector.detector import Detector
+from ants_engine.detector.scores import Scores
+from ants_engine.method.metrics import Metrics, measure
 from ants_engine.method.scoring import id_score, mcm_score
-from ants_engine.scores import Scores
 
 METHODS = {
     "MCM": "highest ID softmax",
@@ -64,7 +63,7 @@ def compare(
         "ANTS S_ens": scores.ens_score,
         "ANTS S_vsnl": scores.vsnl_score,
         "ANTS S_ada": scores.id_score,
-        "ANTS S_union": union_scores(detector, scores),
+        "ANTS S_union": detector.union_scores(scores),
     }
     own = np.asarray(sets)
     is_id = own == ID_SET
@@ -80,9 +79,3 @@ def compare(
             for method, column in columns.items()
         }
     )
-
-
-def union_scores(detector: Detector, scores: Scores) -> NDArray[np.float32]:
-    """Return the scores (N,) against both banks in one softmax, higher = more ID."""
-    both = replace(detector, union=True).fuse(torch.from_numpy(scores.ens_score), torch.from_numpy(scores.vsnl_score))
-    return np.asarray(both.numpy(), dtype=np.float32)

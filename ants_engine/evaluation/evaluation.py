@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.config import Settings
+from ants_engine.common.progress import ProgressCallback, ProgressEvent
+from ants_engine.datasets.benchmark import Benchmark
+from ants_engine.datasets.draw import sizes
+from ants_engine.datasets.overlap import Overlap, find_overlaps
 from ants_engine.dispatch.template import TemplateLibrary
 from ants_engine.errors import FeatureError, ImageError, ImageNotFoundError, ImageUnreadableError
 from ants_engine.evaluation.baseline_method import EoeMethod
-from ants_engine.evaluation.benchmark import Benchmark
-from ants_engine.evaluation.draw import sizes
 from ants_engine.evaluation.method_set import MethodSet, asking_methods, check_names, make_methods
-from ants_engine.evaluation.metrics import require_metrics
-from ants_engine.evaluation.overlap import Overlap, find_overlaps
 from ants_engine.evaluation.passes import PassResult, PassScores
 from ants_engine.evaluation.picture_features import encode_pictures
 from ants_engine.evaluation.plan import EvaluationPlan
@@ -31,10 +30,11 @@ from ants_engine.evaluation.record import (
 from ants_engine.evaluation.results_folder import ResultsFolder
 from ants_engine.evaluation.runner import check_sizes, run_passes, unreadable_pictures
 from ants_engine.evaluation.summary import SummaryRow, summarise
+from ants_engine.learning.preflight import check_mllm, check_models
+from ants_engine.method.metrics import require_metrics
 from ants_engine.method.rounding import share_of
-from ants_engine.preflight import check_mllm, check_models
-from ants_engine.progress import ProgressCallback, ProgressEvent
-from ants_engine.settings_loader import load_settings
+from ants_engine.settings.config import Settings
+from ants_engine.settings.loader import load_settings
 
 SHOWN = 5
 KEEP = "an unreadable picture can be kept as one that never passes as known: --allow-unreadable"

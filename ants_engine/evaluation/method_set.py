@@ -10,12 +10,12 @@ from ants_engine.ants import ANTS
 from ants_engine.baselines import registry
 from ants_engine.baselines.text_space import TextSpace
 from ants_engine.clip.encoding import Encoder
-from ants_engine.config import Settings
+from ants_engine.datasets.benchmark import Benchmark
 from ants_engine.errors import UsageError
 from ants_engine.evaluation.ants_method import COLUMNS, FROZEN, AntsMethod, AntsRun, FrozenAntsMethod
 from ants_engine.evaluation.baseline_method import BaselineMethod, EoeMethod
-from ants_engine.evaluation.benchmark import Benchmark
 from ants_engine.evaluation.method import Method
+from ants_engine.settings.config import Settings
 
 WITHOUT_NEGATIVES = frozenset({"mcm", "max-logit", "energy", "eoe"})
 """What can do without initial negatives."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ants_engine.datasets.ood_groups import Group
 from ants_engine.evaluation.method import MethodFacts
-from ants_engine.evaluation.metrics import FprConvention, Metrics
-from ants_engine.evaluation.ood_groups import Group
+from ants_engine.method.metrics import FprConvention, Metrics
 
 
 @dataclass(frozen=True, slots=True)

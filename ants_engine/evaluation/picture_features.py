@@ -10,9 +10,9 @@ import torch
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.worker import ClipWorker
-from ants_engine.config import Settings
+from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
 from ants_engine.errors import ImageError
-from ants_engine.evaluation.benchmark import Benchmark, BenchmarkSet
+from ants_engine.settings.config import Settings
 
 
 async def encode_pictures(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ants_engine.errors import UsageError
-from ants_engine.evaluation.metrics import FprConvention
+from ants_engine.method.metrics import FprConvention
 
 
 @dataclass(frozen=True, slots=True)

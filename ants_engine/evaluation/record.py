@@ -5,11 +5,11 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ants_engine.evaluation.benchmark import Benchmark, BenchmarkSet
+from ants_engine.common.versions import installed_versions
+from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
 from ants_engine.evaluation.method import MethodFacts
 from ants_engine.evaluation.passes import PassResult
 from ants_engine.evaluation.plan import EvaluationPlan
-from ants_engine.versions import installed_versions
 
 PACKAGES = (
     "ants-engine", "torch", "torchvision", "open_clip_torch", "numpy", "pillow", "scikit-learn", "transformers",

@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from ants_engine.atomic_file import try_folder, write_whole
-from ants_engine.dispatch.canonical import readable
+from ants_engine.common.atomic_file import try_folder, write_whole
+from ants_engine.common.canonical_json import readable
+from ants_engine.common.terminal_text import encodable
 from ants_engine.errors import UsageError
-from ants_engine.evaluation.metrics import COLUMNS
 from ants_engine.evaluation.passes import PassKey, PassScores
 from ants_engine.evaluation.summary import SummaryRow
-from ants_engine.terminal_text import encodable
+from ants_engine.method.metrics import COLUMNS
 
 RECORD = "results.json"
 TABLE = "table.txt"

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ants_engine.answers import FATAL
+from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
+from ants_engine.datasets.draw import Draw, draw, sizes
+from ants_engine.datasets.image_lists import OOD_LABEL
 from ants_engine.errors import ANTSError, ImageError, UsageError
-from ants_engine.evaluation.benchmark import Benchmark, BenchmarkSet
-from ants_engine.evaluation.draw import Draw, draw, sizes
-from ants_engine.evaluation.image_lists import OOD_LABEL
 from ants_engine.evaluation.method import EvaluationStream, Method, MethodFacts, MethodResult
-from ants_engine.evaluation.metrics import FprConvention, Metrics, measure, require_metrics
 from ants_engine.evaluation.passes import PassKey, PassResult, PassScores
 from ants_engine.evaluation.plan import EvaluationPlan
+from ants_engine.learning.answers import FATAL
+from ants_engine.method.metrics import FprConvention, Metrics, measure, require_metrics
 
 OnPass = Callable[[PassResult, PassScores | None], None]
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ants_engine.evaluation.metrics import COLUMNS, FprConvention
-from ants_engine.evaluation.ood_groups import Group
+from ants_engine.datasets.ood_groups import Group
 from ants_engine.evaluation.passes import PassResult
 from ants_engine.evaluation.spread import Spread
+from ants_engine.method.metrics import COLUMNS, FprConvention
 
 MEANS: dict[Group, str] = {"near": "nearood", "far": "farood"}
 """OpenOOD's names for the mean over a group's sets."""

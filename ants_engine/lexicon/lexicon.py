@@ -11,10 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from ants_engine.atomic_file import read_at_most
+from ants_engine.common.atomic_file import read_at_most
+from ants_engine.common.text_file import decode_text
 from ants_engine.errors import LexiconError
 from ants_engine.method.class_names import ClassNames
-from ants_engine.text_file import decode_text
 
 Kind: TypeAlias = Literal["noun", "adjective"]
 

@@ -4,13 +4,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ants_engine.evaluation.benchmark import ID_SET
-from ants_engine.evaluation.metrics import FprConvention
+from ants_engine.common.terminal_text import plain
+from ants_engine.datasets.benchmark import ID_SET
+from ants_engine.detector.scores import Scores
+from ants_engine.learning.detector_folder import SavedDetector
+from ants_engine.method.metrics import FprConvention
 from ants_engine.report.attribution import Attribution, attribute
 from ants_engine.report.document import SCORE_NAMES, Column, Document, Pictures, Requests, SetAsideCount
 from ants_engine.report.headline import facts_of, headline_of
@@ -21,11 +24,6 @@ from ants_engine.report.seen import Seen
 from ants_engine.report.texts import TextRows, text_rows
 from ants_engine.report.thumbnails import BOUND, thumbnails
 from ants_engine.report.truth import Truth
-from ants_engine.scores import Scores
-from ants_engine.terminal_text import plain
-
-if TYPE_CHECKING:
-    from ants_engine.ants import ANTS
 
 REASONS = 30
 """Different reasons for setting something aside that are listed."""
@@ -45,12 +43,12 @@ class Options:
 
 
 def assemble(
-    ants: "ANTS", seen: Seen | None, truth: Truth | None, requests: Requests | None, options: Options
+    saved: SavedDetector, seen: Seen | None, truth: Truth | None, requests: Requests | None, options: Options
 ) -> Document:
     """Put the parts together (blocking).
 
     Args:
-        ants: the detector; it is not changed.
+        saved: the detector; it is not changed.
         seen: the pictures that the report is about.
         truth: their labels.
         requests: what a run says.
@@ -59,37 +57,37 @@ def assemble(
     Raises:
         MissingDependencyError: a library of the extra ``report`` is not installed.
     """
-    detector = ants.detector
+    detector = saved.state.detector
     scores = None if seen is None else detector.score(seen.features, seen.names, seen.failures)
     foreign = None if seen is None or scores is None else _foreign(seen, scores, truth)
     rows = [] if seen is None else seen.readable()
     found: Attribution | None = None
     if seen is not None and scores is not None and foreign is not None and rows:
         found = attribute(detector, seen.features[rows], torch.from_numpy(scores.id_score)[rows], foreign[rows])
-    texts = text_rows(detector, found, rows, () if seen is None else seen.names, _to_catch(ants, seen, rows, foreign))
+    texts = text_rows(detector, found, rows, () if seen is None else seen.names, _to_catch(saved, seen, rows, foreign))
     comparison = None
     if seen is not None and scores is not None and truth is not None:
         comparison = compare_methods(detector, seen.features, scores, truth, options.convention)
     pictures = None
     if seen is not None and scores is not None:
-        pictures = _pictures(ants, seen, scores, truth, rows, texts, options)
+        pictures = _pictures(saved, seen, scores, truth, rows, texts, options)
     return Document(
         title=plain(options.title),
         made=datetime.now(UTC).isoformat(timespec="seconds"),
         threshold=detector.threshold,
         weight=detector.weight,
-        headline=headline_of(ants, scores),
+        headline=headline_of(saved, scores),
         classes=tuple(plain(name) for name in detector.classes.names),
         pictures=pictures,
         texts=texts.texts,
         comparison=comparison,
-        maps=_maps(ants, seen, texts),
-        batches=tuple(ants.report.batches),
+        maps=_maps(saved, seen, texts),
+        batches=tuple(saved.report.batches),
         requests=requests,
-        set_aside=_set_aside(ants),
-        notes=tuple(plain(note) for note in ants.report.notes),
-        facts=facts_of(ants),
-        missing=missing_of(ants, seen, truth, comparison, requests, options.detector_name, given=options.given),
+        set_aside=_set_aside(saved),
+        notes=tuple(plain(note) for note in saved.report.notes),
+        facts=facts_of(saved),
+        missing=missing_of(saved, seen, truth, comparison, requests, options.detector_name, given=options.given),
     )
 
 
@@ -102,28 +100,28 @@ def _foreign(seen: Seen, scores: Scores, truth: Truth | None) -> Tensor:
     return foreign
 
 
-def _to_catch(ants: "ANTS", seen: Seen | None, rows: list[int], foreign: Tensor | None) -> Tensor:
+def _to_catch(saved: SavedDetector, seen: Seen | None, rows: list[int], foreign: Tensor | None) -> Tensor:
     """Return the pictures that the sentences should catch, about the mean of all pictures."""
     if seen is not None and foreign is not None:
         return centred(seen.features[rows])[foreign[rows]]
-    state = ants.state
+    state = saved.state
     if not len(state.negatives) or not state.looked:
         return state.negatives[:0]
     moved = state.negatives - (state.feature_sum / state.looked).to(state.negatives.dtype)
     return normalised(moved)
 
 
-def _maps(ants: "ANTS", seen: Seen | None, texts: TextRows) -> Any:
+def _maps(saved: SavedDetector, seen: Seen | None, texts: TextRows) -> Any:
     if seen is None:
         return ()
     readable = [row not in seen.failures for row in range(len(seen.names))]
     if sum(readable) < 2:
         return ()
-    return maps(seen.features, readable, ants.detector.class_features, texts.features)
+    return maps(seen.features, readable, saved.state.detector.class_features, texts.features)
 
 
 def _pictures(
-    ants: "ANTS",
+    saved: SavedDetector,
     seen: Seen,
     scores: Scores,
     truth: Truth | None,
@@ -131,7 +129,7 @@ def _pictures(
     texts: TextRows,
     options: Options,
 ) -> Pictures:
-    limits = ants.settings.pictures
+    limits = saved.settings.pictures
     weighed: list[Any] = [()] * len(seen.names)
     for row, found in zip(rows, texts.weighed, strict=False):
         weighed[row] = found
@@ -157,11 +155,11 @@ def _column(values: Sequence[float]) -> Column:
     return tuple(None if math.isnan(value) else float(f"{value:.9g}") for value in values)
 
 
-def _set_aside(ants: "ANTS") -> tuple[SetAsideCount, ...]:
+def _set_aside(saved: SavedDetector) -> tuple[SetAsideCount, ...]:
     examples: dict[tuple[str, str], str] = {}
-    for item in ants.report.set_aside:
+    for item in saved.report.set_aside:
         examples.setdefault((item.what, item.reason), item.name)
     return tuple(
         SetAsideCount(what=what, reason=plain(reason), count=count, example=plain(examples.get((what, reason), "")))
-        for (what, reason), count in ants.report.reasons().most_common(REASONS)
+        for (what, reason), count in saved.report.reasons().most_common(REASONS)
     )

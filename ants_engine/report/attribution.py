@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ants_engine.detector import ActivationRanking, Detector, Look
+from ants_engine.detector.detector import ActivationRanking, Detector, EncodedBatch
+from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.method.grouping import Groups
 from ants_engine.method.scoring import shift_by_id
-from ants_engine.negative_bank import NegativeBank
 
 ROWS_AT_ONCE = 256
 TOP = 3
@@ -134,7 +134,7 @@ def _weights(detector: Detector, banks: tuple[NegativeBank, ...], scores: list[T
     return [1.0 / (score.clamp(min=tiny) * mass) for score in scores]
 
 
-def _shares(detector: Detector, look: Look, bank: NegativeBank) -> tuple[Tensor, Tensor]:
+def _shares(detector: Detector, look: EncodedBatch, bank: NegativeBank) -> tuple[Tensor, Tensor]:
     """Return each text's share of 1 - S against a bank (n, m), and how much S would rise without it (n, m)."""
     negatives = detector.bank_logits(look, bank)
     if bank.kind == "ens" and detector.activation is not None:

@@ -4,8 +4,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ants_engine.batch_record import BatchRecord
-from ants_engine.terminal_text import encodable
+from ants_engine.common.terminal_text import encodable
+from ants_engine.learning.report import BatchRecord
 
 Column = tuple[float | None, ...]
 """(N,) one number a picture; None where the picture has none."""

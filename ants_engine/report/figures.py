@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ants_engine.batch_record import BatchRecord
+from ants_engine.learning.report import BatchRecord
 from ants_engine.report.document import Comparison, Document, Map, Pictures, Requests, ScoreName
 from ants_engine.report.groups import Group, groups_of
 from ants_engine.report.svg import COLOURS, LAYER, Drawing, Figure, drawing

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ants_engine.evaluation.benchmark import ID_SET
+from ants_engine.datasets.benchmark import ID_SET
 from ants_engine.report.document import Pictures
 
 OOD_COLOURS = ("foreign", "set-2", "set-3", "set-4")

@@ -1,35 +1,39 @@
 """The numbers at the head of a report, and the facts at its foot."""
 
-from typing import TYPE_CHECKING
-
+from ants_engine.common.terminal_text import plain
+from ants_engine.detector.scores import Scores
 from ants_engine.dispatch.backend_registry import declared_model
+from ants_engine.learning.detector_folder import SavedDetector
 from ants_engine.report.document import Fact
-from ants_engine.scores import Scores
-from ants_engine.terminal_text import plain
-
-if TYPE_CHECKING:
-    from ants_engine.ants import ANTS
 
 MIDDLE = 0.1
 """A lambda so close to one half leans to neither side."""
 
 
-def headline_of(ants: "ANTS", scores: Scores | None) -> tuple[Fact, ...]:
+def headline_of(saved: SavedDetector, scores: Scores | None) -> tuple[Fact, ...]:
     """Say in a few numbers what a report is about."""
-    report, found = ants.report, []
+    report, found = saved.report, []
     if scores is not None:
         unreadable, unknown = int(scores.is_unreadable.sum()), int(scores.is_outlier.sum())
         readable = len(scores) - unreadable
         found.append(Fact(name="Pictures", value=f"{len(scores):,}", note=f"{unreadable:,} unreadable"))
         share = f"{100 * unknown / readable:.1f} % of those that could be read" if readable else ""
         found.append(Fact(name="Called unknown", value=f"{unknown:,}", note=share))
-    found.append(Fact(name="Threshold", value=f"{ants.threshold:.3f}", note="below this id_score a picture is unknown"))
-    found.append(Fact(name="Lambda", value=f"{ants.weight:.2f}", note=leaning(ants.weight)))
-    detector = ants.detector
+    found.append(
+        Fact(
+            name="Threshold",
+            value=f"{saved.state.detector.threshold:.3f}",
+            note="below this id_score a picture is unknown",
+        )
+    )
+    found.append(
+        Fact(name="Lambda", value=f"{saved.state.detector.weight:.2f}", note=leaning(saved.state.detector.weight))
+    )
+    detector = saved.state.detector
     negatives = f"{len(detector.ens):,} sentences, {len(detector.vsnl):,} look-alikes"
     found.append(Fact(name="Negative texts", value=f"{len(detector.ens) + len(detector.vsnl):,}", note=negatives))
-    backend = plain(ants.settings.mllm.backend)
-    found.append(Fact(name="MLLM", value=plain(declared_model(ants.settings.mllm)) or backend, note=backend))
+    backend = plain(saved.settings.mllm.backend)
+    found.append(Fact(name="MLLM", value=plain(declared_model(saved.settings.mllm)) or backend, note=backend))
     requests = report.asked + report.from_store
     if requests or report.failed:
         found.append(Fact(name="Calls", value=f"{report.asked:,}", note=f"{report.failed:,} failed"))
@@ -44,13 +48,13 @@ def headline_of(ants: "ANTS", scores: Scores | None) -> tuple[Fact, ...]:
         longest = max(report.seconds, key=lambda name: report.seconds[name])
         note = f"most of it: {plain(longest)}"
         found.append(Fact(name="Time", value=duration(seconds), note=note))
-    found.append(_cost(ants))
+    found.append(_cost(saved))
     return tuple(found)
 
 
-def _cost(ants: "ANTS") -> Fact:
-    if any(ants.settings.dispatch.prices.model_dump().values()):
-        return Fact(name="Cost", value=f"{ants.report.cost:,.2f}", note="in the currency of dispatch.prices")
+def _cost(saved: SavedDetector) -> Fact:
+    if any(saved.settings.dispatch.prices.model_dump().values()):
+        return Fact(name="Cost", value=f"{saved.report.cost:,.2f}", note="in the currency of dispatch.prices")
     return Fact(name="Cost", value="–", note="no prices are set (dispatch.prices)")
 
 
@@ -70,20 +74,22 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
 
 
-def facts_of(ants: "ANTS") -> tuple[Fact, ...]:
+def facts_of(saved: SavedDetector) -> tuple[Fact, ...]:
     """Say what the detector was made with."""
-    report, settings = ants.report, ants.settings
+    report, settings = saved.report, saved.settings
     found = [Fact(name=f"{plain(name)}", value=plain(value)) for name, value in report.versions.items()]
     for name, value in report.model_identity.items():
         found.append(Fact(name=f"MLLM {plain(str(name))}", value=plain(str(value))))
     for name, value in report.templates.items():
         found.append(Fact(name=f"prompt {plain(name)}", value=plain(value)))
-    clip = ants.detector.clip_identity.get("sha256")
+    clip = saved.state.detector.clip_identity.get("sha256")
     if clip:
         found.append(Fact(name="CLIP sha256", value=plain(str(clip))))
     found.append(Fact(name="preset", value=settings.preset))
-    found.append(Fact(name="temperature", value=f"{ants.detector.temperature:.6g}"))
-    found.append(Fact(name="gamma", value=f"{ants.state.gamma:.6g}", note="a picture with S_nl below it looks unknown"))
+    found.append(Fact(name="temperature", value=f"{saved.state.detector.temperature:.6g}"))
+    found.append(
+        Fact(name="gamma", value=f"{saved.state.gamma:.6g}", note="a picture with S_nl below it looks unknown")
+    )
     if report.negative_images:
         note = f"of {report.candidates:,} that looked unknown"
         found.append(Fact(name="pictures described", value=f"{report.negative_images:,}", note=note))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from rich.progress import Progress, TaskID
 
-from ants_engine.progress import ProgressEvent
+from ants_engine.common.progress import ProgressEvent
 
 
 class Eta:

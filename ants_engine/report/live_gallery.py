@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ants_engine.clip.image_ref import ImageRef
-from ants_engine.terminal_text import plain
+from ants_engine.common.terminal_text import plain
 
 SHOWN = 24
 """Pictures that are kept, and with them whatever keeps them readable."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ants_engine.clip.image_ref import ImageRef
-from ants_engine.run_observer import FirstLook, RunObserver
+from ants_engine.learning.run_observer import FirstLook, RunObserver
 
 BOUND = 5000
 """Pictures that are kept, 2 KB of features each for a CLIP of width 512."""

@@ -17,11 +17,11 @@ from importlib.resources import files
 import h11
 
 from ants_engine.clip.image_ref import ImageRef
-from ants_engine.config import ImageSettings
 from ants_engine.errors import UsageError
 from ants_engine.report.live_request import PageRequest, RefusedError, judge, read_request
 from ants_engine.report.live_state import LiveState
 from ants_engine.report.thumbnails import thumbnail
+from ants_engine.settings.config import ImageSettings
 
 HOST = "127.0.0.1"
 READERS = 32

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from ants_engine.batch_record import BatchRecord
-from ants_engine.config import ImageSettings
+from ants_engine.common.progress import ProgressEvent
+from ants_engine.common.terminal_text import plain
 from ants_engine.dispatch.backend_registry import declared_model
 from ants_engine.dispatch.counts import Counts
-from ants_engine.dispatch.pulse import Pulse
-from ants_engine.progress import ProgressEvent
+from ants_engine.dispatch.throughput_monitor import Pulse
+from ants_engine.learning.report import BatchRecord
+from ants_engine.learning.run_observer import AnsweredQuestion, FirstLook, RunObserver, RunStart, ScoredBatch
 from ants_engine.report.headline import leaning
 from ants_engine.report.live_eta import Eta
 from ants_engine.report.live_gallery import SHOWN, Gallery, Shown, short
 from ants_engine.report.live_histogram import Histogram
 from ants_engine.report.live_series import Series
-from ants_engine.run_observer import AnsweredQuestion, FirstLook, RunObserver, RunStart, ScoredBatch
-from ants_engine.terminal_text import plain
+from ants_engine.settings.config import ImageSettings
 
 REST = 2.0
 """Seconds between two changes of what costs a browser, and this machine, more than numbers: the pictures."""

@@ -6,13 +6,12 @@ from torch import Tensor
 
 from ants_engine.baselines import registry
 from ants_engine.baselines.text_space import TextSpace
-from ants_engine.detector import Detector
-from ants_engine.evaluation.benchmark import ID_SET
-from ants_engine.evaluation.comparison import union_scores
-from ants_engine.evaluation.metrics import FprConvention, accuracy, auroc, fpr95, roc
+from ants_engine.datasets.benchmark import ID_SET
+from ants_engine.detector.detector import Detector
+from ants_engine.detector.scores import Scores
+from ants_engine.method.metrics import FprConvention, accuracy, auroc, fpr95, roc
 from ants_engine.report.document import Comparison, Method, SetMetrics
 from ants_engine.report.truth import Truth
-from ants_engine.scores import Scores
 
 BASELINES = {
     "mcm": ("MCM", "highest softmax among the ID classes"),
@@ -90,7 +89,7 @@ def _parts(scores: Scores, rows: list[int]) -> dict[tuple[str, str], NDArray[np.
 def _union(detector: Detector, scores: Scores, rows: list[int]) -> dict[tuple[str, str], NDArray[np.float32]]:
     if detector.union or not len(detector.ens) or not len(detector.vsnl):
         return {}
-    return {("ANTS union", "both banks in one softmax"): union_scores(detector, scores)[rows]}
+    return {("ANTS union", "both banks in one softmax"): detector.union_scores(scores)[rows]}
 
 
 def _metrics(name: str, ids: NDArray[np.float32], oods: NDArray[np.float32]) -> SetMetrics:

@@ -1,18 +1,15 @@
 """What a section lacks, in one sentence, with the command that would give it."""
 
 import shlex
-from typing import TYPE_CHECKING
 
+from ants_engine.learning.detector_folder import SavedDetector
 from ants_engine.report.document import Comparison, Requests
 from ants_engine.report.seen import Seen
 from ants_engine.report.truth import Truth
 
-if TYPE_CHECKING:
-    from ants_engine.ants import ANTS
-
 
 def missing_of(
-    ants: "ANTS",
+    saved: SavedDetector,
     seen: Seen | None,
     truth: Truth | None,
     comparison: Comparison | None,
@@ -24,7 +21,7 @@ def missing_of(
     """Return section → sentence, for every section that is not whole.
 
     Args:
-        ants: the detector.
+        saved: the detector.
         seen: its pictures.
         truth: their labels.
         comparison: what could be measured with them.
@@ -51,16 +48,16 @@ def missing_of(
         )
     elif comparison is None:
         found["labels"] = "The labels name no ID picture, or no unknown one: rates need both."
-    if not len(ants.detector.ens) and not len(ants.detector.vsnl):
+    if not len(saved.state.detector.ens) and not len(saved.state.detector.vsnl):
         found["texts"] = (
             f"The detector has no sentence and no look-alike yet: ants stream {quoted} my_pictures/ lets it learn."
         )
-    if not ants.report.batches:
+    if not saved.report.batches:
         found["batches"] = (
             "No stream has gone through this detector (one build learns from all pictures at once): ants stream "
             f"{quoted} more_pictures/ adapts batch by batch, and is kept."
         )
-    elif not any(one.calls for one in ants.report.batches):
+    elif not any(one.calls for one in saved.report.batches):
         found["latency"] = (
             "Every answer came from the response store, so no call has a latency; a stream of other pictures asks anew."
         )

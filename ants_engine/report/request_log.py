@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ants_engine.common.terminal_text import plain
 from ants_engine.dispatch.runs.run_reader import RunReader, event_lines, response_lines
 from ants_engine.report.document import Fact, Requests
 from ants_engine.report.headline import duration
-from ants_engine.terminal_text import plain
 
 T = TypeVar("T")
 

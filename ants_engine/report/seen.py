@@ -1,19 +1,21 @@
 """The pictures that a report is about: given now, or what a detector has kept of those it has seen."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.sources import ImageStream, open_images
+from ants_engine.common.features import check_features
 from ants_engine.errors import FeatureError, ImageError, NoImagesError
-from ants_engine.features import check_features
+from ants_engine.learning.detector_folder import SavedDetector
 
-if TYPE_CHECKING:
-    from ants_engine.ants import ANTS
+Encode = Callable[[ImageStream], Awaitable[tuple[Tensor, list[str], dict[int, ImageError]]]]
+"""Encodes pictures: features (N, D), names, and failures by row, as `ANTS.look_at` does."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,11 +34,12 @@ class Seen:
         return [row for row in range(len(self.names)) if row not in self.failures]
 
 
-async def look_at(ants: "ANTS", pictures: Any, features: Any = None) -> Seen:
+async def look_at(dim: int, encode: Encode, pictures: Any, features: Any = None) -> Seen:
     """Encode pictures that were given; with features of them, CLIP sees none.
 
     Args:
-        ants: whose CLIP is used.
+        dim: D.
+        encode: gives features of pictures that have none.
         pictures: as `ANTS.score` takes them; one-shot iterators cannot be looked at twice and have no thumbnails.
         features: (N, D) CLIP features of the same pictures.
 
@@ -53,8 +56,8 @@ async def look_at(ants: "ANTS", pictures: Any, features: Any = None) -> Seen:
     if features is None:
         if stream is None:
             raise NoImagesError("give pictures, or features with or without pictures")
-        return await _encoded(ants, stream, refs)
-    checked = check_features(features, ants.detector.dim)
+        return await _encoded(encode, stream, refs)
+    checked = check_features(features, dim)
     if not len(checked):
         raise NoImagesError("there are no pictures: the features have no row")
     if refs and len(refs) != len(checked):
@@ -64,25 +67,25 @@ async def look_at(ants: "ANTS", pictures: Any, features: Any = None) -> Seen:
     return Seen(names, checked, tuple(places))
 
 
-async def _encoded(ants: "ANTS", stream: ImageStream, refs: list[ImageRef | None]) -> Seen:
+async def _encoded(encode: Encode, stream: ImageStream, refs: list[ImageRef | None]) -> Seen:
     # what was found once is what is encoded: a folder that grows meanwhile does no harm
-    scored, names, failures = await ants.look_at(stream)
+    scored, names, failures = await encode(stream)
     if len(failures) == len(names):
         raise NoImagesError(f"none of the {len(names)} pictures can be read, first: {next(iter(failures.values()))}")
     places: list[ImageRef | None] = refs or [None] * len(names)
     return Seen(tuple(names), scored, tuple(places), failures)
 
 
-def kept(ants: "ANTS") -> Seen | None:
+def kept(saved: SavedDetector) -> Seen | None:
     """Return what a detector has kept of the pictures it has seen; None where that is nothing.
 
     That is the features of the latest ``stream.history`` pictures, and the names of those that looked unknown. Their
     files are not looked for: a folder from elsewhere must not choose which files of yours end up in a page.
     """
-    features = ants.state.recent.tensor()
+    features = saved.state.recent.tensor()
     if not len(features):
         return None
-    state = ants.state
+    state = saved.state
     # a position in the stream is one among the features only where every picture so far could be read
     first = state.looked - len(features) + 1
     items = state.candidates.items if state.looked == state.pictures else {}

@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ants_engine.detector import Detector
-from ants_engine.negative_bank import NegativeBank
+from ants_engine.common.terminal_text import plain
+from ants_engine.detector.detector import Detector
+from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.report.attribution import Attribution
 from ants_engine.report.document import Text, Weighed
 from ants_engine.report.projection import centred
-from ants_engine.terminal_text import plain
 
 
 @dataclass(frozen=True, slots=True, eq=False)

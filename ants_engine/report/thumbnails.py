@@ -9,8 +9,8 @@ from PIL import Image
 
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import shrink
-from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageError
+from ants_engine.settings.config import ImageSettings
 
 BOUND = 4_000_000
 """Characters of all thumbnails together, as they stand in the page."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ants_engine.common.text_file import read_text
+from ants_engine.datasets.benchmark import ID_SET, UNLABELLED, Benchmark
+from ants_engine.datasets.image_lists import OOD_LABEL
+from ants_engine.datasets.source import read_benchmark
 from ants_engine.errors import UsageError
-from ants_engine.evaluation.benchmark import ID_SET, UNLABELLED, Benchmark
-from ants_engine.evaluation.image_lists import OOD_LABEL
-from ants_engine.evaluation.source import read_benchmark
 from ants_engine.method.class_names import same_name
-from ants_engine.text_file import read_text
 
 HEADINGS = frozenset({"picture", "image", "path", "file", "filename", "name"})
 """A CSV whose first cell is one of these has a line of headings."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ants_engine.evaluation.benchmark import ID_SET
+from ants_engine.datasets.benchmark import ID_SET
 from ants_engine.report.document import SCORE_NAMES, Column, Document, Pictures, ScoreName, Text
 from ants_engine.report.groups import Group, groups_of
 

@@ -5,26 +5,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ants_engine.atomic_file import write_whole
+from ants_engine.common.atomic_file import write_whole
 from ants_engine.dispatch.runs.run_reader import RUN_NAME
 from ants_engine.errors import UsageError
+from ants_engine.learning.detector_folder import SavedDetector
 from ants_engine.report.assemble import Options, assemble
 from ants_engine.report.document import Document, Requests
 from ants_engine.report.page import render_page
 from ants_engine.report.request_log import read_requests
-from ants_engine.report.seen import kept, look_at
+from ants_engine.report.seen import Encode, kept, look_at
 from ants_engine.report.truth import LabelBook, Truth
-
-if TYPE_CHECKING:
-    from ants_engine.ants import ANTS
 
 Labels = Mapping[str, str | None] | Sequence[str | None] | Path | str
 
 
 async def detector_document(
-    ants: "ANTS",
+    saved: SavedDetector,
+    encode: Encode,
     pictures: Any = None,
     *,
     features: Any = None,
@@ -33,32 +32,32 @@ async def detector_document(
     options: Options | None = None,
 ) -> Document:
     """Return what a report on a detector says; see `ANTS.write_report`."""
-    options = options or Options()
+    options, classes = options or Options(), saved.state.detector.classes.names
     book: LabelBook | None = None
     if isinstance(labels, str | Path):
-        book = await asyncio.to_thread(LabelBook.read, Path(labels), ants.classes)
+        book = await asyncio.to_thread(LabelBook.read, Path(labels), classes)
     elif isinstance(labels, Mapping):
-        book = LabelBook.of_mapping(labels, ants.classes)
+        book = LabelBook.of_mapping(labels, classes)
     if pictures is None and features is None and book is not None and book.images:
         pictures = list(book.images)
     given = pictures is not None or features is not None
-    seen = await look_at(ants, pictures, features) if given else kept(ants)
+    seen = await look_at(saved.state.detector.dim, encode, pictures, features) if given else kept(saved)
     truth: Truth | None = None
     if seen is not None and labels is not None:
-        truth = Truth.of_sequence(labels, ants.classes) if book is None else book.match(seen.names)  # type: ignore[arg-type]
+        truth = Truth.of_sequence(labels, classes) if book is None else book.match(seen.names)  # type: ignore[arg-type]
         if len(truth.labels) != len(seen.names):
             raise UsageError(
                 f"{len(truth.labels)} labels for {len(seen.names)} pictures; give one each, None if unknown"
             )
-    run = run or _own_run(ants)
+    run = run or _own_run(saved)
     requests = None if run is None else await asyncio.to_thread(read_requests, run)
-    return await asyncio.to_thread(assemble, ants, seen, truth, requests, replace(options, given=given))
+    return await asyncio.to_thread(assemble, saved, seen, truth, requests, replace(options, given=given))
 
 
-def _own_run(ants: "ANTS") -> Path | None:
+def _own_run(saved: SavedDetector) -> Path | None:
     """Find the run that the detector says it came out of, where its record still is."""
-    batches, root = ants.report.batches, ants.settings.dispatch.runs
-    name = (batches[-1].run if batches else None) or ants.report.run
+    batches, root = saved.report.batches, saved.settings.dispatch.runs
+    name = (batches[-1].run if batches else None) or saved.report.run
     # a name and no path: a folder from elsewhere must not choose what is read
     if name is None or root is None or not RUN_NAME.fullmatch(name) or not (root / name).is_dir():
         return None

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ants_engine.common.text_file import read_text
 from ants_engine.errors import UsageError
 from ants_engine.serve.options import ServeOptions
 from ants_engine.serve.refusal import Refusal
-from ants_engine.text_file import read_text
 
 TOKEN_VARIABLE = "ANTS_SERVE_TOKEN"  # noqa: S105  # the variable's name
 SHORTEST_TOKEN = 16

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ants_engine.explanation import Explanation, NearText
-from ants_engine.scores import Score
+from ants_engine.detector.explanation import Explanation, NearText
+from ants_engine.detector.scores import Score
 
 
 class Answer(BaseModel):

@@ -10,12 +10,12 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 
+from ants_engine.common.versions import installed_versions
 from ants_engine.serve.guard import Guard
 from ants_engine.serve.pages import add_pages
 from ants_engine.serve.refusal import Refusal
 from ants_engine.serve.routes import add_routes, body_schemas
 from ants_engine.serve.service import GoneError, Service
-from ants_engine.versions import installed_versions
 
 ABOUT = """Zero-shot out-of-distribution detection: is a picture of one of the known classes, or of something else?
 

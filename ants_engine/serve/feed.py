@@ -7,11 +7,11 @@ import torch
 
 from ants_engine.clip.image_ref import Held, ImageRef
 from ants_engine.clip.worker import ClipWorker
-from ants_engine.config import Settings
 from ants_engine.errors import ANTSError, ImageError, ImageUnreadableError
-from ants_engine.pictures import PictureBatch, Pictures
+from ants_engine.learning.pictures import PictureBatch, Pictures
 from ants_engine.serve.item import Item
 from ants_engine.serve.scorer import Scored
+from ants_engine.settings.config import Settings
 
 
 class Feed(Pictures):

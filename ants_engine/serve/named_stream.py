@@ -4,12 +4,12 @@ import asyncio
 from pathlib import Path
 
 from ants_engine.ants import ANTS
-from ants_engine.pictures import PictureBatch
+from ants_engine.detector.scores import Scores
+from ants_engine.learning.pictures import PictureBatch
+from ants_engine.learning.stream import Stream
 from ants_engine.protocol import Backend
-from ants_engine.scores import Scores
 from ants_engine.serve.feed import Feed
 from ants_engine.serve.refusal import Refusal
-from ants_engine.stream import Stream
 
 
 class NamedStream:

@@ -13,18 +13,18 @@ from torch import Tensor
 
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoding import Encoder, turn_of
-from ants_engine.config import ImageSettings
-from ants_engine.detector import Detector
+from ants_engine.common.features import check_features
+from ants_engine.detector.detector import Detector
+from ants_engine.detector.explanation import Explanation
+from ants_engine.detector.scores import Score
 from ants_engine.errors import ANTSError, FeatureError, ImageUnreadableError
-from ants_engine.explanation import Explanation
-from ants_engine.features import check_features
-from ants_engine.scores import Score
 from ants_engine.serve.batcher import Batcher
 from ants_engine.serve.item import Item
 from ants_engine.serve.metrics import Metrics
 from ants_engine.serve.options import ServeOptions
 from ants_engine.serve.pixel_budget import PixelBudget
 from ants_engine.serve.refusal import Refusal
+from ants_engine.settings.config import ImageSettings
 
 
 @dataclass(frozen=True, slots=True)

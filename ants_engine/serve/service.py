@@ -12,6 +12,7 @@ from PIL import Image
 from starlette.requests import Request
 
 from ants_engine.ants import ANTS
+from ants_engine.common.versions import installed_versions
 from ants_engine.errors import ANTSError, ImageError
 from ants_engine.serve.access import Access
 from ants_engine.serve.answers import (
@@ -37,7 +38,6 @@ from ants_engine.serve.options import ServeOptions
 from ants_engine.serve.refusal import Refusal
 from ants_engine.serve.scorer import Scored, Scorer
 from ants_engine.serve.upload import ByteBudget, Upload
-from ants_engine.versions import installed_versions
 
 T = TypeVar("T")
 _LOG = logging.getLogger("ants_engine.serve")

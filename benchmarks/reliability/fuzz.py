@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ants_engine.baselines.long_list import ITEMS, pieces
-from ants_engine.class_list import ClassList
 from ants_engine.clip.image_ref import object_ref
 from ants_engine.clip.picture import encode_picture
-from ants_engine.config import EnsSettings, ImageSettings, VsnlSettings
+from ants_engine.detector.class_list import ClassList
 from ants_engine.errors import ImageError
+from ants_engine.learning.negative_texts import look_alikes, read_labels, read_sentence, sentences
 from ants_engine.method.answer import MAX_CHARACTERS, Rejection
 from ants_engine.method.class_names import ClassNames
-from ants_engine.negative_texts import look_alikes, read_labels, read_sentence, sentences
+from ants_engine.settings.config import EnsSettings, ImageSettings, VsnlSettings
 from benchmarks.reliability.answer_fuzz import changed_answer
 from benchmarks.reliability.picture_fuzz import damaged_picture, sound_pictures
 

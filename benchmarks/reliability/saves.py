@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ants_engine.detector_folder import MANIFEST, load_detector, save_detector
 from ants_engine.errors import DetectorFolderError
+from ants_engine.learning.detector_folder import MANIFEST, load_detector, save_detector
 from benchmarks.reliability.harness import Report, scratch
 
 ROUNDS = 200
@@ -18,7 +18,7 @@ WRITERS = 2
 
 def run(rounds: int = ROUNDS) -> Report:
     """Let both save ``rounds`` times at the same moment, each another detector every time, and load in between."""
-    from tests.unit.detectors import saved_detector, small_detector
+    from tests.unit.detector.detectors import saved_detector, small_detector
 
     report = Report(f"8. {rounds} rounds of {WRITERS} processes saving into one folder, with a reader beside")
     with scratch() as scratched:
@@ -60,7 +60,7 @@ def run(rounds: int = ROUNDS) -> Report:
 
 def _write(folder: Path, number: int) -> None:
     """Save at every line that comes."""
-    from tests.unit.detectors import saved_detector, small_detector
+    from tests.unit.detector.detectors import saved_detector, small_detector
 
     print("ready", flush=True)
     for count, _ in enumerate(sys.stdin):

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 
 from ants_engine.cli.main import commands
 from ants_engine.cli.options import assigned
-from ants_engine.config import Settings
 from ants_engine.dispatch.prompt_template import TemplateFile
 from ants_engine.errors import SettingError
-from ants_engine.settings_loader import FOREIGN_VARIABLES, load_settings
+from ants_engine.settings.config import Settings
+from ants_engine.settings.loader import FOREIGN_VARIABLES, load_settings
 from tests.docs.blocks import Block
 
 _VARIABLE = re.compile(r"\bANTS_([A-Z][A-Z0-9_]*)\b")

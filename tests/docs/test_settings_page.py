@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from ants_engine.config import PRESETS, Settings
+from ants_engine.settings.config import PRESETS, Settings
 from tests.docs.blocks import ROOT
 from tools.site.settings_tables import MARK, PRESET_MARK, preset_table, settings_tables
 

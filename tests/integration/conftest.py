@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.config import ClipSettings
 from ants_engine.protocol import Call
+from ants_engine.settings.config import ClipSettings
 
 ROOT = Path(__file__).parents[2]
 WORLD = ROOT / "examples" / "emoji_world"

@@ -8,11 +8,11 @@ import pytest
 
 from ants_engine import ANTS
 from ants_engine.backends.scripted import ScriptedBackend, ScriptedOptions
-from ants_engine.config import BudgetSettings
 from ants_engine.dispatch.storage.entry import Failure
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import BadRequestError, BudgetSpentError, NotEnoughAnswersError
 from ants_engine.protocol import Answer, Call
+from ants_engine.settings.config import BudgetSettings
 from tests.integration.conftest import CLASSES, describe
 
 REFUSED = Answer("I'm sorry, I can't help with that.")

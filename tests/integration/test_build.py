@@ -13,6 +13,7 @@ from PIL import Image
 from ants_engine import ANTS, ProgressEvent
 from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.detector.scores import Scores
 from ants_engine.errors import (
     ClassListError,
     DetectorFolderError,
@@ -26,7 +27,6 @@ from ants_engine.errors import (
 )
 from ants_engine.protocol import Call
 from ants_engine.report.truth import Label, Truth
-from ants_engine.scores import Scores
 from tests.integration.conftest import CLASSES, OBJECTS, describe, shuffled_mllm
 
 COLUMNS = ("id_score", "ens_score", "vsnl_score", "neglabel_score", "predicted")

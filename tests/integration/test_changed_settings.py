@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from ants_engine import ANTS, Scores
-from ants_engine.adaptation.state import AdaptationState
 from ants_engine.errors import DetectorFolderError, SettingError
-from ants_engine.run_observer import RunObserver, RunStart
-from ants_engine.setting_uses import USES, Use, flat
+from ants_engine.learning.run_observer import RunObserver, RunStart
+from ants_engine.learning.state import AdaptationState
+from ants_engine.settings.uses import USES, Use, flat
 from tests.golden.stream_fixture import numbered_pictures
 from tests.support.stream_world import (
     CLASSES,

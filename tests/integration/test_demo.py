@@ -5,7 +5,7 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from ants_engine.cli.main import commands
-from ants_engine.evaluation.world import mixed_stream, read_world
+from ants_engine.datasets.world import mixed_stream, read_world
 from ants_engine.report.document import Document
 from tests.integration.conftest import WORLD
 

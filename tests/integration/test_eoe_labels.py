@@ -15,9 +15,8 @@ from ants_engine.baselines import registry
 from ants_engine.baselines.eoe_labels import outlier_labels
 from ants_engine.baselines.outlier_labels import OutlierLabels
 from ants_engine.baselines.text_space import TextSpace
-from ants_engine.class_list import ClassList
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.config import Settings
+from ants_engine.detector.class_list import ClassList
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.errors import (
     AuthenticationError,
@@ -30,7 +29,8 @@ from ants_engine.errors import (
 )
 from ants_engine.method.grouping import equal_groups
 from ants_engine.protocol import Answer, Call
-from ants_engine.settings_loader import load_settings
+from ants_engine.settings.config import Settings
+from ants_engine.settings.loader import load_settings
 from tests.integration.conftest import CLASSES, ROOT, WORLD
 
 RECORDED = ROOT.parent / "shared" / "data" / "llm_labels"

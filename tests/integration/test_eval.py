@@ -13,15 +13,15 @@ from PIL import Image
 
 from ants_engine.cli.main import commands, main
 from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.common.progress import ProgressEvent
+from ants_engine.datasets.source import read_benchmark
 from ants_engine.errors import FeatureError, ImageNotFoundError, ImageUnreadableError, UsageError
 from ants_engine.evaluation.evaluation import evaluate
 from ants_engine.evaluation.method_set import method_names
-from ants_engine.evaluation.metrics import measure
 from ants_engine.evaluation.plan import EvaluationPlan
 from ants_engine.evaluation.results_folder import ResultsFolder
-from ants_engine.evaluation.source import read_benchmark
-from ants_engine.progress import ProgressEvent
-from ants_engine.settings_loader import load_settings
+from ants_engine.method.metrics import measure
+from ants_engine.settings.loader import load_settings
 from tests.integration.conftest import CLASSES, OBJECTS, WORLD
 
 pytest.importorskip("sklearn")

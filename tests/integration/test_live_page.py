@@ -17,12 +17,12 @@ from PIL import Image
 from ants_engine import ANTS, RunObserver
 from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.config import Settings
+from ants_engine.common.progress import ProgressEvent
 from ants_engine.errors import UsageError
-from ants_engine.progress import ProgressEvent
+from ants_engine.learning.run_observer import AnsweredQuestion, FirstLook, RunStart, ScoredBatch
 from ants_engine.report import live_server, live_state
 from ants_engine.report.live import LivePage
-from ants_engine.run_observer import AnsweredQuestion, FirstLook, RunStart, ScoredBatch
+from ants_engine.settings.config import Settings
 from tests.integration.conftest import CLASSES
 from tests.unit.report.test_live_state import look, pulse, said
 

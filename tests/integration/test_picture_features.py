@@ -6,10 +6,10 @@ import torch
 from PIL import Image
 
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.config import Settings
-from ants_engine.evaluation.benchmark import Benchmark, BenchmarkSet
+from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
 from ants_engine.evaluation.picture_features import encode_pictures
-from ants_engine.settings_loader import load_settings
+from ants_engine.settings.config import Settings
+from ants_engine.settings.loader import load_settings
 
 
 def make(folder: Path, images: list[Image.Image]) -> tuple[Benchmark, Settings]:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from ants_engine import ANTS
 from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.datasets.source import read_benchmark
 from ants_engine.errors import (
     AuthenticationError,
     BackendUnavailableError,
@@ -21,7 +22,6 @@ from ants_engine.errors import (
 )
 from ants_engine.evaluation.evaluation import evaluate
 from ants_engine.evaluation.plan import EvaluationPlan
-from ants_engine.evaluation.source import read_benchmark
 from tests.integration.conftest import CLASSES, OBJECTS
 from tests.support.models_server import ModelsServer, Reply, failed, listing, said
 

@@ -13,9 +13,9 @@ from typing import IO, Any
 
 import pytest
 
-from ants_engine.config import Settings
 from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.errors import BackendUnavailableError
+from ants_engine.settings.config import Settings
 from tests.support.runs import FACTS, answered, failed, tell
 
 ANTS = str(Path(sys.executable).with_name("ants"))

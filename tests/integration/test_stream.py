@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from ants_engine import ANTS, ProgressEvent
-from ants_engine.adaptation.state import AdaptationState
 from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.errors import (
     BackendUnavailableError,
@@ -22,6 +21,7 @@ from ants_engine.errors import (
     NotEnoughAnswersError,
     SettingError,
 )
+from ants_engine.learning.state import AdaptationState
 from ants_engine.protocol import Call
 from tests.golden.stream_fixture import numbered_pictures
 from tests.support.stream_world import (

@@ -8,12 +8,12 @@ import asyncio
 import sys
 from pathlib import Path
 
-from ants_engine.config import Settings
 from ants_engine.dispatch.outcome import Outcome
+from ants_engine.dispatch.request_progress import Source
 from ants_engine.dispatch.runs.run_folder import RunFolder
-from ants_engine.dispatch.trace import Source
 from ants_engine.errors import RateLimitError, RefusedAnswerError
 from ants_engine.protocol import JSON, Answer
+from ants_engine.settings.config import Settings
 from tests.unit.dispatch.fakes import make_request
 
 FACTS: dict[str, JSON] = {

@@ -13,7 +13,7 @@ from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from ants_engine.config import PRESETS, Settings
+from ants_engine.settings.config import PRESETS, Settings
 
 MARK = "<!-- settings -->"
 PRESET_MARK = "<!-- preset reference -->"

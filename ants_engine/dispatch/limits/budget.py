@@ -3,13 +3,13 @@
 import asyncio
 from dataclasses import dataclass
 
-from ants_engine.config import BudgetSettings, PriceSettings
 from ants_engine.dispatch.limits.token_estimate import TokenEstimate
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import BackendTimeoutError, BudgetSpentError, UnusableAnswerError
 from ants_engine.protocol import Answer
+from ants_engine.settings.config import BudgetSettings, PriceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class BudgetResponder:
         self._inner = inner
         self._budget = budget
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Answer within the budget.
 
         Raises:

@@ -11,7 +11,7 @@ from ants_engine.dispatch.limits.outage import Outage
 from ants_engine.dispatch.limits.pace import Pace
 from ants_engine.dispatch.limits.quota import Quota
 from ants_engine.dispatch.limits.window import Window
-from ants_engine.dispatch.trace import Trace
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.errors import BackendError, BackendTimeoutError, OverloadedError, RateLimitError, TransientBackendError
 
 MEANT_FOR_ALL = 2.0
@@ -56,7 +56,7 @@ class Gate(Protocol):
         """Wait for leave; first come, first served, and who was refused before goes first."""
         ...
 
-    def learn_outage(self, trace: Trace, given: Pass, error: BackendError | None) -> None:
+    def learn_outage(self, trace: RequestProgress, given: Pass, error: BackendError | None) -> None:
         """Say whether the server is there, before `leave`."""
         ...
 
@@ -177,7 +177,7 @@ class AdaptiveGate:
         self._admit()
         return crowded
 
-    def learn_outage(self, trace: Trace, given: Pass, error: BackendError | None) -> None:
+    def learn_outage(self, trace: RequestProgress, given: Pass, error: BackendError | None) -> None:
         """Tell the outage how a call ended, before `leave`: what an outage has taught is forgotten."""
         if not self.outage.failing:
             self._size_before = self.window.size

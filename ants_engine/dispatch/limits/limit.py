@@ -9,8 +9,8 @@ from ants_engine.dispatch.common_cause import CommonCause
 from ants_engine.dispatch.limits.gate import Gate, Pass
 from ants_engine.dispatch.limits.token_estimate import TokenEstimate
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import BackendError, BackendTimeoutError
 from ants_engine.protocol import Answer
 
@@ -41,7 +41,7 @@ class LimitResponder:
         self._clock = clock
         self._common = common or CommonCause()
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Try once, when there is leave.
 
         Raises:
@@ -74,7 +74,7 @@ class LimitResponder:
             trace.crowded = self._gate.leave(given, failure, used)
         return answer
 
-    async def _enter(self, request: Request, trace: Trace) -> Pass:
+    async def _enter(self, request: Request, trace: RequestProgress) -> Pass:
         tried = trace.attempts > 0 or math.isfinite(trace.end)
         left = trace.end - self._clock()
         try:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from ants_engine.dispatch.trace import Trace
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.errors import BackendError, BackendTimeoutError, BackendUnavailableError
 
 FIRST_CONTACT = 15.0
@@ -113,7 +113,7 @@ class Outage:
         self._next_probe = self._clock() + self._pause * (0.5 + 0.5 * self._jitter.random())
         self._pause = min(LONGEST_PROBE, 2.0 * self._pause)
 
-    def learn(self, trace: Trace, started: float, error: BackendError | None) -> bool:
+    def learn(self, trace: RequestProgress, started: float, error: BackendError | None) -> bool:
         """Take in how a call ended; return whether that opened it.
 
         Args:
@@ -146,11 +146,11 @@ class Outage:
         self._begin(now)
         return True
 
-    def excused(self, trace: Trace) -> int:
+    def excused(self, trace: RequestProgress) -> int:
         """Count the tries of a request that were part of an outage."""
         return sum(series in self._outages for series in trace.series)
 
-    def waits_for(self, trace: Trace) -> bool:
+    def waits_for(self, trace: RequestProgress) -> bool:
         """Say whether a request's last try belongs to the outage that is open."""
         return self.open and bool(trace.series) and trace.series[-1] == self._series
 

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ants_engine.config import Settings
+from ants_engine.common.versions import installed_versions
 from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.runs.redaction import Redactor
 from ants_engine.dispatch.runs.run_writer import EVENTS, RESPONSES, RunWriter
 from ants_engine.protocol import JSON, Answer
-from ants_engine.versions import installed_versions
+from ants_engine.settings.config import Settings
 
 FORMAT, VERSION = "ants-run", 1
 PACKAGES = (

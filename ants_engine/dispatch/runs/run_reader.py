@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias
 
-from ants_engine.atomic_file import read_at_most
-from ants_engine.dispatch.canonical import excerpt
+from ants_engine.common.atomic_file import read_at_most
+from ants_engine.common.canonical_json import excerpt
 from ants_engine.dispatch.runs.run_summary import RunSummary
 from ants_engine.dispatch.runs.run_writer import EVENTS, RECORD, RESPONSES
 from ants_engine.errors import UsageError

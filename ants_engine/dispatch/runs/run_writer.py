@@ -11,7 +11,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from ants_engine.atomic_file import write_whole
+from ants_engine.common.atomic_file import write_whole
 
 RECORD, RESPONSES, EVENTS = "run.json", "responses.jsonl", "events.jsonl"
 MAX_WAITING = 10_000

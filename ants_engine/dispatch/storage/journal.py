@@ -23,7 +23,7 @@ from pathlib import Path
 from filelock import FileLock
 from filelock import Timeout as LockTimeout
 
-from ants_engine.atomic_file import write_whole
+from ants_engine.common.atomic_file import write_whole
 from ants_engine.dispatch.storage.entry import MAX_LINE_BYTES, is_model_line, is_sealed, key_of
 from ants_engine.dispatch.storage.index import IndexFaultError, Mark, Place, PlaceIndex
 from ants_engine.errors import StoreCorruptedError, StoreUnavailableError

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from ants_engine.dispatch.canonical import canonical, digest
+from ants_engine.common.canonical_json import canonical, digest
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.storage.entry import Entry, model_line
 from ants_engine.dispatch.storage.journal import JOURNAL, Journal

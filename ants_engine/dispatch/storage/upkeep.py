@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ants_engine.dispatch.canonical import canonical, excerpt
+from ants_engine.common.canonical_json import canonical, excerpt
 from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.storage.entry import (
     DamagedLineError,

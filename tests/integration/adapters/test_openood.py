@@ -18,7 +18,7 @@ from ants_engine.adapters.openood import ANTSPostprocessor, ZeroShotNet
 from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.errors import NoImagesError, SettingError, UsageError
-from ants_engine.evaluation.metrics import measure
+from ants_engine.method.metrics import measure
 from tests.integration.adapters.conftest import IDS
 from tests.integration.conftest import CLASSES
 

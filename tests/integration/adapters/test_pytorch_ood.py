@@ -19,9 +19,9 @@ from ants_engine.adapters.pytorch_ood import ANTSDetector
 from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.errors import ClassListError, FeatureError, UsageError
-from ants_engine.evaluation.metrics import measure
+from ants_engine.method.metrics import measure
 from tests.integration.conftest import CLASSES, OBJECTS, WORLD
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import CONFIG_NAME, ClipModel, quiet_logging
-from ants_engine.config import ClipSettings
 from ants_engine.errors import ModelNotFoundError, SettingError
+from ants_engine.settings.config import ClipSettings
 
 TEXTS = [
     "a photo of a dog",

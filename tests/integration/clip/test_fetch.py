@@ -15,7 +15,6 @@ from ants_engine import ANTS
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.fetch import fetch
-from ants_engine.config import ImageSettings
 from ants_engine.errors import (
     ImageError,
     ImageFetchError,
@@ -25,6 +24,7 @@ from ants_engine.errors import (
     ImageUnreadableError,
     NoImagesError,
 )
+from ants_engine.settings.config import ImageSettings
 from tests.integration.conftest import CLASSES, ScriptedBackend
 from tests.support.process import picture_server
 

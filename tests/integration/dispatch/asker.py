@@ -8,8 +8,8 @@ import sys
 import threading
 from pathlib import Path
 
-from ants_engine.config import DispatchSettings, MLLMSettings, Settings
 from ants_engine.dispatch.coordinator import Coordinator
+from ants_engine.settings.config import DispatchSettings, MLLMSettings, Settings
 from tests.unit.dispatch.fakes import make_request
 
 

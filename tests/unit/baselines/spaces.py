@@ -6,7 +6,7 @@ import torch
 
 from ants_engine.baselines.text_space import TextSpace
 from ants_engine.method.grouping import Groups, equal_groups
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 # a cosine of 0.2 k is a logit of k ln 2, so that exp(logit) is 2 ** k
 TAU = 0.2 / math.log(2)

@@ -15,7 +15,7 @@ from ants_engine.errors import FeatureError, UsageError
 from ants_engine.method.grouping import equal_groups
 from tests.unit.baselines.dense_adaneg import DenseAdaNeg
 from tests.unit.baselines.spaces import PICTURE, hand_space, random_space
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 FEATURES = Path(__file__).resolve().parents[4] / "shared" / "data" / "clip_vitb32"
 

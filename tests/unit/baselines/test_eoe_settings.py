@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from ants_engine.config import EoeSettings
+from ants_engine.settings.config import EoeSettings
 
 
 def test_what_is_asked_for_follows_the_task() -> None:

@@ -19,7 +19,7 @@ from ants_engine.baselines.neglabel_one_group import NegLabelOneGroup
 from ants_engine.baselines.text_space import TextSpace
 from ants_engine.errors import FeatureError, UsageError
 from tests.unit.baselines.spaces import PICTURE, hand_space, random_space
-from tests.unit.detectors import small_detector, unit_rows
+from tests.unit.detector.detectors import small_detector, unit_rows
 
 ALL: tuple[type[FrozenBaseline], ...] = (Mcm, MaxLogit, Energy, NegLabel, NegLabelOneGroup, Eoe)
 

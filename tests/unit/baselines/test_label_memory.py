@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ants_engine.baselines.label_memory import LabelMemory
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 
 def east(angle: float) -> torch.Tensor:

@@ -4,7 +4,7 @@ import torch
 from ants_engine.baselines import registry
 from ants_engine.errors import UsageError
 from tests.unit.baselines.spaces import random_space
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 EXPECTED = ("mcm", "max-logit", "energy", "neglabel", "neglabel-1", "eoe", "adaneg")
 

@@ -3,7 +3,7 @@ import torch
 
 from ants_engine.baselines.text_space import TextSpace
 from ants_engine.errors import FeatureError
-from tests.unit.detectors import DIM, small_detector, unit_rows
+from tests.unit.detector.detectors import DIM, small_detector, unit_rows
 
 
 def test_it_takes_the_texts_of_a_detector() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.config import ClipSettings
+from ants_engine.settings.config import ClipSettings
 from tests.unit.clip.tiny_clip import write_model
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ants_engine.clip.costly import MAX_PARTS, MAX_SCANS, excess
 from ants_engine.clip.decode import load_rgb
-from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageTooLargeError, ImageUnreadableError
+from ants_engine.settings.config import ImageSettings
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))
 

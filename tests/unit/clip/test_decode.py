@@ -19,7 +19,6 @@ from PIL import Image, ImageCms
 
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.kinds import Plugin
-from ants_engine.config import ImageSettings
 from ants_engine.errors import (
     ImageError,
     ImageNotFoundError,
@@ -27,6 +26,7 @@ from ants_engine.errors import (
     ImageTooLargeError,
     ImageUnreadableError,
 )
+from ants_engine.settings.config import ImageSettings
 
 LIMITS = ImageSettings()
 PHOTOS = Path(__file__).parents[4] / "shared" / "data" / "photos"

@@ -12,7 +12,7 @@ from PIL import Image
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.image_tower import ClassTokenTower
 from ants_engine.clip.text_tower import CausalTextTower
-from ants_engine.config import ClipSettings
+from ants_engine.settings.config import ClipSettings
 from tests.unit.clip.tiny_clip import MODEL_CFG, WORDS, write_model
 
 TEXTS = [" ".join(WORDS[i : i + 1 + i % 11]) for i in range(20)]

@@ -12,8 +12,8 @@ from PIL import Image
 
 from ants_engine.clip.folder import left_out_note, pictures_below, pictures_matching
 from ants_engine.clip.image_ref import file_ref
-from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageError, ImageUnreadableError
+from ants_engine.settings.config import ImageSettings
 
 LIMITS = ImageSettings()
 

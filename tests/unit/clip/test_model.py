@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from ants_engine.clip import hub
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import CONFIG_NAME, ClipModel, quiet_logging
-from ants_engine.config import ClipSettings
 from ants_engine.errors import FeatureError, ModelNotFoundError, SettingError
+from ants_engine.settings.config import ClipSettings
 from tests.unit.clip.tiny_clip import MODEL_CFG, write_model
 
 WEIGHTS = "open_clip_model.safetensors"

@@ -13,8 +13,8 @@ from PIL import Image
 from ants_engine.clip.image_ref import object_ref
 from ants_engine.clip.picture import encode_picture, shrink
 from ants_engine.clip.spool import Spool
-from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageNotFoundError, ImageUnreadableError, StoreUnavailableError
+from ants_engine.settings.config import ImageSettings
 
 NOISE = Image.fromarray(np.random.default_rng(1).integers(0, 256, (30, 47, 3), dtype=np.uint8))
 

@@ -7,8 +7,8 @@ import pytest
 
 from ants_engine.clip.picture_list import read_picture_list
 from ants_engine.clip.sources import open_images
-from ants_engine.config import ImageSettings
 from ants_engine.errors import NoImagesError, UsageError
+from ants_engine.settings.config import ImageSettings
 
 
 def write(path: Path, text: str | bytes) -> Path:

@@ -13,7 +13,7 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.picture_store import PictureFeatures, ShownPictures, content_key
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.worker import Batch, ClipWorker
-from ants_engine.config import ImageSettings
+from ants_engine.settings.config import ImageSettings
 
 LIMITS = ImageSettings()
 

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from ants_engine.clip.sources import ImageRef, ImageStream, open_images
-from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageError, ImageNotFoundError, ImageUnreadableError, NoImagesError
+from ants_engine.settings.config import ImageSettings
 
 SMALL = Image.new("RGB", (4, 3), (9, 8, 7))
 LIMITS = ImageSettings()
@@ -412,7 +412,8 @@ async def test_cancelling_leaves_no_thread() -> None:
 
 def test_finding_pictures_needs_no_torch() -> None:
     code = (
-        "import sys, ants_engine.config, ants_engine.clip.sources, ants_engine.clip.picture, ants_engine.clip.spool;"
+        "import sys, ants_engine.settings.config, ants_engine.clip.sources;"
+        "import ants_engine.clip.picture, ants_engine.clip.spool;"
         "assert 'torch' not in sys.modules and 'open_clip' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

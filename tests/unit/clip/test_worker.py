@@ -18,8 +18,8 @@ from ants_engine.clip.sources import open_images
 from ants_engine.clip.spool import Spool
 from ants_engine.clip.text_cache import TextFeatureCache
 from ants_engine.clip.worker import Batch, ClipWorker
-from ants_engine.config import ImageSettings
 from ants_engine.errors import ImageNotFoundError, ImageUnreadableError, NoImagesError
+from ants_engine.settings.config import ImageSettings
 
 LIMITS = ImageSettings()
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from ants_engine.config import DispatchSettings, MLLMSettings, Settings
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.trace import Trace
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.protocol import JSON, Answer, Call, Capabilities, Decoding, Picture
+from ants_engine.settings.config import DispatchSettings, MLLMSettings, Settings
 
 PICTURE = Picture(data=b"PNG", media_type="image/png", sha256="ab" * 32, width=2, height=3)
 IDENTITY: dict[str, JSON] = {"architecture": "tiny", "weights_sha256": "cd" * 32}
@@ -75,7 +75,7 @@ class FakeResponder:
         self.act = act
         self.asked: list[Request] = []
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         self.asked.append(request)
         return await self.act(request)
 

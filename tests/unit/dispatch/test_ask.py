@@ -7,8 +7,8 @@ import pytest
 from ants_engine import errors
 from ants_engine.dispatch.ask import BackendResponder
 from ants_engine.dispatch.request import LazyPicture
-from ants_engine.dispatch.trace import Trace
-from ants_engine.negative_texts import judge_caption, judge_labels
+from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.learning.negative_texts import judge_caption, judge_labels
 from ants_engine.protocol import Answer, Call, Capabilities, Decoding, Picture
 from tests.unit.dispatch.fakes import PICTURE, FakeBackend, make_request
 
@@ -19,13 +19,13 @@ async def ask(answer: Any) -> Answer:
     async def act(_: Call) -> Any:
         return answer
 
-    return await BackendResponder(FakeBackend(act)).answer(make_request(), Trace())
+    return await BackendResponder(FakeBackend(act)).answer(make_request(), RequestProgress())
 
 
 async def test_a_request_becomes_one_call() -> None:
     backend = FakeBackend()
     phases: list[str] = []
-    trace = Trace(lambda each: phases.append(each.phase))
+    trace = RequestProgress(lambda each: phases.append(each.phase))
     answer = await BackendResponder(backend).answer(make_request(**SHOWN), trace)
     assert backend.calls == [Call("Name 5 things.", PICTURE, Decoding(16))]
     assert answer == Answer("answer to Name 5 things.")
@@ -39,7 +39,7 @@ async def test_what_the_backend_cannot_take_is_not_sent() -> None:
     ):
         backend = FakeBackend(capabilities=capabilities)
         with pytest.raises(errors.BadRequestError, match=complaint):
-            await BackendResponder(backend).answer(make_request(**changes), Trace())
+            await BackendResponder(backend).answer(make_request(**changes), RequestProgress())
         assert backend.calls == []
 
 
@@ -85,7 +85,7 @@ async def judged(answer: Answer, judge: Any, prompt: str = "Name 5 things that l
         return answer
 
     request = make_request(prompt, judge=judge)
-    return await BackendResponder(FakeBackend(act)).answer(request, Trace())
+    return await BackendResponder(FakeBackend(act)).answer(request, RequestProgress())
 
 
 async def test_of_a_cut_list_the_whole_items_are_kept_as_cut() -> None:
@@ -130,9 +130,9 @@ async def test_the_engines_errors_pass_and_foreign_ones_are_named_without_their_
         raise ValueError("data:image/png;base64,AAAA sk-secret")
 
     with pytest.raises(errors.RefusedAnswerError, match="no"):
-        await BackendResponder(FakeBackend(refuse)).answer(make_request(), Trace())
+        await BackendResponder(FakeBackend(refuse)).answer(make_request(), RequestProgress())
     with pytest.raises(errors.FinalBackendError, match="FakeBackend raised ValueError") as caught:
-        await BackendResponder(FakeBackend(break_down)).answer(make_request(), Trace())
+        await BackendResponder(FakeBackend(break_down)).answer(make_request(), RequestProgress())
     assert "secret" not in str(caught.value)
     assert isinstance(caught.value.__cause__, ValueError)
 
@@ -144,5 +144,5 @@ async def test_a_picture_that_cannot_be_read_again_costs_no_call() -> None:
     backend = FakeBackend()
     changes = SHOWN | {"picture": LazyPicture(PICTURE.sha256, load), "label": "cat.png"}
     with pytest.raises(errors.ImageUnreadableError, match=r"cat\.png: reading it again failed with OSError"):
-        await BackendResponder(backend).answer(make_request(**changes), Trace())
+        await BackendResponder(backend).answer(make_request(**changes), RequestProgress())
     assert backend.calls == []

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from ants_engine.config import MLLMSettings
 from ants_engine.dispatch.backend_registry import available, backend_name, create_backend, declared_model
 from ants_engine.errors import MissingDependencyError, SettingError, UnknownBackendError
 from ants_engine.protocol import Backend
+from ants_engine.settings.config import MLLMSettings
 
 MODULE = """
 from pydantic import BaseModel, ConfigDict, SecretStr

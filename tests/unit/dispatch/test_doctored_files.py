@@ -11,8 +11,8 @@ from ants_engine.dispatch.storage.cassette import import_
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.dispatch.template import TemplateLibrary
 from ants_engine.errors import CassetteError, TemplateError
-from ants_engine.questions import load_templates
-from ants_engine.settings_loader import load_settings
+from ants_engine.learning.questions import load_templates
+from ants_engine.settings.loader import load_settings
 
 
 class Boom:

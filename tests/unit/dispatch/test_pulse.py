@@ -1,7 +1,7 @@
 """Waiting, retrying and stuck are not the same, and can be told apart."""
 
 from ants_engine.dispatch.limits.budget import Spent
-from ants_engine.dispatch.pulse import Pulse, Pulsometer
+from ants_engine.dispatch.throughput_monitor import Pulse, ThroughputMonitor
 
 
 class Clock:
@@ -11,13 +11,13 @@ class Clock:
         return self.now
 
 
-def read(pulsometer: Pulsometer, holding: tuple[str, float] | None = None) -> Pulse:
+def read(pulsometer: ThroughputMonitor, holding: tuple[str, float] | None = None) -> Pulse:
     return pulsometer.read(limit=4, slots=8, holding=holding, spent=Spent())
 
 
 def test_a_run_that_moves() -> None:
     clock = Clock()
-    pulsometer = Pulsometer(clock)
+    pulsometer = ThroughputMonitor(clock)
     for number in range(20):
         pulsometer.asking(number)
         clock.now += 0.5
@@ -30,7 +30,7 @@ def test_a_run_that_moves() -> None:
 
 def test_a_run_that_is_stuck_and_moves_again() -> None:
     clock = Clock()
-    pulsometer = Pulsometer(clock)
+    pulsometer = ThroughputMonitor(clock)
     for number in range(3):
         pulsometer.asking(number)
     clock.now = 30.0
@@ -48,7 +48,7 @@ def test_a_run_that_is_stuck_and_moves_again() -> None:
 
 def test_nothing_under_way_is_never_stuck() -> None:
     clock = Clock()
-    pulsometer = Pulsometer(clock)
+    pulsometer = ThroughputMonitor(clock)
     clock.now = 1e6
     assert not read(pulsometer).stuck
     assert read(pulsometer, ("the server's rate limit", 12.0)).in_words() == "held by the server's rate limit for 12 s"

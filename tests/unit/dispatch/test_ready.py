@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.config import Settings
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.errors import FinalBackendError, ModelNotFoundError
+from ants_engine.settings.config import Settings
 from tests.unit.dispatch.fakes import FakeBackend, make_request
 
 

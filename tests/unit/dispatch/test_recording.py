@@ -9,10 +9,10 @@ import pytest
 from ants_engine.dispatch.observer import Observers
 from ants_engine.dispatch.recording import ClaimResponder, KeepFailureResponder, KeepResponder, LookupResponder
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.storage.claims import Claims
 from ants_engine.dispatch.storage.patient_store import PatientStore
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import EmptyAnswerError, ImageUnreadableError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request
@@ -31,7 +31,7 @@ async def test_an_answer_is_asked_for_once(store: ResponseStore) -> None:
 
     inner = FakeResponder(act)
     responder = recording(inner, store)
-    traces = [Trace(), Trace()]
+    traces = [RequestProgress(), RequestProgress()]
     answers = [await responder.answer(make_request("a"), trace) for trace in traces]
     assert answers == [Answer("a")] * 2
     assert [trace.source for trace in traces] == ["backend", "store"]
@@ -47,11 +47,11 @@ async def test_a_failure_is_kept_for_replay_and_asked_again(store: ResponseStore
     failures = [EmptyAnswerError("nothing")]
     responder = recording(FakeResponder(act), store)
     with pytest.raises(EmptyAnswerError):
-        await responder.answer(make_request(), Trace())
+        await responder.answer(make_request(), RequestProgress())
     entry = await store.get(make_request().key)
     assert entry is not None
     assert not isinstance(entry.ending, Answer)
-    trace = Trace()
+    trace = RequestProgress()
     assert (await responder.answer(make_request(), trace)).text == "x"
     assert trace.source == "backend"
 
@@ -61,7 +61,7 @@ async def test_errors_that_are_not_the_backends_are_not_kept(store: ResponseStor
         raise ImageUnreadableError("cat.png", "gone")
 
     with pytest.raises(ImageUnreadableError):
-        await recording(FakeResponder(act), store).answer(make_request(), Trace())
+        await recording(FakeResponder(act), store).answer(make_request(), RequestProgress())
     assert await store.get(make_request().key) is None
 
 
@@ -86,9 +86,9 @@ async def test_what_another_is_asking_is_waited_for_and_taken_from_the_store(
         raise AssertionError("asked twice")
 
     go = asyncio.Event()
-    first = asyncio.create_task(recording(FakeResponder(slow), store, two[0]).answer(make_request(), Trace()))
+    first = asyncio.create_task(recording(FakeResponder(slow), store, two[0]).answer(make_request(), RequestProgress()))
     await asyncio.sleep(0.05)
-    trace = Trace()
+    trace = RequestProgress()
     second = asyncio.create_task(recording(FakeResponder(never), store, two[1]).answer(make_request(), trace))
     while trace.phase != "sharing":
         await asyncio.sleep(0.01)
@@ -106,9 +106,13 @@ async def test_when_the_other_fails_it_is_asked_here(store: ResponseStore, two: 
     async def answers(_: Request) -> Answer:
         return Answer("mine")
 
-    first = asyncio.create_task(recording(FakeResponder(fails), store, two[0]).answer(make_request(), Trace()))
+    first = asyncio.create_task(
+        recording(FakeResponder(fails), store, two[0]).answer(make_request(), RequestProgress())
+    )
     await asyncio.sleep(0.02)
-    assert (await recording(FakeResponder(answers), store, two[1]).answer(make_request(), Trace())).text == "mine"
+    assert (
+        await recording(FakeResponder(answers), store, two[1]).answer(make_request(), RequestProgress())
+    ).text == "mine"
     with pytest.raises(EmptyAnswerError):
         await first
 
@@ -121,7 +125,7 @@ async def test_a_claim_ends_with_its_request_however_that_ends(
         raise AssertionError
 
     key = make_request().key
-    task = asyncio.create_task(recording(FakeResponder(hang), store, two[0]).answer(make_request(), Trace()))
+    task = asyncio.create_task(recording(FakeResponder(hang), store, two[0]).answer(make_request(), RequestProgress()))
     await asyncio.sleep(0.05)
     assert not two[1].take(key)
     task.cancel()

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from ants_engine import errors
-from ants_engine.config import DispatchSettings, MLLMSettings, Settings
 from ants_engine.dispatch import coordinator as coordinator_module
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.identity import RecordedIdentity
@@ -15,6 +14,7 @@ from ants_engine.dispatch.replay import recorded_identity
 from ants_engine.dispatch.request import Request
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Answer, Call, Capabilities, Decoding
+from ants_engine.settings.config import DispatchSettings, MLLMSettings, Settings
 from tests.unit.dispatch.fakes import IDENTITY, FakeBackend, make_request, make_settings, no_sleep
 
 

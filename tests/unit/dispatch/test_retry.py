@@ -12,8 +12,8 @@ from ants_engine import errors
 from ants_engine.dispatch.attempt import AttemptResponder
 from ants_engine.dispatch.observer import Observers
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.retry import RetryResponder
-from ants_engine.dispatch.trace import Trace
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request, no_sleep
 
@@ -57,7 +57,7 @@ def retry(inner: FakeResponder, clock: Clock | None = None, **changes: Any) -> R
 
 async def test_it_tries_until_there_is_an_answer() -> None:
     inner = failing(errors.BackendTimeoutError("1"), errors.RateLimitError("2"), errors.BackendUnavailableError("3"))
-    trace = Trace()
+    trace = RequestProgress()
     assert (await retry(inner).answer(make_request(), trace)).text == "at last"
     assert trace.attempts == len(inner.asked) == 4
 
@@ -78,7 +78,7 @@ async def test_it_tries_until_there_is_an_answer() -> None:
 async def test_what_cannot_pass_is_not_tried_again(error: Exception) -> None:
     inner = failing(error)
     with pytest.raises(type(error)) as caught:
-        await retry(inner).answer(make_request(), Trace())
+        await retry(inner).answer(make_request(), RequestProgress())
     assert caught.value is error
     assert len(inner.asked) == 1
 
@@ -87,7 +87,7 @@ async def test_attempts_are_bounded_and_the_last_error_is_the_one_that_counts() 
     failures = [errors.BackendUnavailableError(str(number)) for number in range(9)]
     inner = failing(*failures)
     with pytest.raises(errors.BackendUnavailableError, match="2"):
-        await retry(inner, attempts=3).answer(make_request(), Trace())
+        await retry(inner, attempts=3).answer(make_request(), RequestProgress())
     assert len(inner.asked) == 3
 
 
@@ -95,7 +95,7 @@ async def test_the_deadline_ends_it_before_a_pause_that_would_pass_it() -> None:
     clock = Clock()
     inner = failing(*[errors.BackendUnavailableError("x") for _ in range(99)])
     with pytest.raises(errors.BackendUnavailableError):
-        await retry(inner, clock, attempts=99, deadline=20.0).answer(make_request(), Trace())
+        await retry(inner, clock, attempts=99, deadline=20.0).answer(make_request(), RequestProgress())
     assert clock.now < 20
     assert 4 < len(inner.asked) < 10
 
@@ -103,24 +103,24 @@ async def test_the_deadline_ends_it_before_a_pause_that_would_pass_it() -> None:
 async def test_pauses_grow_within_bounds_and_are_jittered() -> None:
     clock = Clock()
     inner = failing(*[errors.BackendUnavailableError("x") for _ in range(9)])
-    await retry(inner, clock, attempts=10).answer(make_request(), Trace())
+    await retry(inner, clock, attempts=10).answer(make_request(), RequestProgress())
     longest = [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
     assert all(most / 2 <= pause <= most for pause, most in zip(clock.pauses, longest, strict=True))
     other = Clock()
     inner = failing(*[errors.BackendUnavailableError("x") for _ in range(9)])
-    await retry(inner, other, attempts=10, jitter=random.Random(8)).answer(make_request(), Trace())
+    await retry(inner, other, attempts=10, jitter=random.Random(8)).answer(make_request(), RequestProgress())
     assert other.pauses != clock.pauses
 
 
 async def test_the_servers_wish_is_honoured() -> None:
     clock = Clock()
-    await retry(failing(errors.RateLimitError("x", retry_after=7.0)), clock).answer(make_request(), Trace())
+    await retry(failing(errors.RateLimitError("x", retry_after=7.0)), clock).answer(make_request(), RequestProgress())
     assert 7.0 <= clock.pauses[0] <= 7.5
 
 
 async def test_so_is_one_that_comes_with_another_failure() -> None:
     clock = Clock()
-    await retry(failing(errors.OverloadedError("x", retry_after=7.0)), clock).answer(make_request(), Trace())
+    await retry(failing(errors.OverloadedError("x", retry_after=7.0)), clock).answer(make_request(), RequestProgress())
     assert 7.0 <= clock.pauses[0] <= 7.5
 
 
@@ -129,7 +129,7 @@ async def test_what_nobody_waits_for_any_more_is_not_tried_again() -> None:
         trace.abandoned = True
         raise errors.BackendUnavailableError("x")
 
-    trace, inner = Trace(), FakeResponder(act)
+    trace, inner = RequestProgress(), FakeResponder(act)
     with pytest.raises(errors.BackendUnavailableError):
         await retry(inner).answer(make_request(), trace)
     assert len(inner.asked) == 1
@@ -141,7 +141,7 @@ async def test_every_try_is_told_to_observers() -> None:
             told.append((attempt, type(ending).__name__))
 
     told: list[tuple[int, str]] = []
-    await retry(failing(errors.RateLimitError("x")), observer=Watching()).answer(make_request(), Trace())
+    await retry(failing(errors.RateLimitError("x")), observer=Watching()).answer(make_request(), RequestProgress())
     assert told == [(1, "RateLimitError"), (2, "Answer")]
 
 
@@ -149,14 +149,16 @@ async def test_every_try_is_told_to_observers() -> None:
 async def test_a_wish_beyond_the_deadline_ends_it_at_once(wish: float) -> None:
     clock = Clock()
     with pytest.raises(errors.RateLimitError):
-        await retry(failing(errors.RateLimitError("x", retry_after=wish)), clock).answer(make_request(), Trace())
+        await retry(failing(errors.RateLimitError("x", retry_after=wish)), clock).answer(
+            make_request(), RequestProgress()
+        )
     assert clock.pauses == []
 
 
 @pytest.mark.parametrize("wish", [math.nan, -5.0, 0.0, None])
 async def test_a_wish_that_makes_no_sense_is_no_wish(wish: float | None) -> None:
     clock = Clock()
-    await retry(failing(errors.RateLimitError("x", retry_after=wish)), clock).answer(make_request(), Trace())
+    await retry(failing(errors.RateLimitError("x", retry_after=wish)), clock).answer(make_request(), RequestProgress())
     assert 0.25 <= clock.pauses[0] <= 0.5
 
 
@@ -169,7 +171,7 @@ async def test_each_try_has_its_own_timeout() -> None:
     inner = FakeResponder(hang)
     responder = retry(inner, attempts=2, timeout=0.01, deadline=60, sleep=no_sleep, ticking=time.monotonic)
     with pytest.raises(errors.BackendTimeoutError, match=r"no answer within 0.01 s"):
-        await responder.answer(make_request(), Trace())
+        await responder.answer(make_request(), RequestProgress())
     assert len(inner.asked) == 2
 
 
@@ -177,14 +179,14 @@ async def test_the_deadline_also_cuts_a_try_short() -> None:
     inner = FakeResponder(hang)
     responder = retry(inner, attempts=9, timeout=60, deadline=0.02, sleep=no_sleep, ticking=time.monotonic)
     with pytest.raises(errors.BackendTimeoutError, match="no answer within the request's deadline"):
-        await responder.answer(make_request(), Trace())
+        await responder.answer(make_request(), RequestProgress())
     assert len(inner.asked) == 1
 
 
 async def test_a_cancellation_is_never_swallowed_while_trying() -> None:
     inner = FakeResponder(hang)
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(retry(inner, sleep=no_sleep).answer(make_request(), Trace()), 0.01)
+        await asyncio.wait_for(retry(inner, sleep=no_sleep).answer(make_request(), RequestProgress()), 0.01)
     assert len(inner.asked) == 1
 
 
@@ -193,7 +195,7 @@ async def test_a_cancellation_is_never_swallowed_while_pausing() -> None:
         await asyncio.Event().wait()
 
     inner = failing(errors.RateLimitError("x"))
-    trace = Trace()
+    trace = RequestProgress()
     task = asyncio.create_task(retry(inner, sleep=pause).answer(make_request(), trace))
     while str(trace.phase) != "pausing":
         await asyncio.sleep(0)
@@ -207,7 +209,7 @@ async def test_a_cancellation_is_never_swallowed_while_pausing() -> None:
 async def test_a_cancellation_raised_inside_is_never_swallowed() -> None:
     inner = failing(asyncio.CancelledError())
     with pytest.raises(asyncio.CancelledError):
-        await retry(inner).answer(make_request(), Trace())
+        await retry(inner).answer(make_request(), RequestProgress())
     assert len(inner.asked) == 1
 
 
@@ -221,7 +223,7 @@ async def test_many_requests_do_not_disturb_each_other() -> None:
 
     seen: dict[str, int] = {}
     responder = retry(FakeResponder(act), attempts=5)
-    traces = [Trace() for _ in range(5)]
+    traces = [RequestProgress() for _ in range(5)]
     answers = await asyncio.gather(
         *(responder.answer(make_request(str(number)), trace) for number, trace in enumerate(traces))
     )

@@ -6,8 +6,8 @@ import gc
 import pytest
 
 from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.dispatch.single_flight import SingleFlight
-from ants_engine.dispatch.trace import Trace
 from ants_engine.errors import QuotaError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request
@@ -41,12 +41,12 @@ async def settle() -> None:
 async def test_equal_requests_share_one_call_and_others_do_not() -> None:
     runway = Runway()
     flight = SingleFlight(runway.responder)
-    tasks = [asyncio.create_task(flight.answer(make_request(prompt), Trace())) for prompt in "aabab"]
+    tasks = [asyncio.create_task(flight.answer(make_request(prompt), RequestProgress())) for prompt in "aabab"]
     await settle()
     assert len(runway.responder.asked) == 2
     runway.go.set()
     assert [answer.text for answer in await asyncio.gather(*tasks)] == list("aabab")
-    await flight.answer(make_request("a"), Trace())
+    await flight.answer(make_request("a"), RequestProgress())
     assert len(runway.responder.asked) == 3
 
 
@@ -54,20 +54,20 @@ async def test_an_error_reaches_all_and_is_not_kept() -> None:
     runway = Runway()
     runway.failure = QuotaError("spent")
     flight = SingleFlight(runway.responder)
-    tasks = [asyncio.create_task(flight.answer(make_request(), Trace())) for _ in range(3)]
+    tasks = [asyncio.create_task(flight.answer(make_request(), RequestProgress())) for _ in range(3)]
     await settle()
     runway.go.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert results == [runway.failure] * 3
     runway.failure = None
-    assert (await flight.answer(make_request(), Trace())).text
+    assert (await flight.answer(make_request(), RequestProgress())).text
 
 
 @pytest.mark.parametrize("leaver", [0, 1, 2])
 async def test_one_who_is_cancelled_leaves_the_others_alone(leaver: int) -> None:
     runway = Runway()
     flight = SingleFlight(runway.responder)
-    tasks = [asyncio.create_task(flight.answer(make_request(), Trace())) for _ in range(3)]
+    tasks = [asyncio.create_task(flight.answer(make_request(), RequestProgress())) for _ in range(3)]
     await settle()
     tasks[leaver].cancel()
     await settle()
@@ -83,7 +83,7 @@ async def test_when_all_have_left_the_call_ends_and_a_newcomer_starts_another() 
     runway = Runway()
     flight = SingleFlight(runway.responder)
     before = len(asyncio.all_tasks())
-    tasks = [asyncio.create_task(flight.answer(make_request(), Trace())) for _ in range(3)]
+    tasks = [asyncio.create_task(flight.answer(make_request(), RequestProgress())) for _ in range(3)]
     await settle()
     for task in tasks:
         task.cancel()
@@ -91,7 +91,7 @@ async def test_when_all_have_left_the_call_ends_and_a_newcomer_starts_another() 
     assert runway.cancelled == 1
     assert len(asyncio.all_tasks()) == before
     runway.go.set()
-    assert (await flight.answer(make_request(), Trace())).text
+    assert (await flight.answer(make_request(), RequestProgress())).text
     assert len(runway.responder.asked) == 2
 
 
@@ -106,7 +106,7 @@ async def test_an_error_that_nobody_waits_for_any_more_makes_no_noise() -> None:
             raise QuotaError("while being cancelled")
 
     flight = SingleFlight(FakeResponder(stubborn))
-    task = asyncio.create_task(flight.answer(make_request(), Trace()))
+    task = asyncio.create_task(flight.answer(make_request(), RequestProgress()))
     await settle()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -119,7 +119,7 @@ async def test_an_error_that_nobody_waits_for_any_more_makes_no_noise() -> None:
 
 async def test_all_see_what_the_call_is_doing() -> None:
     class Talking:
-        async def answer(self, request: Request, trace: Trace) -> Answer:
+        async def answer(self, request: Request, trace: RequestProgress) -> Answer:
             trace.update(phase="asking", attempts=2)
             await go.wait()
             trace.update(phase="waiting", source="store")
@@ -127,7 +127,7 @@ async def test_all_see_what_the_call_is_doing() -> None:
 
     go = asyncio.Event()
     flight = SingleFlight(Talking())
-    traces = [Trace(), Trace()]
+    traces = [RequestProgress(), RequestProgress()]
     first = asyncio.create_task(flight.answer(make_request(), traces[0]))
     await settle()
     second = asyncio.create_task(flight.answer(make_request(), traces[1]))

@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 
 from ants_engine.evaluation.method import MethodFacts
-from ants_engine.evaluation.metrics import Metrics
 from ants_engine.evaluation.passes import PassKey, PassResult
 from ants_engine.evaluation.spread import Spread
 from ants_engine.evaluation.summary import summarise
+from ants_engine.method.metrics import Metrics
 
 
 def result(ood_set: str, seed: int, auroc: float | None, **changed: Any) -> PassResult:

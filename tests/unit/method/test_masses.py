@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ants_engine.method import masses
 from ants_engine.method.grouping import Groups, equal_groups, equal_sizes, grouped_score, public_groups
 from ants_engine.method.masses import Cut, IdMass, bank_masses
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 DIM = 8
 

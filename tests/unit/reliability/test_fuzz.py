@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ants_engine.clip import decode
-from ants_engine.config import ImageSettings
+from ants_engine.settings.config import ImageSettings
 from benchmarks.reliability.answer_fuzz import changed_answer
 from benchmarks.reliability.fuzz import fuzz_answers, fuzz_pictures
 from benchmarks.reliability.picture_fuzz import damaged_picture, sound_pictures

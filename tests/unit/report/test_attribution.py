@@ -3,10 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ants_engine.detector import ActivationRanking, Detector
-from ants_engine.negative_bank import NegativeBank
+from ants_engine.detector.detector import ActivationRanking, Detector
+from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.report.attribution import attribute
-from tests.unit.detectors import DIM, small_detector, unit_rows
+from tests.unit.detector.detectors import DIM, small_detector, unit_rows
 
 PICTURES = unit_rows(60, 21)
 FOREIGN = torch.arange(60) % 3 == 0

@@ -4,20 +4,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from ants_engine.batch_record import BatchRecord
 from ants_engine.clip.image_ref import file_ref
-from ants_engine.config import Settings
+from ants_engine.common.progress import ProgressEvent
+from ants_engine.detector.scores import Scores
 from ants_engine.dispatch.counts import Counts
 from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.pulse import Pulse
+from ants_engine.dispatch.throughput_monitor import Pulse
 from ants_engine.errors import ImageUnreadableError
-from ants_engine.progress import ProgressEvent
+from ants_engine.learning.report import BatchRecord
+from ants_engine.learning.run_observer import AnsweredQuestion, FirstLook, RunStart, ScoredBatch
 from ants_engine.protocol import Answer
 from ants_engine.report.live_gallery import LONGEST, SHOWN
 from ants_engine.report.live_state import REST, LiveState
-from ants_engine.run_observer import AnsweredQuestion, FirstLook, RunStart, ScoredBatch
-from ants_engine.scores import Scores
+from ants_engine.settings.config import Settings
 from tests.unit.dispatch.fakes import make_request
 
 

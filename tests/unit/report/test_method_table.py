@@ -5,7 +5,7 @@ from ants_engine.errors import ImageUnreadableError
 from ants_engine.evaluation.comparison import compare
 from ants_engine.report.method_table import ALL_OOD, compare_methods
 from ants_engine.report.truth import Truth
-from tests.unit.detectors import small_detector, unit_rows
+from tests.unit.detector.detectors import small_detector, unit_rows
 
 FEATURES = unit_rows(80, 11)
 WORDS = [("cat", "near", "far", "dog")[row % 4] for row in range(80)]

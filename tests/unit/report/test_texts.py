@@ -3,12 +3,12 @@ from pathlib import Path
 
 import torch
 
-from ants_engine.detector import Detector
-from ants_engine.negative_bank import NegativeBank
+from ants_engine.detector.detector import Detector
+from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.report.attribution import attribute
 from ants_engine.report.projection import centred, maps
 from ants_engine.report.texts import text_rows
-from tests.unit.detectors import DIM, bank, small_detector, unit_rows
+from tests.unit.detector.detectors import DIM, bank, small_detector, unit_rows
 
 PICTURES = unit_rows(30, 4)
 NAMES = [f"folder/{row}.png" for row in range(30)]

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from ants_engine.clip.image_ref import object_ref
-from ants_engine.config import ImageSettings
 from ants_engine.report.thumbnails import thumbnails
+from ants_engine.settings.config import ImageSettings
 
 NOISE = np.random.default_rng(0)
 

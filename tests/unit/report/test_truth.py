@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from ants_engine.datasets.benchmark import UNLABELLED
 from ants_engine.errors import UsageError
-from ants_engine.evaluation.benchmark import UNLABELLED
 from ants_engine.report.truth import Label, LabelBook, Truth
 
 CLASSES = ("cat", "sea lion")

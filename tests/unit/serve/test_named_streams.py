@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ants_engine.clip.image_ref import Held, ImageRef
-from ants_engine.pictures import PictureBatch
+from ants_engine.learning.pictures import PictureBatch
 from ants_engine.serve.named_streams import NamedStreams
 from ants_engine.serve.options import ServeOptions
 from tests.golden.stream_fixture import numbered_pictures

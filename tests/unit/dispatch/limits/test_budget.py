@@ -5,13 +5,13 @@ import random
 
 import pytest
 
-from ants_engine.config import BudgetSettings, PriceSettings
 from ants_engine.dispatch.limits.budget import Budget, BudgetResponder, Spent
 from ants_engine.dispatch.limits.token_estimate import TokenEstimate
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.trace import Trace
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.errors import BackendTimeoutError, BudgetSpentError, EmptyAnswerError, RateLimitError
 from ants_engine.protocol import Answer
+from ants_engine.settings.config import BudgetSettings, PriceSettings
 from tests.unit.dispatch.fakes import make_request
 
 PRICES = PriceSettings(million_prompt_tokens=2.0, million_completion_tokens=10.0, request=0.001)
@@ -28,7 +28,7 @@ class Costly:
         self.rng = random.Random(seed)
         self.asked = 0
 
-    async def answer(self, request: Request, trace: Trace) -> Answer:
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         self.asked += 1
         await asyncio.sleep(self.rng.uniform(0, 0.003))
         trace.usage = (10, self.rng.randint(1, 16))
@@ -38,7 +38,8 @@ class Costly:
 async def spend(account: Budget, inner: Costly, count: int) -> list[object]:
     responder = BudgetResponder(inner, account)
     return await asyncio.gather(
-        *(responder.answer(make_request(f"{number}"), Trace()) for number in range(count)), return_exceptions=True
+        *(responder.answer(make_request(f"{number}"), RequestProgress()) for number in range(count)),
+        return_exceptions=True,
     )
 
 
@@ -86,25 +87,25 @@ async def test_a_failure_is_booked_with_what_it_may_have_cost(
     error: Exception, usage: tuple[int | None, int | None], booked: int
 ) -> None:
     class Failing:
-        async def answer(self, request: Request, trace: Trace) -> Answer:
+        async def answer(self, request: Request, trace: RequestProgress) -> Answer:
             trace.usage = usage
             raise error
 
     account = budget()
     with pytest.raises(type(error)):
-        await BudgetResponder(Failing(), account).answer(make_request("six ch"), Trace())
+        await BudgetResponder(Failing(), account).answer(make_request("six ch"), RequestProgress())
     assert account.spent == Spent(1, account.spent.prompt_tokens, account.spent.completion_tokens, account.spent.cost)
     assert account.spent.tokens == booked
 
 
 async def test_one_who_is_cancelled_while_under_way_is_booked_and_leaves_nothing_reserved() -> None:
     class Hanging:
-        async def answer(self, request: Request, trace: Trace) -> Answer:
+        async def answer(self, request: Request, trace: RequestProgress) -> Answer:
             await asyncio.Event().wait()
             raise AssertionError
 
     account = budget(requests=2)
-    task = asyncio.create_task(BudgetResponder(Hanging(), account).answer(make_request(), Trace()))
+    task = asyncio.create_task(BudgetResponder(Hanging(), account).answer(make_request(), RequestProgress()))
     await asyncio.sleep(0)
     waiting = asyncio.create_task(spend(account, Costly(), 3))
     await asyncio.sleep(0.02)

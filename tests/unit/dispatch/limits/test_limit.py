@@ -8,7 +8,7 @@ import pytest
 from ants_engine.dispatch.limits.gate import AdaptiveGate, Pass
 from ants_engine.dispatch.limits.limit import LimitResponder
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.trace import Trace
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.errors import BackendError, BackendTimeoutError, RateLimitError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request
@@ -42,7 +42,9 @@ async def test_slots_bound_what_is_in_flight_and_are_given_in_order() -> None:
     inner = FakeResponder(act)
     responder = LimitResponder(inner, AdaptiveGate(3))
     requests = [make_request(str(number)) for number in range(20)]
-    results = await asyncio.gather(*(responder.answer(each, Trace()) for each in requests), return_exceptions=True)
+    results = await asyncio.gather(
+        *(responder.answer(each, RequestProgress()) for each in requests), return_exceptions=True
+    )
     assert peak == 3
     assert inner.asked == requests
     assert isinstance(results[3], BackendTimeoutError)
@@ -55,9 +57,9 @@ async def test_one_who_is_cancelled_gives_its_slot_back() -> None:
         return Answer("x")
 
     responder = LimitResponder(FakeResponder(act), AdaptiveGate(1))
-    first = asyncio.create_task(responder.answer(make_request("hang"), Trace()))
-    queued = asyncio.create_task(responder.answer(make_request("queued"), Trace()))
-    last = asyncio.create_task(responder.answer(make_request("last"), Trace()))
+    first = asyncio.create_task(responder.answer(make_request("hang"), RequestProgress()))
+    queued = asyncio.create_task(responder.answer(make_request("queued"), RequestProgress()))
+    last = asyncio.create_task(responder.answer(make_request("last"), RequestProgress()))
     await asyncio.sleep(0)
     queued.cancel()
     await asyncio.sleep(0)
@@ -80,7 +82,7 @@ async def test_one_who_is_let_in_and_cancelled_at_the_same_moment_gives_its_slot
 
 async def test_a_gate_learns_how_tries_ended_and_which_were_not_needed() -> None:
     class Inner:
-        async def answer(self, request: Request, trace: Trace) -> Answer:
+        async def answer(self, request: Request, trace: RequestProgress) -> Answer:
             if request.prompt == "stored":
                 return Answer("x")
             trace.update(attempts=trace.attempts + 1)
@@ -91,10 +93,10 @@ async def test_a_gate_learns_how_tries_ended_and_which_were_not_needed() -> None
     failure = RateLimitError("x")
     gate = Watching(1)
     responder = LimitResponder(Inner(), gate)
-    await responder.answer(make_request("good"), Trace())
-    await responder.answer(make_request("stored"), Trace())
+    await responder.answer(make_request("good"), RequestProgress())
+    await responder.answer(make_request("stored"), RequestProgress())
     with pytest.raises(RateLimitError):
-        await responder.answer(make_request("bad"), Trace())
+        await responder.answer(make_request("bad"), RequestProgress())
     assert gate.endings == [None, None, failure]
     assert gate.asked == [True, False, True]
 
@@ -107,11 +109,11 @@ async def test_a_request_that_was_tried_before_goes_first() -> None:
     go = asyncio.Event()
     inner = FakeResponder(act)
     responder = LimitResponder(inner, AdaptiveGate(1))
-    again = Trace()
+    again = RequestProgress()
     again.attempts = 1
     async with asyncio.TaskGroup() as group:
         for prompt in "abc":
-            group.create_task(responder.answer(make_request(prompt), Trace()))
+            group.create_task(responder.answer(make_request(prompt), RequestProgress()))
         await asyncio.sleep(0)
         group.create_task(responder.answer(make_request("again"), again))
         await asyncio.sleep(0)
@@ -122,7 +124,7 @@ async def test_a_request_that_was_tried_before_goes_first() -> None:
 async def test_the_deadline_also_ends_the_wait_for_another_try() -> None:
     gate = AdaptiveGate(1)
     await gate.enter()
-    trace = Trace()
+    trace = RequestProgress()
     trace.attempts, trace.end = 1, asyncio.get_running_loop().time() + 0.02
     responder = LimitResponder(FakeResponder(lambda _: asyncio.sleep(0, Answer("x"))), gate)
     with pytest.raises(BackendTimeoutError, match="deadline"):

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ants_engine.dispatch.limits.outage import FIRST_CONTACT, LONGEST_PROBE, Outage
-from ants_engine.dispatch.trace import Trace
+from ants_engine.dispatch.request_progress import RequestProgress
 from ants_engine.errors import (
     BackendError,
     BackendTimeoutError,
@@ -38,14 +38,14 @@ def gateway() -> BackendUnavailableError:
 def outage(clock: Clock, *, alive: bool = True, patience: float = 600.0) -> Outage:
     made = Outage(patience, clock=clock, jitter=random.Random(1))
     if alive:
-        made.learn(Trace(), clock.now, None)
+        made.learn(RequestProgress(), clock.now, None)
         clock.now += 1
     return made
 
 
-def fail(made: Outage, clock: Clock, error: BackendError, trace: Trace | None = None) -> Trace:
+def fail(made: Outage, clock: Clock, error: BackendError, trace: RequestProgress | None = None) -> RequestProgress:
     """Let a call take a second and fail."""
-    trace = trace or Trace()
+    trace = trace or RequestProgress()
     started = clock.now
     clock.now += 1
     made.learn(trace, started, error)
@@ -80,7 +80,7 @@ def test_calls_that_fail_in_one_moment_are_not_enough() -> None:
     started = clock.now
     clock.now += 1
     for _ in range(16):
-        made.learn(Trace(), started, gateway())
+        made.learn(RequestProgress(), started, gateway())
     assert not made.open
     fail(made, clock, gateway())
     assert made.open
@@ -92,13 +92,13 @@ def test_any_word_of_the_server_itself_ends_the_series(life: BackendError | None
     made = outage(clock)
     for _ in range(2):
         fail(made, clock, gateway())
-    made.learn(Trace(), clock.now, life)
+    made.learn(RequestProgress(), clock.now, life)
     for _ in range(2):
         fail(made, clock, gateway())
     assert not made.open
     fail(made, clock, gateway())
     assert made.open
-    made.learn(Trace(), clock.now, life)
+    made.learn(RequestProgress(), clock.now, life)
     assert not made.open
 
 
@@ -118,7 +118,7 @@ def test_a_question_that_fails_while_others_are_answered_is_at_fault_itself() ->
     clock = Clock()
     made = outage(clock)
     bad = fail(made, clock, gateway())
-    made.learn(Trace(), clock.now, None)
+    made.learn(RequestProgress(), clock.now, None)
     for _ in range(10):
         fail(made, clock, gateway(), bad)
     assert not made.open
@@ -134,9 +134,9 @@ def test_a_question_in_flight_when_the_server_goes_is_excused() -> None:
     made = outage(clock)
     started = clock.now
     clock.now += 1
-    made.learn(Trace(), started, None)
+    made.learn(RequestProgress(), started, None)
     clock.now += 1
-    in_flight = Trace()
+    in_flight = RequestProgress()
     made.learn(in_flight, started, gateway())
     fail(made, clock, refused())
     assert made.excused(in_flight) == 1
@@ -148,9 +148,9 @@ def test_an_answer_that_was_on_its_way_when_connections_were_refused_does_not_en
     started = clock.now
     clock.now += 1
     fail(made, clock, refused())
-    made.learn(Trace(), started, None)
+    made.learn(RequestProgress(), started, None)
     assert made.open
-    made.learn(Trace(), clock.now, None)
+    made.learn(RequestProgress(), clock.now, None)
     assert not made.open
 
 
@@ -164,7 +164,7 @@ def test_one_probe_at_a_time_with_pauses_that_grow_to_a_bound() -> None:
         clock.now += pauses[-1]
         assert made.probe()
         assert made.opens(clock.now) == float("inf"), "all others wait for it"
-        made.learn(Trace(), clock.now, refused())
+        made.learn(RequestProgress(), clock.now, refused())
         made.probed(asked=True)
     assert 0.2 < pauses[0] < 0.6
     assert max(pauses) <= LONGEST_PROBE
@@ -187,5 +187,5 @@ def test_it_ends_after_the_deadline_or_soon_where_nothing_was_ever_answered(aliv
     assert made.hopeless(began + waits)
     assert "nobody listens. The server has been down since " in str(made.error())
     assert ("is its address right" in str(made.error())) is (not alive)
-    made.learn(Trace(), clock.now, None)
+    made.learn(RequestProgress(), clock.now, None)
     assert not made.hopeless(began + waits)

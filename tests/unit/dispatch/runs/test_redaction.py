@@ -2,8 +2,8 @@
 
 import pytest
 
-from ants_engine.config import Settings
 from ants_engine.dispatch.runs.redaction import MASK, Redactor, looks_secret
+from ants_engine.settings.config import Settings
 
 
 @pytest.mark.parametrize(

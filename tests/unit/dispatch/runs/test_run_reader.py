@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ants_engine.config import Settings
 from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.dispatch.runs.run_reader import RunReader, find_run, list_runs
 from ants_engine.errors import UsageError
+from ants_engine.settings.config import Settings
 from tests.support.runs import FACTS, answered, failed, tell
 
 

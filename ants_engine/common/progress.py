@@ -1,0 +1,88 @@
+"""What a long run tells while it goes on: events, and a bar on a terminal."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+from ants_engine.common.terminal_text import plain
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """One step of one stage."""
+
+    stage: str
+    """``model``, ``lexicon``, ``pictures``, ``captions``, ``look-alikes`` or ``negatives``."""
+    done: int
+    total: int | None
+    """None while unknown."""
+    note: str = ""
+
+
+ProgressCallback = Callable[[ProgressEvent], None]
+
+
+@contextmanager
+def progress_reporter(
+    bar: Literal["auto", "on", "off"], callback: ProgressCallback | None
+) -> Iterator[ProgressCallback]:
+    """Yield a function that passes events on to the callback and, where wanted, to a bar on stderr."""
+    wanted = bar == "on" or (bar == "auto" and sys.stderr.isatty())
+    if not wanted:
+        yield callback or _ignore
+        return
+    with _bar() as show:
+
+        def both(event: ProgressEvent) -> None:
+            show(event)
+            if callback is not None:
+                callback(event)
+
+        yield both
+
+
+def _ignore(event: ProgressEvent) -> None:
+    pass
+
+
+@contextmanager
+def _bar() -> Iterator[ProgressCallback]:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        Task,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.text import Text
+
+    class Left(TimeRemainingColumn):
+        """About how long it still takes, where that can be said."""
+
+        def render(self, task: Task) -> Text:
+            known = not task.finished and task.time_remaining is not None
+            return Text.assemble(super().render(task), " left") if known else Text("")
+
+    columns = (
+        TextColumn("{task.description:<12}", markup=False),
+        # narrower than by default: what a run waits for has to fit beside it
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        Left(compact=True),
+    )
+    with Progress(*columns, TextColumn("{task.fields[note]}", markup=False), console=Console(stderr=True)) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(event: ProgressEvent) -> None:
+            if event.stage not in tasks:
+                tasks[event.stage] = progress.add_task(plain(event.stage), total=event.total, note="")
+            progress.update(tasks[event.stage], completed=event.done, total=event.total, note=plain(event.note))
+
+        yield show

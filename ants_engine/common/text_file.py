@@ -1,0 +1,54 @@
+"""Text that a user wrote, whatever program saved it: byte order marks, UTF-16 and line ends."""
+
+import codecs
+import errno
+from pathlib import Path
+
+from ants_engine.common.atomic_file import read_at_most
+
+MAX_TEXT = 256 << 20
+"""Bytes; a larger file was not written by a person."""
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    # before UTF-16: its little-endian mark begins with UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+
+
+def decode_text(data: bytes, errors: str = "strict") -> str:
+    r"""Return a text with ``\n`` at the end of every line and without a byte order mark.
+
+    UTF-8 unless the file begins with the mark of UTF-16 or UTF-32, as Windows and Excel write it ("Unicode text").
+
+    Args:
+        data: the file's bytes.
+        errors: ``surrogateescape`` where the text names files, whose names may be any bytes.
+
+    Raises:
+        UnicodeDecodeError: it is in another encoding, or holds zero bytes as only binary files and UTF-16 without a
+            mark do.
+    """
+    encoding, start = next(((name, len(mark)) for mark, name in _MARKS if data.startswith(mark)), ("utf-8", 0))
+    text = data[start:].decode(encoding, errors if encoding == "utf-8" else "strict")
+    zero = text.find("\0")
+    if zero >= 0:
+        raise UnicodeDecodeError("utf-8", data, zero, zero + 1, "a zero byte; a binary file, or UTF-16 without a mark")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """Read a file as `decode_text` does.
+
+    Raises:
+        OSError: it cannot be read, or has no end in sight, as ``/dev/zero`` has none.
+        UnicodeDecodeError: as for `decode_text`.
+    """
+    with path.open("rb") as file:
+        data = read_at_most(file, MAX_TEXT + 1)
+    if len(data) > MAX_TEXT:
+        raise OSError(errno.EFBIG, f"more than {MAX_TEXT >> 20} MiB of text", str(path))
+    return decode_text(data, errors)

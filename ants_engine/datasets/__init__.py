@@ -1,0 +1,1 @@
+"""Labelled pictures and features to compare methods on: lists, folders, OpenOOD benchmarks and feature files."""

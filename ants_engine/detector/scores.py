@@ -1,0 +1,217 @@
+"""What scoring returns: arrays with one entry per picture."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ants_engine.errors import ImageError, MissingDependencyError
+
+if TYPE_CHECKING:
+    import pandas
+
+
+class Verdict(StrEnum):
+    """What is said of one picture."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    UNREADABLE = "unreadable"
+    """It could not be read, so nothing is said of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """Where a stream stood when it scored one batch."""
+
+    batch: int
+    """The batch, from 1."""
+    pictures: int
+    """Pictures delivered so far, this batch and unreadable ones included."""
+    gamma: float
+    """A later picture with an initial score below it is a candidate."""
+    weight: float
+    """Lambda that this batch was scored with."""
+    threshold: float
+    ens_updates: int
+    """How often captions have been asked for."""
+    captions_asked: int | None
+    """Captions that this batch asked for; None when it asked for none, 0 when there was nothing to show."""
+    look_alikes_asked: int | None
+    """Classes whose look-alikes this batch asked for; None when it was not looked after."""
+    ens_texts: int
+    vsnl_texts: int
+    """Sizes of the banks that this batch was scored with."""
+    pending: int
+    """Updates that are asked for and not in effect yet."""
+    waited: float
+    """Seconds that scoring stood still for the MLLM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One picture's scores; the names are those of `Scores`."""
+
+    name: str
+    id_score: float
+    outlier_score: float
+    predicted: int
+    predicted_class: str | None
+    ens_score: float
+    vsnl_score: float
+    neglabel_score: float
+    is_outlier: bool | None
+    """Whether the picture is unknown; None where it could not be read."""
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """Scores of N pictures, in input order. All ``*_score`` are float32 (N,) in [0, 1].
+
+    A picture that could not be read keeps its row and is neither known nor unknown: its scores are NaN, ``predicted``
+    is −1, ``verdict`` is ``unreadable``, and ``is_outlier`` is False, so that ``is_outlier.sum()`` counts the unknown
+    ones. `failures` says why.
+    """
+
+    id_score: NDArray[np.float32]
+    """The paper's S (eq. 13): higher = more in-distribution."""
+    predicted: NDArray[np.int64]
+    """Index of the nearest ID class."""
+    ens_score: NDArray[np.float32]
+    """S against the expressive negative sentences (eq. 8): far-OOD is low. ``neglabel_score`` when there are none."""
+    vsnl_score: NDArray[np.float32]
+    """S against the look-alikes (eq. 12): near-OOD is low. ``neglabel_score`` when there are none."""
+    neglabel_score: NDArray[np.float32]
+    """S against the lexicon's negatives, averaged over groups (NegLabel)."""
+    weight: float
+    """Lambda, the share of ``ens_score`` in ``id_score`` (eq. 14)."""
+    threshold: float
+    """Below this ``id_score`` a picture is unknown."""
+    class_names: tuple[str, ...] = ()
+    names: Sequence[str] = ()
+    """What each picture is called: its path, or its position."""
+    failures: dict[int, ImageError] = field(default_factory=dict)
+    """Row → why this picture has no score."""
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    """How many files of folders are no pictures and were left out, by their ending."""
+    adaptation: Adaptation | None = None
+    """In a stream: where it stood when it scored this batch. None for frozen scoring."""
+
+    @property
+    def outlier_score(self) -> NDArray[np.float32]:
+        """1 − ``id_score``: higher = more out-of-distribution."""
+        return np.float32(1) - self.id_score
+
+    @property
+    def predicted_class(self) -> list[str | None]:
+        """Name of the nearest ID class per picture."""
+        return [self.class_names[index] if index >= 0 else None for index in self.predicted]
+
+    @property
+    def is_outlier(self) -> NDArray[np.bool_]:
+        """Whether a picture is unknown: its ``id_score`` is below the threshold. False where it could not be read."""
+        return self.id_score < self.threshold
+
+    @property
+    def is_unreadable(self) -> NDArray[np.bool_]:
+        """Whether a picture could not be read: it has no score."""
+        return np.isnan(self.id_score)
+
+    @property
+    def verdict(self) -> list[Verdict]:
+        """``known``, ``unknown`` or ``unreadable``, per picture."""
+        return [
+            Verdict.UNREADABLE if unreadable else Verdict.UNKNOWN if unknown else Verdict.KNOWN
+            for unknown, unreadable in zip(self.is_outlier.tolist(), self.is_unreadable.tolist(), strict=True)
+        ]
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.id_score)
+
+    @overload
+    def __getitem__(self, index: int) -> Score: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | NDArray[Any]) -> "Scores": ...
+    def __getitem__(self, index: int | slice | Sequence[int] | NDArray[Any]) -> "Score | Scores":
+        """Return one picture's `Score`, or `Scores` of a selection (slice, positions, boolean mask)."""
+        if isinstance(index, (int, np.integer)):
+            return self._row(range(len(self))[index])
+        rows = np.arange(len(self))[index]
+        return Scores(
+            id_score=self.id_score[rows],
+            predicted=self.predicted[rows],
+            ens_score=self.ens_score[rows],
+            vsnl_score=self.vsnl_score[rows],
+            neglabel_score=self.neglabel_score[rows],
+            weight=self.weight,
+            threshold=self.threshold,
+            class_names=self.class_names,
+            names=[self.names[row] for row in rows],
+            adaptation=self.adaptation,
+            failures={new: self.failures[row] for new, row in enumerate(rows.tolist()) if row in self.failures},
+        )
+
+    def __iter__(self) -> Iterator[Score]:
+        """Yield one `Score` per picture."""
+        return (self._row(row) for row in range(len(self)))
+
+    def _row(self, row: int) -> Score:
+        id_score = self.id_score[row]
+        predicted = int(self.predicted[row])
+        unreadable, unknown = bool(np.isnan(id_score)), bool(id_score < self.threshold)
+        return Score(
+            name=self.names[row],
+            id_score=float(id_score),
+            outlier_score=float(np.float32(1) - id_score),
+            predicted=predicted,
+            predicted_class=self.class_names[predicted] if predicted >= 0 else None,
+            ens_score=float(self.ens_score[row]),
+            vsnl_score=float(self.vsnl_score[row]),
+            neglabel_score=float(self.neglabel_score[row]),
+            is_outlier=None if unreadable else unknown,
+            verdict=Verdict.UNREADABLE if unreadable else Verdict.UNKNOWN if unknown else Verdict.KNOWN,
+        )
+
+    def columns(self) -> dict[str, list[Any]]:
+        """Return one plain list per column; what does not exist for an unreadable picture is None."""
+        columns: dict[str, list[Any]] = {"name": list(self.names), "predicted": self.predicted.tolist()}
+        columns["predicted_class"] = list(self.predicted_class)
+        for column in ("id_score", "outlier_score", "ens_score", "vsnl_score", "neglabel_score"):
+            columns[column] = [None if math.isnan(value) else value for value in getattr(self, column).tolist()]
+        verdicts = self.verdict
+        columns["is_outlier"] = [
+            None if verdict is Verdict.UNREADABLE else verdict is Verdict.UNKNOWN for verdict in verdicts
+        ]
+        columns["verdict"] = [verdict.value for verdict in verdicts]
+        columns["error"] = [str(self.failures[row]) if row in self.failures else None for row in range(len(self))]
+        return columns
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain, JSON-able values: a list per column, ``weight``, ``threshold``, and what else there is.
+
+        That is ``adaptation`` in a stream, and ``left_out`` where files of folders were.
+        """
+        more: dict[str, Any] = {} if self.adaptation is None else {"adaptation": asdict(self.adaptation)}
+        if self.left_out:
+            more["left_out"] = dict(self.left_out)
+        return {**self.columns(), "weight": self.weight, "threshold": self.threshold, **more}
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """Return one row per picture; ``weight`` and ``threshold`` are in ``attrs``.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise MissingDependencyError('to_pandas needs pandas: pip install "ants-engine[pandas]"') from None
+        frame = pandas.DataFrame(self.columns())
+        frame.attrs.update(weight=self.weight, threshold=self.threshold)
+        return frame

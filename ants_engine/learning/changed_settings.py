@@ -1,0 +1,195 @@
+"""A saved state under changed settings: frozen scoring and streams then do what a detector made with them would.
+
+Banks stay as they are. What is worked out from features (S_nl, lambda, the threshold, the ranking by activation) is
+worked out anew from what the state has kept: the latest ``stream.history`` pictures, and the negative images.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ants_engine.detector.detector import ROWS_AT_ONCE, Detector, EncodedBatch
+from ants_engine.errors import SettingError
+from ants_engine.learning.balance import balanced_sums, find_threshold, find_weight, looks_at
+from ants_engine.learning.initial_detector import group_count, in_group_order, in_own_order
+from ants_engine.learning.rows import Rows
+from ants_engine.learning.state import AdaptationState
+from ants_engine.learning.stream_scoring import ranked_by_activation
+from ants_engine.method.adaptive_threshold import adaptive_threshold
+from ants_engine.settings.config import Settings
+from ants_engine.settings.uses import Use, check_changes, use_of
+
+_INITIAL = ("temperature", "groups", "group_length", "grouping", "permute", "seed")
+"""Parts of a detector that S_nl depends on."""
+
+
+def with_changed_settings(
+    state: AdaptationState,
+    before: Settings,
+    after: Settings,
+    logit_scale: Callable[[], float],
+    *,
+    given: bool = True,
+) -> AdaptationState:
+    """Return the state as it is under other settings.
+
+    Args:
+        state: made, or saved, with ``before``.
+        before: its settings.
+        after: those that it is to have.
+        logit_scale: 1 / temperature of its CLIP; called only where the settings leave the temperature to it.
+        given: a person asked for each change; one that would do nothing is then refused.
+
+    Raises:
+        SettingError: a change cannot take effect without building again.
+    """
+    untaught = _untaught(state)
+    changed = check_changes(before, after, untaught=untaught, given=given)
+    if not changed:
+        return state
+    detector = _with_scoring(state.detector, changed, after, logit_scale)
+    if untaught:
+        return AdaptationState.cold(detector, after)
+    state = _resized(state, after)
+    if "mining.gamma" in changed:
+        state = replace(state, gamma=after.mining.gamma)
+    scoring = [key for key in changed if use_of(key).use is Use.SCORING]
+    return _settled(state, detector, scoring, changed, after) if scoring else state
+
+
+def _untaught(state: AdaptationState) -> bool:
+    detector = state.detector
+    started_full = detector.ens.texts == detector.initial.texts
+    return not state.pictures and not len(detector.vsnl) and (started_full or not len(detector.ens))
+
+
+def _with_scoring(
+    detector: Detector, changed: Sequence[str], settings: Settings, logit_scale: Callable[[], float]
+) -> Detector:
+    """Change what says how features become scores."""
+    scoring, neglabel = settings.scoring, settings.neglabel
+    if "scoring.temperature" in changed:
+        temperature = 1.0 / logit_scale() if scoring.temperature == "auto" else scoring.temperature
+        detector = replace(detector, temperature=temperature)
+    if "scoring.in_score" in changed:
+        detector = replace(detector, union=scoring.in_score == "union")
+    if "scoring.group_length" in changed:
+        detector = replace(detector, group_length=scoring.group_length)
+    if "scoring.random_permute" in changed:
+        detector = replace(detector, permute=scoring.random_permute)
+    if {"seed", "neglabel.grouping"} & set(changed):
+        # the bank is stored in the order of its groups
+        own = in_own_order(detector.initial, detector.grouping, detector.seed)
+        initial = in_group_order(own, settings)
+        detector = replace(detector, initial=initial, seed=settings.seed, grouping=neglabel.grouping)
+    if {"neglabel.groups", "neglabel.min_group_length", "neglabel.grouping"} & set(changed):
+        detector = replace(detector, groups=group_count(len(detector.initial), settings))
+    return detector
+
+
+def _settled(
+    state: AdaptationState, detector: Detector, scoring: Sequence[str], changed: Sequence[str], settings: Settings
+) -> AdaptationState:
+    """Work out what follows from a changed detector."""
+    if scoring == ["scoring.threshold"] and settings.scoring.threshold != "auto":
+        return replace(state, detector=replace(detector, threshold=settings.scoring.threshold))
+    recent = state.recent.tensor()
+    if not len(recent):
+        _refuse_without_history(settings)
+    if any(getattr(detector, name) != getattr(state.detector, name) for name in _INITIAL):
+        state = _with_initial_scores(state, detector, "mining.gamma" in changed, settings)
+    looks = looks_at(detector, recent, state.recent_initial.tensor())
+    if scoring != ["scoring.threshold"]:
+        # lambda does not hang on the threshold
+        detector = replace(detector, activation=None)
+        state = _with_past_scores(state, detector, looks)
+        detector = ranked_by_activation(detector, recent, state.recent_initial.tensor(), settings)
+        detector = replace(detector, weight=find_weight(detector, looks, state.negatives, settings))
+        state = _with_recent_scores(state, detector, looks)
+    detector = replace(detector, threshold=find_threshold(detector, looks, settings))
+    return replace(state, detector=detector)
+
+
+def _with_initial_scores(
+    state: AdaptationState, detector: Detector, gamma_given: bool, settings: Settings
+) -> AdaptationState:
+    """Score what is kept of earlier pictures anew against the initial negatives."""
+    recent = _initial_scores(detector, state.recent.tensor())
+    candidates = state.candidates
+    scores = _refilled(candidates.scores, _initial_scores(detector, candidates.features.tensor()))
+    state = replace(
+        state,
+        recent_initial=_refilled(state.recent_initial, recent),
+        candidates=replace(candidates, scores=scores),
+    )
+    if not len(state.past_scores):
+        return state
+    # of pictures further back only the scores were kept
+    state = replace(state, past_scores=_refilled(state.past_scores, recent))
+    if gamma_given or not state.ens_updates:
+        return state
+    return replace(state, gamma=adaptive_threshold(recent, settings.mining.eta).threshold)
+
+
+def _with_past_scores(state: AdaptationState, detector: Detector, looks: Sequence[EncodedBatch]) -> AdaptationState:
+    """Score what is kept of earlier pictures anew against the sentences, where a stream goes on from that."""
+    if len(state.activation_scores):
+        ens = torch.cat([detector.ens_score(look) for look in looks])
+        state = replace(state, activation_scores=_refilled(state.activation_scores, ens))
+    if state.balanced:
+        far, near = balanced_sums(detector, looks)
+        count = sum(len(look.predicted) for look in looks)
+        state = replace(state, far_sum=far, near_sum=near, balanced=count)
+    return state
+
+
+def _with_recent_scores(state: AdaptationState, detector: Detector, looks: Sequence[EncodedBatch]) -> AdaptationState:
+    count = len(state.recent_scores)
+    if not count:
+        return state
+    scores = torch.cat([detector.fuse(detector.ens_score(look), detector.vsnl_score(look)) for look in looks])
+    return replace(state, recent_scores=_refilled(state.recent_scores, scores[-count:]))
+
+
+def _refuse_without_history(settings: Settings) -> None:
+    scoring = settings.scoring
+    open_ones = ["scoring.threshold"] if scoring.threshold == "auto" else []
+    open_ones += ["scoring.weight"] if scoring.in_score == "ada" and isinstance(scoring.weight, str) else []
+    if open_ones:
+        raise SettingError(
+            f"this detector was saved without the features of its pictures, so {' and '.join(open_ones)} cannot be "
+            "found anew: give numbers for them too, or build again"
+        )
+
+
+def _resized(state: AdaptationState, settings: Settings) -> AdaptationState:
+    """Give every bounded queue the length that the settings say; the latest rows stay."""
+    cold = AdaptationState.cold(state.detector, settings)
+    names = ("recent", "recent_initial", "recent_scores", "past_scores", "activation_scores")
+    queues: dict[str, Any] = {name: _with_limit(getattr(state, name), getattr(cold, name).limit) for name in names}
+    candidates, limit = state.candidates, cold.candidates.scores.limit
+    candidates = replace(
+        candidates,
+        items=dict(list(candidates.items.items())[-limit:]),
+        scores=_with_limit(candidates.scores, limit),
+        features=_with_limit(candidates.features, limit),
+    )
+    return replace(state, candidates=candidates, **queues)
+
+
+def _with_limit(rows: Rows, limit: int) -> Rows:
+    return rows if rows.limit == limit else replace(rows, limit=limit, chunks=()).append(rows.tensor())
+
+
+def _refilled(rows: Rows, values: Tensor) -> Rows:
+    return replace(rows, chunks=()).append(values)
+
+
+def _initial_scores(detector: Detector, features: Tensor) -> Tensor:
+    parts = [
+        detector.look(features[start : start + ROWS_AT_ONCE]).initial for start in range(0, len(features), ROWS_AT_ONCE)
+    ]
+    return torch.cat(parts) if parts else torch.empty(0)

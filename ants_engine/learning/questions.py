@@ -1,0 +1,191 @@
+"""The two questions that ANTS asks an MLLM, as requests: describe this picture, name look-alikes of this class."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ants_engine.clip.decode import load_rgb
+from ants_engine.clip.image_ref import ImageRef
+from ants_engine.clip.picture import encode_picture
+from ants_engine.clip.picture_store import ShownPictures, content_key
+from ants_engine.dispatch.coordinator import Coordinator, Counts, Outcome
+from ants_engine.dispatch.limits.budget import Spent
+from ants_engine.dispatch.request import Judge, LazyPicture, PictureSource, Request
+from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
+from ants_engine.dispatch.throughput_monitor import Pulse
+from ants_engine.errors import UnusableAnswerError
+from ants_engine.learning.negative_texts import judge_caption, judge_labels
+from ants_engine.protocol import Decoding
+from ants_engine.settings.config import Settings
+
+# pictures decoded and encoded ahead of the MLLM, per slot: one being answered, one ready
+AHEAD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The two prompt templates that the settings name."""
+
+    ens: PromptTemplate
+    vsnl: PromptTemplate
+    other_ens: PromptTemplate | None = None
+    """Asked with where an answer was of no use; see ``ens.other_template``."""
+    other_vsnl: PromptTemplate | None = None
+
+    @property
+    def sha256s(self) -> dict[str, str]:
+        """Names of the templates and the sha256 of their files."""
+        every = (self.ens, self.vsnl, self.other_ens, self.other_vsnl)
+        return {template.ref: template.sha256 for template in every if template is not None}
+
+
+def load_templates(settings: Settings) -> Templates:
+    """Load the templates and see that they can be filled.
+
+    Raises:
+        TemplateError: a template is missing or malformed, or does not take what its task gives it.
+    """
+    library = TemplateLibrary(settings.prompts.folder)
+    other_ens, other_vsnl = (
+        None if other is None else library.load(other)
+        for other in (settings.ens.other_template, settings.vsnl.other_template)
+    )
+    templates = Templates(
+        library.load(settings.ens.template), library.load(settings.vsnl.template), other_ens, other_vsnl
+    )
+    for template in (templates.ens, other_ens):
+        if template is not None:
+            template.render(max_words=1, class_name="")
+    for template in (templates.vsnl, other_vsnl):
+        if template is not None:
+            template.render(count=1, class_name="")
+    return templates
+
+
+class Questions:
+    """Renders prompts, shows pictures, and hands requests to the coordinator."""
+
+    def __init__(self, settings: Settings, coordinator: Coordinator) -> None:
+        """Load both templates and see that they can be filled.
+
+        Raises:
+            TemplateError: a template is missing or malformed, or does not take what its task gives it.
+        """
+        self._settings = settings
+        self._coordinator = coordinator
+        self._templates = load_templates(settings)
+        self.templates = self._templates.sha256s
+        """Names of the templates and the sha256 of their files."""
+        folder, side = settings.clip.feature_store, settings.mllm.image_max_side
+        self._known = None if folder is None else ShownPictures(folder, side, settings.pictures)
+        # an encoded picture lives in memory while its request does; this bounds how many do
+        self._ahead = asyncio.Semaphore(AHEAD * coordinator.slots)
+
+    @property
+    def can_show_pictures(self) -> bool:
+        """Whether this MLLM can be shown a picture."""
+        return self._coordinator.capabilities.pictures
+
+    @property
+    def can_ask_in_words(self) -> bool:
+        """Whether this MLLM can be asked without a picture."""
+        return self._coordinator.capabilities.text_only
+
+    def on_heartbeat(self, callback: Callable[[], None]) -> None:
+        """Have something called once a second while there are questions under way."""
+        self._coordinator.on_heartbeat(callback)
+
+    @property
+    def spent(self) -> Spent:
+        """What the questions have used up so far."""
+        return self._coordinator.pulse.spent
+
+    @property
+    def standing(self) -> tuple[Counts, Pulse]:
+        """How far they are, and whether it moves."""
+        return self._coordinator.counts, self._coordinator.pulse
+
+    def in_words(self) -> str:
+        """Say what the requests are doing, for a progress bar."""
+        counts, pulse = self._coordinator.counts, self._coordinator.pulse
+        parts = [f"{counts.in_flight} of {pulse.limit} with the MLLM"] if counts.in_flight else []
+        parts += [f"{counts.retrying} waiting to be retried"] if counts.retrying else []
+        parts += [f"{counts.sharing} asked by another process"] if counts.sharing else []
+        parts += [f"{counts.storing} waiting for the disk"] if counts.storing > pulse.limit // 2 else []
+        parts += [f"{counts.failed} failed"] if counts.failed else []
+        parts += [words] if (words := pulse.in_words()) else []
+        return ", ".join(parts)
+
+    async def describe(self, ref: ImageRef, class_name: str) -> Outcome:
+        """Ask for one ENS sentence of the picture that CLIP took for ``class_name`` (paper eq. 7).
+
+        Raises:
+            ImageError: the picture cannot be read any more.
+        """
+        ens = self._settings.ens
+        decoding = Decoding(max_new_tokens=ens.max_new_tokens)
+        judge = None if ens.reader == "reference" else judge_caption
+        async with self._ahead:
+            picture = await asyncio.to_thread(self._shown, ref)
+
+            async def ask(template: PromptTemplate) -> Outcome:
+                prompt = template.render(max_words=ens.max_words, class_name=class_name)
+                return await self._ask(template, prompt, decoding, judge, picture, ref.name)
+
+            return await _with_another(ask, self._templates.ens, self._templates.other_ens)
+
+    async def look_alikes(self, class_name: str) -> Outcome:
+        """Ask for labels that look like ``class_name`` (paper eq. 11)."""
+        vsnl = self._settings.vsnl
+        decoding = Decoding(max_new_tokens=vsnl.max_new_tokens)
+        judge = None if vsnl.reader == "reference" else judge_labels
+
+        async def ask(template: PromptTemplate) -> Outcome:
+            prompt = template.render(count=vsnl.labels_per_class, class_name=class_name)
+            return await self._ask(template, prompt, decoding, judge)
+
+        return await _with_another(ask, self._templates.vsnl, self._templates.other_vsnl)
+
+    def _shown(self, ref: ImageRef) -> PictureSource:
+        """Give what the MLLM is shown; where its digest is known, undecoded: the answer may be in the store."""
+        limits, side = self._settings.pictures, self._settings.mllm.image_max_side
+        data = None if self._known is None else ref.read(limits)
+        if self._known is None or data is None:
+            return encode_picture(ref.load(limits), side)
+        key = content_key(data)
+        sha256 = self._known.load(key)
+        if sha256 is not None:
+            return LazyPicture(sha256, lambda: asyncio.to_thread(lambda: encode_picture(ref.load(limits), side)))
+        picture = encode_picture(load_rgb(data, name=ref.name, limits=limits), side)
+        self._known.save(key, picture.sha256)
+        return picture
+
+    async def _ask(
+        self,
+        template: PromptTemplate,
+        prompt: str,
+        decoding: Decoding,
+        judge: Judge | None,
+        picture: PictureSource | None = None,
+        label: str = "",
+    ) -> Outcome:
+        request = Request.of(
+            template=template,
+            prompt=prompt,
+            picture=picture,
+            identity=self._coordinator.identity,
+            decoding=decoding,
+            label=label,
+            judge=judge,
+        )
+        return await self._coordinator.submit(request)
+
+
+async def _with_another(
+    ask: Callable[[PromptTemplate], Awaitable[Outcome]], template: PromptTemplate, other: PromptTemplate | None
+) -> Outcome:
+    """Ask, and where the answer is of no use, once more with another template."""
+    outcome = await ask(template)
+    if other is None or not isinstance(outcome.error, UnusableAnswerError):
+        return outcome
+    return await ask(other)

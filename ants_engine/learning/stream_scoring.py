@@ -1,0 +1,122 @@
+"""Scoring one batch of a stream with the banks as they are, and what the state keeps of it."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ants_engine.detector.detector import ROWS_AT_ONCE, ActivationRanking, Detector, EncodedBatch
+from ants_engine.learning.balance import balance, ens_scores, looks_at, vsnl_scores
+from ants_engine.learning.state import AdaptationState
+from ants_engine.method.activation import ActivationScore, activation_score, activation_threshold
+from ants_engine.method.threshold import otsu_threshold
+from ants_engine.method.weighting import balanced_weight
+from ants_engine.settings.config import Settings
+
+
+def remember(state: AdaptationState, look: EncodedBatch) -> AdaptationState:
+    """Keep the latest pictures' features and initial scores."""
+    return replace(
+        state, recent=state.recent.append(look.features), recent_initial=state.recent_initial.append(look.initial)
+    )
+
+
+def rebalance(state: AdaptationState, settings: Settings) -> AdaptationState:
+    """Find lambda and the threshold anew, after a bank has changed (paper eq. 13, 14)."""
+    if settings.scoring.weight == "balanced":
+        # that lambda, and the threshold with it, follow every batch
+        return state
+    features, initial = state.recent.tensor(), state.recent_initial.tensor()
+    return replace(state, detector=balance(state.detector, features, initial, state.negatives, settings))
+
+
+def score_batch(
+    state: AdaptationState, look: EncodedBatch, settings: Settings
+) -> tuple[AdaptationState, dict[str, Tensor]]:
+    """Score a batch; return the state with what it has learned of it, and the columns of `Detector.score_columns`."""
+    balanced = settings.scoring.weight == "balanced" and settings.scoring.in_score in ("ada", "union")
+    bare = replace(state.detector, activation=None)
+    if balanced:
+        # the balanced scores come out of the same products
+        (ens_score, far), (vsnl_score, near) = ens_scores(bare, look), vsnl_scores(bare, look)
+    else:
+        ens_score, vsnl_score = bare.ens_score(look), bare.vsnl_score(look)
+    columns = {
+        "predicted": look.predicted,
+        "neglabel_score": look.initial,
+        "ens_score": ens_score,
+        "vsnl_score": vsnl_score,
+    }
+    if not len(look.predicted):
+        return state, columns
+    if settings.scoring.activation.enabled and len(state.detector.ens):
+        state, columns["ens_score"] = _activated(state, look, columns["ens_score"], settings)
+    detector = state.detector
+    if balanced:
+        state = _balanced(state, far, near)
+        detector = replace(
+            detector, weight=balanced_weight(state.far_sum / state.balanced, state.near_sum / state.balanced)
+        )
+    scores = detector.fuse(columns["ens_score"], columns["vsnl_score"])
+    state = replace(state, recent_scores=state.recent_scores.append(scores))
+    if settings.scoring.threshold == "auto" and settings.scoring.weight == "balanced":
+        detector = replace(detector, threshold=otsu_threshold(state.recent_scores.tensor()))
+    return replace(state, detector=detector), columns
+
+
+def ranked_by_activation(detector: Detector, features: Tensor, initial: Tensor, settings: Settings) -> Detector:
+    """Rank the sentences by the latest pictures of a history, where the settings ask for it (TANL).
+
+    Args:
+        detector: with its banks, and no ranking.
+        features: (N, D) of the history.
+        initial: (N,) S_nl of the same pictures.
+        settings: whether and how.
+    """
+    activation = settings.scoring.activation
+    if not activation.enabled or not len(features) or not len(detector.ens):
+        return detector
+    keep = activation.queue_size
+    past = torch.cat([detector.ens_score(look) for look in looks_at(detector, features[-keep:], initial[-keep:])])
+    look = detector.relook(features[-ROWS_AT_ONCE:], initial[-ROWS_AT_ONCE:])
+    found = _activation(detector, look, detector.ens_score(look), past, settings)
+    if found.order is None:
+        return detector
+    return replace(detector, activation=ActivationRanking(found.order, activation.step))
+
+
+def _activated(
+    state: AdaptationState, look: EncodedBatch, ens_score: Tensor, settings: Settings
+) -> tuple[AdaptationState, Tensor]:
+    """Score with the sentences that this batch tells apart best (TANL); keep their ranking for frozen scoring."""
+    queue = state.activation_scores.append(ens_score)
+    found = _activation(state.detector, look, ens_score, queue.tensor(), settings)
+    state = replace(state, activation_scores=queue)
+    if found.score is None or found.order is None:
+        return state, ens_score
+    ranking = ActivationRanking(found.order, settings.scoring.activation.step)
+    return replace(state, detector=replace(state.detector, activation=ranking)), found.score
+
+
+def _activation(
+    detector: Detector, look: EncodedBatch, ens_score: Tensor, past: Tensor, settings: Settings
+) -> ActivationScore:
+    activation = settings.scoring.activation
+    return activation_score(
+        look.id_logits,
+        detector.bank_logits(look, detector.ens),
+        ens_score,
+        threshold=activation_threshold(past[-activation.queue_size :]),
+        gap=activation.gap,
+        max_negatives=activation.negative_count,
+        step=activation.step,
+    )
+
+
+def _balanced(state: AdaptationState, far: Tensor, near: Tensor) -> AdaptationState:
+    return replace(
+        state,
+        far_sum=state.far_sum + float(far.sum(dtype=torch.float64)),
+        near_sum=state.near_sum + float(near.sum(dtype=torch.float64)),
+        balanced=state.balanced + len(far),
+    )

@@ -1,0 +1,30 @@
+from pathlib import Path
+
+import numpy as np
+
+from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
+from ants_engine.datasets.overlap import find_overlaps
+
+
+def test_shared_pictures_are_found_by_path_and_by_content(tmp_path: Path) -> None:
+    contents = {"a": b"one", "b": b"two", "c": b"three", "copy": b"one", "like": b"six", "other": b"1234567"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+
+    def one(name: str, *files: str, label: int = -1) -> BenchmarkSet:
+        images = tuple(tmp_path / file for file in files)
+        return BenchmarkSet(name, "near" if label else None, np.full(len(files), label), images)
+
+    ids = one("id", "a", "b", "gone", label=0)
+    mixed = one("mixed", "a", "a", "copy", "like", "other", "c", "gone2")
+    (found,) = find_overlaps(Benchmark("x", "lists", ("cat",), ids, (mixed, one("clean", "other"))))
+    assert found.ood_set == "mixed"
+    assert found.same_path == (str(tmp_path / "a"),)
+    assert found.same_content == (str(tmp_path / "copy"),)
+    assert str(found).startswith("2 pictures of mixed stand in the ID set too (1 by path, 1 by content): ")
+
+
+def test_features_are_not_compared() -> None:
+    ids = BenchmarkSet("id", None, np.zeros(1, dtype=np.int64), images=(b"bytes",))
+    ood = BenchmarkSet("near", "near", np.full(1, -1), images=(b"bytes",))
+    assert find_overlaps(Benchmark("x", "features", ("cat",), ids, (ood,))) == []

@@ -1,0 +1,115 @@
+import pytest
+
+from ants_engine.detector.class_list import ClassList
+from ants_engine.learning.negative_texts import look_alikes, sentences
+from ants_engine.settings.config import EnsSettings, VsnlSettings
+
+
+def fits(text: str) -> bool:
+    """A text context of eight words."""
+    return len(text.split()) <= 8
+
+
+CLASSES = ClassList.of(["tiger", "red fox"], "{}")
+
+
+def test_sentences_keep_order_source_and_the_first_of_equals() -> None:
+    answers = [("a.png", "A lighthouse at night."), ("b.png", "a LIGHTHOUSE at night"), ("c.png", "A bowl of soup\n")]
+    found = sentences(answers, CLASSES, EnsSettings(), fits)
+    assert (found.texts, found.sources) == (["A lighthouse at night", "A bowl of soup"], ["a.png", "c.png"])
+    assert [item.reason for item in found.set_aside] == ["duplicate"]
+    assert found.unusable == 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason", "unusable"),
+    [
+        ("", "empty", 1),
+        ("I'm sorry, I can't help with that.", "refusal", 1),
+        ("一只猫坐在桌子上", "not_latin", 1),
+        ("A Tiger in the grass", "names_id_class", 0),
+        ("Two red foxes", "names_id_class", 0),
+    ],
+)
+def test_answers_that_must_not_become_labels(raw: str, reason: str, unusable: int) -> None:
+    found = sentences([("a.png", raw), ("b.png", "A lamp")], CLASSES, EnsSettings(), fits)
+    assert found.texts == ["A lamp"]
+    assert [item.reason for item in found.set_aside] == [reason]
+    assert found.unusable == unusable
+
+
+def test_an_endless_answer_is_bounded() -> None:
+    found = sentences(
+        [("a.png", "word" + "x" * 50_000), ("b.png", "different words every time " * 3)], CLASSES, EnsSettings(), fits
+    )
+    assert all(len(text) < 5_000 for text in found.texts)
+    assert all(len(item.name) <= 60 for item in found.set_aside)
+
+
+def test_id_names_may_be_kept() -> None:
+    assert sentences([("a", "A tiger")], CLASSES, EnsSettings(drop_id_names=False), fits).texts == ["A tiger"]
+
+
+def test_a_full_bank_keeps_the_first() -> None:
+    found = sentences(
+        [("a", "one lamp"), ("b", "two lamps"), ("c", "three lamps")], CLASSES, EnsSettings(bank_size=2), fits
+    )
+    assert found.texts == ["one lamp", "two lamps"]
+    assert [item.reason for item in found.set_aside] == ["bank_full"]
+
+
+def test_look_alikes_leave_out_id_classes_and_repeats() -> None:
+    answers = [
+        ("tiger", "1. leopard\n2. Red Fox\n3. jaguar"),
+        ("red fox", "dingo, Leopard, coyote"),
+        ("owl", "I cannot do that."),
+    ]
+    found = look_alikes(answers, CLASSES, VsnlSettings())
+    assert found.texts == ["leopard", "jaguar", "dingo", "coyote"]
+    assert found.sources == ["tiger", "tiger", "red fox", "red fox"]
+    assert sorted(item.reason for item in found.set_aside) == ["duplicate", "names_id_class", "refusal"]
+    assert found.unusable == 1
+
+
+def test_a_sentence_is_cut_at_clips_context_before_equal_ones_are_found() -> None:
+    answers = [
+        ("a", "one two three four five six seven eight nine"),
+        ("b", "one two three four five six seven eight ten"),
+    ]
+    found = sentences(answers, CLASSES, EnsSettings(), fits)
+    assert found.texts == ["one two three four five six seven eight"]
+    assert [item.reason for item in found.set_aside] == ["duplicate"]
+
+
+IMAGENET = ClassList.of(["lion, king of beasts, Panthera leo", "bald eagle, American eagle", "elephant/mammoth"], "{}")
+
+
+def test_no_name_of_a_class_becomes_a_negative_and_other_kinds_do() -> None:
+    said = ["A lion in the grass", "The king of beasts", "An eagle on a branch", "A golden eagle", "A sea lion asleep"]
+    found = sentences([(str(i), text) for i, text in enumerate(said)], IMAGENET, EnsSettings(), fits)
+    # a text that holds a class's whole name is set aside wherever the name stands
+    assert found.texts == ["A golden eagle"]
+    listed = "1. Lion\n2. eagle\n3. golden eagle\n4. sea lion\n5. Panthera leo\n6. mammoth\n7. tiger"
+    labels = look_alikes([(IMAGENET.names[1], listed)], IMAGENET, VsnlSettings(labels_per_class=9))
+    assert labels.texts == ["golden eagle", "sea lion", "tiger"]
+
+
+def test_look_alikes_that_hold_an_alias_of_the_class_asked_for_are_kinds_of_it() -> None:
+    listed = "1. mountain lion\n2. brown eagle\n3. leopard"
+    lions = look_alikes([(IMAGENET.names[0], listed)], IMAGENET, VsnlSettings())
+    assert lions.texts == ["brown eagle", "leopard"]
+
+
+def test_a_sentence_that_begins_with_an_article_is_kept_beside_classes_of_one_letter() -> None:
+    signs = ClassList.of([*"ABCI"], "{}")
+    found = sentences([("a", "A dog on a sofa"), ("b", "The letter A")], signs, EnsSettings(), fits)
+    assert found.texts == ["A dog on a sofa"]
+
+
+def test_a_name_that_eats_the_answers_is_noted() -> None:
+    common = ClassList.of(["man", "tiger"], "{}")
+    answers = [(str(i), f"A man with a number {i} dog") for i in range(9)] + [("x", "A tiger"), ("y", "A lamp")]
+    (note,) = sentences(answers, common, EnsSettings(), fits).notes(len(answers))
+    assert note.startswith("9 of 11 sentences were set aside because they name the class 'man'")
+    assert sentences(answers[:3], common, EnsSettings(), fits).notes(3) == []
+    assert sentences(answers[7:], common, EnsSettings(), fits).notes(40) == []
