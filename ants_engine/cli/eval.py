@@ -16,8 +16,7 @@ from ants_engine.cli.options import (
     with_json,
     with_settings,
 )
-from ants_engine.cli.say import print_json, say
-from ants_engine.cli.table import CONVENTIONS, over_seeds, render_table
+from ants_engine.cli.output import CONVENTIONS, over_seeds, print_json, render_table, say
 from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:

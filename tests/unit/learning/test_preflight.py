@@ -107,7 +107,7 @@ def test_each_mistake_is_found_before_anything_costs_time(tmp_path: Path) -> Non
             (["report", "detector", "nowhere"], 2, "no such file or folder"),
             (["report", "detector", "pictures", "-o", "a_file/page.html"], 2, "a_file/page.html: cannot be written"),
             (["report", "detector", "pictures", "-o", "pictures"], 2, "pictures: cannot be written: it is a folder"),
-            (["cache", "export", "a_file/cassette", "--set", "dispatch.store=x"], 1, "cannot be written"),
+            (["store", "export", "a_file/cassette", "--set", "dispatch.store=x"], 1, "cannot be written"),
             (["serve", "no_pictures", "--port", "0"], 2, "no detector.json"),
             (["serve", "detector", "--streams", "1", "--streams-folder", "a_file/x"], 2, "cannot be written"),
         ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""``ants cache verify | repair | stats | prune``, as one types them."""
+"""``ants store verify | repair | stats | prune``, as one types them."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ DAY = 86_400
 
 
 def ants(folder: Path, *arguments: str, code: int = 0) -> str:
-    command = ["cache", *arguments, "--set", f"dispatch.store={folder}"]
+    command = ["store", *arguments, "--set", f"dispatch.store={folder}"]
     result = CliRunner().invoke(commands, command, standalone_mode=False)
     if result.exception is not None:
         raise result.exception
@@ -93,7 +93,7 @@ def test_what_is_damaged_is_listed_with_a_reason_and_left_as_it_is(folder: Path)
     assert len(reasons) == 3
     said = ants(folder, "verify", code=1)
     assert f"entry {first[:12]}… (vsnl): its checksum does not fit" in said
-    assert "ants cache repair" in said
+    assert "ants store repair" in said
     assert "does not belong in the folder" in said
     assert content(folder) == before
 
@@ -197,3 +197,12 @@ def test_prune_wants_to_be_told_what_may_go(folder: Path, options: list[str]) ->
     with pytest.raises(click.UsageError, match=r"say what may go|write a number and m, h, d or w"):
         ants(folder, "prune", *options)
     assert len(prompts(folder)) == 14
+
+
+def test_the_name_of_old_still_works_and_is_not_listed(tmp_path: Path) -> None:
+    listed = CliRunner().invoke(commands, ["--help"]).output
+    assert "\n  store " in listed
+    assert "\n  cache " not in listed
+    for name in ("store", "cache"):
+        found = CliRunner().invoke(commands, [name, "verify", "--set", f"dispatch.store={tmp_path / 'none'}"])
+        assert isinstance(found.exception, StoreUnavailableError)

@@ -1,4 +1,4 @@
-"""``ants cache``: the response store, and cassettes made of it."""
+"""``ants store``: the response store, and cassettes made of it. ``ants cache`` is its name of old, until 1.0."""
 
 import asyncio
 import re
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from ants_engine.cli.options import print_json, settings_from, with_json, with_settings
-from ants_engine.cli.say import say
+from ants_engine.cli.options import settings_from, with_json, with_settings
+from ants_engine.cli.output import print_json, say
 from ants_engine.common.terminal_text import plain
 
 SHOWN = 20
@@ -18,11 +18,11 @@ _UNITS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @click.group()
-def cache() -> None:
+def store() -> None:
     """Export, import, count, check and tidy recorded answers."""
 
 
-@cache.command("export")
+@store.command("export")
 @click.argument("cassette", type=click.Path(path_type=Path))
 @with_settings
 def export_cassette(cassette: Path, config: Path | None, assignments: tuple[str, ...]) -> None:
@@ -41,7 +41,7 @@ def export_cassette(cassette: Path, config: Path | None, assignments: tuple[str,
     say(f"{asyncio.run(run())} answers written to {plain(str(cassette))}")
 
 
-@cache.command("import")
+@store.command("import")
 @click.argument("cassette", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @with_settings
 def import_cassette(cassette: Path, config: Path | None, assignments: tuple[str, ...]) -> None:
@@ -56,7 +56,7 @@ def import_cassette(cassette: Path, config: Path | None, assignments: tuple[str,
     say(f"{asyncio.run(run())} answers read from {plain(str(cassette))}")
 
 
-@cache.command("stats")
+@store.command("stats")
 @with_settings
 @with_json
 def stats(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
@@ -86,7 +86,7 @@ def stats(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> N
         say(f"  stored from {_moment(held.oldest)} to {_moment(held.newest)}")
 
 
-@cache.command("verify")
+@store.command("verify")
 @with_settings
 @with_json
 def verify_store(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> int:
@@ -105,11 +105,11 @@ def verify_store(config: Path | None, assignments: tuple[str, ...], as_json: boo
             name = f"entry {each.key[:12]}… ({plain(each.task) or 'task unknown'}): " if each.key else ""
             say(f"  damaged: {name}{plain(each.reason)}")
         if found.damaged:
-            say("run 'ants cache repair' to move aside what is damaged and keep the rest")
+            say("run 'ants store repair' to move aside what is damaged and keep the rest")
     return 1 if found.damaged else 0
 
 
-@cache.command("repair")
+@store.command("repair")
 @with_settings
 @with_json
 def repair_store(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
@@ -126,7 +126,7 @@ def repair_store(config: Path | None, assignments: tuple[str, ...], as_json: boo
     say(f"{plain(str(folder))}: {done.answers} answers, {done.failures} failures, all sound")
 
 
-@cache.command("prune")
+@store.command("prune")
 @click.option("--older-than", metavar="AGE", help="Stored longer ago than this: 90m, 12h, 30d, 8w.")
 @click.option("--task", help="Of this task, e.g. ens.")
 @click.option("--template", help="Asked with this prompt template, e.g. ens/v1.")
