@@ -67,6 +67,8 @@ class Score:
     is_outlier: bool | None
     """Whether the picture is unknown; None where it could not be read."""
     verdict: Verdict
+    votes: Mapping[str, float] = field(default_factory=dict)
+    """In a pool: the log-odds by each witness, see `Scores.votes`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +103,10 @@ class Scores:
     """How many files of folders are no pictures and were left out, by their ending."""
     adaptation: Adaptation | None = None
     """In a stream: where it stood when it scored this batch. None for frozen scoring."""
+    votes: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """In a pool: the log-odds (N,) by each witness that has a vote: ``neglabel`` (the lexicon), ``ens`` (sentences),
+    ``vsnl`` (look-alikes), whose mean counts, and ``pictures`` (verified ones), which is added. Above 0 speaks for
+    known, below for unknown; ``id_score`` is the sigmoid of the sum. Empty otherwise."""
 
     @property
     def outlier_score(self) -> NDArray[np.float32]:
@@ -154,6 +160,7 @@ class Scores:
             class_names=self.class_names,
             names=[self.names[row] for row in rows],
             adaptation=self.adaptation,
+            votes={name: column[rows] for name, column in self.votes.items()},
             failures={new: self.failures[row] for new, row in enumerate(rows.tolist()) if row in self.failures},
         )
 
@@ -174,6 +181,7 @@ class Scores:
             ens_score=float(self.ens_score[row]),
             vsnl_score=float(self.vsnl_score[row]),
             neglabel_score=float(self.neglabel_score[row]),
+            votes={name: float(column[row]) for name, column in self.votes.items()},
             is_outlier=None if unreadable else unknown,
             verdict=Verdict.UNREADABLE if unreadable else Verdict.UNKNOWN if unknown else Verdict.KNOWN,
         )
@@ -182,8 +190,11 @@ class Scores:
         """Return one plain list per column; what does not exist for an unreadable picture is None."""
         columns: dict[str, list[Any]] = {"name": list(self.names), "predicted": self.predicted.tolist()}
         columns["predicted_class"] = list(self.predicted_class)
-        for column in ("id_score", "outlier_score", "ens_score", "vsnl_score", "neglabel_score"):
-            columns[column] = [None if math.isnan(value) else value for value in getattr(self, column).tolist()]
+        named = ("id_score", "outlier_score", "ens_score", "vsnl_score", "neglabel_score")
+        shown = {name: getattr(self, name) for name in named}
+        shown |= {f"{name}_vote": votes for name, votes in self.votes.items()}
+        for name, values in shown.items():
+            columns[name] = [None if math.isnan(value) else value for value in values.tolist()]
         verdicts = self.verdict
         columns["is_outlier"] = [
             None if verdict is Verdict.UNREADABLE else verdict is Verdict.UNKNOWN for verdict in verdicts

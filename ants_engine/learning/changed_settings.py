@@ -14,7 +14,7 @@ from torch import Tensor
 from ants_engine.detector.detector import ROWS_AT_ONCE, Detector, EncodedBatch
 from ants_engine.errors import SettingError
 from ants_engine.learning.balance import balanced_sums, find_threshold, find_weight, looks_at
-from ants_engine.learning.initial_detector import group_count, in_group_order, in_own_order
+from ants_engine.learning.initial_detector import fusion_of, group_count, in_group_order, in_own_order
 from ants_engine.learning.rows import Rows
 from ants_engine.learning.state import AdaptationState
 from ants_engine.learning.stream_scoring import ranked_by_activation
@@ -75,7 +75,7 @@ def _with_scoring(
         temperature = 1.0 / logit_scale() if scoring.temperature == "auto" else scoring.temperature
         detector = replace(detector, temperature=temperature)
     if "scoring.in_score" in changed:
-        detector = replace(detector, union=scoring.in_score == "union")
+        detector = replace(detector, fusion=fusion_of(scoring.in_score))
     if "scoring.group_length" in changed:
         detector = replace(detector, group_length=scoring.group_length)
     if "scoring.random_permute" in changed:

@@ -42,7 +42,7 @@ from ants_engine.learning.state import AdaptationState
 from ants_engine.settings.config import Settings, Threshold
 from ants_engine.settings.loader import load_settings
 
-FORMAT = 3
+FORMAT = 4
 COPIES = "pictures"
 LOCK = "detector.lock"
 LOCK_PATIENCE = 60.0
@@ -91,6 +91,8 @@ class _Manifest(BaseModel):
     grouping: Literal["equal", "reference"] = "equal"
     permute: bool = True
     union: bool = False
+    """Of formats up to 3; ``fusion`` says it since."""
+    fusion: Literal["adaptive", "union", "pool"] | None = None
     seed: int = Field(ge=-(1 << 63), lt=1 << 63)
     weight: float = Field(ge=0, le=1)
     threshold: Threshold
@@ -220,7 +222,7 @@ def _manifest(saved: SavedDetector, state: SavedState, tensors_sha256: str) -> _
         group_length=detector.group_length,
         grouping=detector.grouping,
         permute=detector.permute,
-        union=detector.union,
+        fusion=detector.fusion,
         seed=detector.seed,
         weight=detector.weight,
         threshold=detector.threshold,
@@ -349,7 +351,7 @@ def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor], folder: Pat
         group_length=manifest.group_length,
         grouping=manifest.grouping,
         permute=manifest.permute,
-        union=manifest.union,
+        fusion=manifest.fusion or ("union" if manifest.union else "adaptive"),
     )
     known = {field.name for field in fields(BuildReport)}
     report = TypeAdapter(BuildReport).validate_python({k: v for k, v in manifest.report.items() if k in known})

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -126,6 +126,15 @@ def _rows(bank: NegativeBank, order: Tensor) -> NegativeBank:
     return NegativeBank(bank.kind, texts, sources, bank.features[order].contiguous())
 
 
+def fusion_of(in_score: str) -> Literal["adaptive", "union", "pool"]:
+    """Return how a detector fuses its banks under a setting of ``scoring.in_score``."""
+    match in_score:
+        case "union" | "pool":
+            return in_score
+    # the paper's rule, with a lambda of 1 or 0 where one bank alone counts
+    return "adaptive"
+
+
 def group_count(negatives: int, settings: Settings) -> int:
     """Return into how many groups so many initial negatives are cut."""
     neglabel = settings.neglabel
@@ -167,5 +176,5 @@ def untaught_detector(
         group_length=scoring.group_length,
         grouping=settings.neglabel.grouping,
         permute=scoring.random_permute,
-        union=scoring.in_score == "union",
+        fusion=fusion_of(scoring.in_score),
     )
