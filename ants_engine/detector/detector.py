@@ -20,6 +20,7 @@ from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.detector.scores import Scores
 from ants_engine.errors import ImageError
 from ants_engine.method.activation import cumulative_score
+from ants_engine.method.conformal import conformal_threshold
 from ants_engine.method.grouping import Groups, equal_sizes, public_groups
 from ants_engine.method.masses import Cut, IdMass, bank_masses, cut_scores, products
 from ants_engine.method.pool import Votes, bank_vote, grouped_vote, log_masses
@@ -65,6 +66,18 @@ class ActivationRanking:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Pictures known to be ID, which a threshold was found with. Their features are kept: scores follow the banks."""
+
+    features: Tensor
+    """(n, D) float32, L2-normalised."""
+    false_alarms: float
+    """Share of fresh ID pictures that may be called unknown."""
+    scores: Tensor
+    """(n,) float32 ``id_score`` under the detector that holds this."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Detector:
     """The state that scoring needs. Scores: higher = more in-distribution.
 
@@ -103,6 +116,8 @@ class Detector:
     """Pictures that the MLLM was asked about; in the pool they have a vote."""
     purity: float = 0.0
     """Rho, the weight of that vote."""
+    calibration: Calibration | None = None
+    """What `calibrate` was given; without it there are no p-values."""
 
     @property
     def dim(self) -> int:
@@ -305,8 +320,32 @@ class Detector:
             names=names,
             failures=failed,
             votes=votes,
+            calibration=None if self.calibration is None else self.calibration.scores.numpy(),
             **table,
         )
+
+    def calibrated(self, features: Tensor, false_alarms: float) -> "Detector":
+        """Return this detector with its threshold where at most so many ID pictures are called unknown.
+
+        Split conformal prediction: among fresh ID pictures the expected share below the threshold is at most
+        ``false_alarms``, whatever the distribution of their scores (`ants_engine.method.conformal`).
+
+        Args:
+            features: (n, D) of pictures known to be ID and not learned from, checked.
+            false_alarms: in (0, 1).
+
+        Raises:
+            ValueError: ``false_alarms`` is outside (0, 1), or too few pictures for it; names the number needed.
+        """
+        scores = self.id_scores(self.score_columns(features))
+        found = conformal_threshold(scores, false_alarms)
+        return replace(self, threshold=found.threshold, calibration=Calibration(features, false_alarms, scores))
+
+    def recalibrated(self) -> "Detector":
+        """Return this detector with its calibration pictures scored against the banks as they are now."""
+        if self.calibration is None:
+            return self
+        return self.calibrated(self.calibration.features, self.calibration.false_alarms)
 
     def explain(self, feature: Any, name: str, top: int) -> Explanation:
         """Say which ID classes and which negative texts are nearest to one feature (D,)."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ants_engine.errors import ImageError, MissingDependencyError
+from ants_engine.errors import ImageError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
     import pandas
@@ -107,11 +107,49 @@ class Scores:
     """In a pool: the log-odds (N,) by each witness that has a vote: ``neglabel`` (the lexicon), ``ens`` (sentences),
     ``vsnl`` (look-alikes), whose mean counts, and ``pictures`` (verified ones), which is added. Above 0 speaks for
     known, below for unknown; ``id_score`` is the sigmoid of the sum. Empty otherwise."""
+    calibration: NDArray[np.float32] | None = None
+    """The scores (n,) of the pictures that the detector was calibrated with; None where it was not."""
 
     @property
     def outlier_score(self) -> NDArray[np.float32]:
         """1 − ``id_score``: higher = more out-of-distribution."""
         return np.float32(1) - self.id_score
+
+    @property
+    def p_value(self) -> NDArray[np.float64]:
+        """How usual each score is among known pictures: (1 + #{calibration scores <= s}) / (n + 1), in (0, 1].
+
+        Of fresh known pictures at most the share alpha has a p-value of alpha or less (conformal prediction). NaN
+        without a calibration, and where a picture could not be read.
+        """
+        # torch takes seconds to import
+        import torch
+
+        from ants_engine.method.conformal import conformal_p_values
+
+        given = np.empty(0, dtype=np.float32) if self.calibration is None else self.calibration
+        return conformal_p_values(torch.from_numpy(self.id_score), torch.from_numpy(given))
+
+    def unknown(self, *, fdr: float) -> NDArray[np.bool_]:
+        """Return which pictures to call unknown so that, in expectation, at most the share ``fdr`` of them is known.
+
+        Benjamini and Hochberg's procedure on the p-values, over all pictures together. With n calibration pictures no
+        p-value is below 1 / (n + 1): few unknown pictures among many known ones take many of them to be found.
+
+        Args:
+            fdr: the false discovery rate, in (0, 1).
+
+        Raises:
+            UsageError: the detector was not calibrated, or ``fdr`` does not fit.
+        """
+        from ants_engine.method.conformal import benjamini_hochberg
+
+        if self.calibration is None:
+            raise UsageError("there are no p-values: calibrate the detector first, with pictures known to be ID")
+        try:
+            return benjamini_hochberg(self.p_value, fdr)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
     @property
     def predicted_class(self) -> list[str | None]:
@@ -161,6 +199,7 @@ class Scores:
             names=[self.names[row] for row in rows],
             adaptation=self.adaptation,
             votes={name: column[rows] for name, column in self.votes.items()},
+            calibration=self.calibration,
             failures={new: self.failures[row] for new, row in enumerate(rows.tolist()) if row in self.failures},
         )
 
@@ -193,6 +232,8 @@ class Scores:
         named = ("id_score", "outlier_score", "ens_score", "vsnl_score", "neglabel_score")
         shown = {name: getattr(self, name) for name in named}
         shown |= {f"{name}_vote": votes for name, votes in self.votes.items()}
+        if self.calibration is not None:
+            shown["p_value"] = self.p_value
         for name, values in shown.items():
             columns[name] = [None if math.isnan(value) else value for value in values.tolist()]
         verdicts = self.verdict
