@@ -8,6 +8,7 @@ import os
 import re
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -30,6 +31,7 @@ from ants_engine.protocol import JSON, Answer, Call, Capabilities
 AnswerFunction: TypeAlias = Callable[[Call], str | Answer | Awaitable[str | Answer]]
 """What `ScriptedBackend.from_callable` takes; it may raise any `BackendError`."""
 
+_QUOTED = re.compile(r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"')
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REGEX = "re:"
 
@@ -239,6 +241,53 @@ class ScriptedBackend:
         if parts:
             return max(parts, key=len)
         return next((key for key, regex in self._expressions.items() if regex.search(call.prompt)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Shows:
+    """What a picture shows, for `verify_or_describe`."""
+
+    name: str | None
+    """Its ID class, as questions name it; ``None`` for an OOD picture."""
+    sentence: str
+    """What is said of it where it is not confirmed."""
+
+
+def verify_or_describe(
+    shows: Callable[[Call], Shows],
+    *,
+    yes: float = 1.0,
+    false_yes: float = 0.0,
+    seed: int = 0,
+    without_picture: AnswerFunction | None = None,
+) -> AnswerFunction:
+    """Return a function for `ScriptedBackend.from_callable` that answers ``ens/v3``, with a judge's errors.
+
+    An ID picture gets "yes", or its class's name where the question names another class; an OOD picture its sentence.
+    Which answers are wrong depends on the seed and the picture alone.
+
+    Args:
+        shows: what the picture of a call shows.
+        yes: share of ID pictures that are confirmed (a, in 0 to 1); the others get their sentence.
+        false_yes: share of OOD pictures that get a "yes" (b, in 0 to 1).
+        seed: of the errors.
+        without_picture: answers what is asked without a picture; such a call is a ``BadRequestError`` when empty.
+    """
+
+    def answer(call: Call) -> str | Answer | Awaitable[str | Answer]:
+        if call.picture is None:
+            if without_picture is None:
+                raise BadRequestError(f"no scripted answer for the prompt {call.prompt[:200]!r} (no picture)")
+            return without_picture(call)
+        shown = shows(call)
+        drawn = hashlib.sha256(f"{seed} {call.picture.sha256}".encode()).digest()
+        chance = int.from_bytes(drawn[:8], "big") / 2**64
+        if chance >= (false_yes if shown.name is None else yes):
+            return shown.sentence
+        asked = shown.name is None or shown.name in map(json.loads, _QUOTED.findall(call.prompt))
+        return "yes" if asked else f"No, {shown.name}."
+
+    return answer
 
 
 def _is_special(key: str) -> bool:

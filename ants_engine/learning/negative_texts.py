@@ -1,5 +1,6 @@
 """From the MLLM's answers to negative texts: clean them, set aside what must not become a label, keep the order."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -7,10 +8,12 @@ from dataclasses import dataclass, field
 from ants_engine.detector.class_list import ClassList
 from ants_engine.errors import EmptyAnswerError, RefusedAnswerError, TruncatedAnswerError, UnusableAnswerError
 from ants_engine.learning.report import SetAside
-from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces, without_echo
+from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces, plain_words, without_echo
 from ants_engine.method.class_names import ClassNames
 from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels, whole_items
 from ants_engine.method.sentence import clean_sentence
+from ants_engine.method.verify import declines
+from ants_engine.method.yes_no import split_yes_no
 from ants_engine.settings.config import EnsSettings, VsnlSettings
 
 SHOWN = 60
@@ -18,9 +21,13 @@ SHOWN = 60
 WORDS_OVER = 3
 # fewer answers say nothing of a name
 MANY = 10
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"')
+_ARTICLE = re.compile(r"^(?:an?|the) ")
 # these say that the MLLM failed its task; the others are good answers that are not needed: the bank has the text
 # already or is full, or an ID class was rightly named
-UNUSABLE = frozenset({Rejection.EMPTY, Rejection.REFUSAL, Rejection.ECHO, Rejection.NOT_LATIN, Rejection.RAMBLING})
+UNUSABLE = frozenset(
+    {Rejection.EMPTY, Rejection.REFUSAL, Rejection.ECHO, Rejection.NOT_LATIN, Rejection.RAMBLING, Rejection.UNDECIDED}
+)
 
 
 @dataclass(slots=True)
@@ -148,6 +155,33 @@ def judge_caption(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswe
     if clean_sentence(said, SHOWN) is Rejection.REFUSAL:
         return RefusedAnswerError
     return TruncatedAnswerError if cut else said
+
+
+def judge_verdict(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:
+    """Judge an answer to verify-or-describe before it is kept (see `Judge`).
+
+    A yes or no is whole where what follows it was cut off: whole sentences are kept. A description is judged as every
+    caption is.
+    """
+    said = without_echo(text, prompt)
+    words = plain_words(text)
+    if not said and split_yes_no(text).said is not None and f" {words} " not in f" {plain_words(prompt)} ":
+        # "Yes, the picture does show a lion" has only words of the question, and is an answer
+        said = text
+    if not said and _ARTICLE.sub("", words) in map(plain_words, _QUOTED.findall(prompt)):
+        # so is the class's name alone
+        said = text
+    if not said:
+        return EmptyAnswerError
+    found = split_yes_no(said)
+    if declines(found.rest, found.said is not None):
+        return RefusedAnswerError
+    if found.said is None:
+        return TruncatedAnswerError if cut else said
+    if not cut:
+        return said
+    whole = said[: max(said.rfind(". "), said.rfind(".\n"), said.rfind("\n")) + 1]
+    return whole if split_yes_no(whole).said is found.said else ("Yes" if found.said else "No")
 
 
 def judge_labels(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:

@@ -25,8 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ants_engine.config import MiningSettings, VsnlSettings
-from ants_engine.evaluation.draw import counts
+from ants_engine.datasets.draw import counts
 from ants_engine.method.masses import Cut, IdMass, bank_masses
 from ants_engine.method.mining import mine_negative_images
 from ants_engine.method.pool import Votes, bank_vote, log_masses
@@ -34,6 +33,7 @@ from ants_engine.method.similar_classes import similar_classes
 from ants_engine.method.spread import farthest_first, share_to_describe
 from ants_engine.method.verified import VerifiedPictures, purity, with_pictures
 from ants_engine.method.weighting import adaptive_weight
+from ants_engine.settings.config import MiningSettings, VsnlSettings
 from benchmarks.verdicts.worlds import World
 
 QUESTIONS, STRATA = 100, 10

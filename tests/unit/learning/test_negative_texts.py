@@ -1,7 +1,9 @@
 import pytest
 
 from ants_engine.detector.class_list import ClassList
-from ants_engine.learning.negative_texts import look_alikes, sentences
+from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.errors import EmptyAnswerError, RefusedAnswerError, TruncatedAnswerError
+from ants_engine.learning.negative_texts import judge_verdict, look_alikes, sentences
 from ants_engine.settings.config import EnsSettings, VsnlSettings
 
 
@@ -113,3 +115,60 @@ def test_a_name_that_eats_the_answers_is_noted() -> None:
     assert note.startswith("9 of 11 sentences were set aside because they name the class 'man'")
     assert sentences(answers[:3], common, EnsSettings(), fits).notes(3) == []
     assert sentences(answers[7:], common, EnsSettings(), fits).notes(40) == []
+
+
+ASKED = TemplateLibrary().load("ens/v3").render(max_words=8, class_name="great white shark")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes",
+        "No",
+        "Yes. N/A",
+        "Yes, the picture does show a great white shark.",
+        "Great white shark",
+        "A great white shark.",
+        "I don't see a great white shark. It is a whale.",
+        "I'm sorry, but this is not a great white shark.",
+        "A whale in the sea",
+        "yes or no",
+    ],
+)
+def test_a_yes_a_no_and_a_description_are_kept_as_they_came(text: str) -> None:
+    assert judge_verdict(text, ASKED, False) == text
+
+
+def test_behind_the_question_repeated_stands_the_answer() -> None:
+    assert judge_verdict(f"{ASKED}\nNo. A whale", ASKED, False) == "No. A whale"
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "error"),
+    [
+        (ASKED, False, EmptyAnswerError),
+        ("Does the picture show a great white shark?", False, EmptyAnswerError),
+        ("yes. If not, describe what you see in one short", False, EmptyAnswerError),
+        ("", False, EmptyAnswerError),
+        ("I'm sorry, I can't help with that.", False, RefusedAnswerError),
+        ("Yes, please provide the image.", False, RefusedAnswerError),
+        ("No, I cannot see any picture.", True, RefusedAnswerError),
+        ("A whale in the", True, TruncatedAnswerError),
+    ],
+)
+def test_what_is_no_answer_is_an_error(text: str, cut: bool, error: type[Exception]) -> None:
+    assert judge_verdict(text, ASKED, cut) is error
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("Yes, the picture shows a gre", "Yes"),
+        ("No. A whale in the", "No."),
+        ("No. A big, brown whale. It swims in the", "No. A big, brown whale."),
+        ("No, a whale in the", "No"),
+        ("<think>A shark? It seems. So</think>No, a wha", "No"),
+    ],
+)
+def test_of_an_answer_that_was_cut_off_the_verdict_and_whole_sentences_are_kept(text: str, kept: str) -> None:
+    assert judge_verdict(text, ASKED, True).strip() == kept
