@@ -159,7 +159,7 @@ def _describe(run: _Run) -> None:
 
 def _print_table(comparisons: Sequence["Comparison"]) -> None:
     from ants_engine.evaluation.comparison import METHODS
-    from ants_engine.evaluation.spread import Spread
+    from ants_engine.evaluation.summary import Spread
 
     def spread(method: str, name: str, column: str) -> str:
         return str(Spread.of([100 * float(getattr(one.metrics[method][name], column) or 0.0) for one in comparisons]))

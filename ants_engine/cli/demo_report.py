@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ants_engine.ants import ANTS
-    from ants_engine.datasets.image_lists import ListedImage
+    from ants_engine.datasets.openood import ListedImage
     from ants_engine.datasets.world import MixedStream, World
     from ants_engine.learning.report import BatchRecord
     from ants_engine.settings.config import Settings
