@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.encoding import Encoder, turn_of
-from ants_engine.clip.given import GivenEncoder, TextSource
+from ants_engine.clip.encoding import Encoder, GivenEncoder, TextSource, turn_of
+from ants_engine.clip.image_ref import Spool
 from ants_engine.clip.sources import open_images
-from ants_engine.clip.spool import Spool
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.clip.worker import ClipWorker
 from ants_engine.common.features import as_tensor, check_features

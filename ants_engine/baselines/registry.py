@@ -6,24 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ants_engine.baselines.adaneg import AdaNeg
-from ants_engine.baselines.baseline import Baseline
-from ants_engine.baselines.energy import Energy
-from ants_engine.baselines.eoe import Eoe
-from ants_engine.baselines.max_logit import MaxLogit
-from ants_engine.baselines.mcm import Mcm
-from ants_engine.baselines.neglabel import NegLabel
-from ants_engine.baselines.neglabel_one_group import NegLabelOneGroup
-from ants_engine.baselines.text_space import TextSpace
+from ants_engine.baselines.baseline import Baseline, TextSpace
+from ants_engine.baselines.frozen import Energy, Eoe, MaxLogit, Mcm, NegLabel, NegLabelOneGroup
 from ants_engine.errors import UsageError
 
 _METHODS: dict[str, Callable[..., Baseline]] = {
     made.name: made for made in (Mcm, MaxLogit, Energy, NegLabel, NegLabelOneGroup, Eoe, AdaNeg)
 }
-
-NEEDS_OUTLIERS = frozenset({Eoe.name})
-"""Names of those that need ``TextSpace.outlier_features``."""
-NEEDS_STREAM = frozenset({AdaNeg.name})
-"""Names of those whose scores depend on the order of the pictures and on the batches."""
 
 
 def names() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from ants_engine.common.terminal_text import plain, plain_parts
 
 if TYPE_CHECKING:
     from ants_engine import ANTS, Scores
-    from ants_engine.datasets.image_lists import ListedImage
+    from ants_engine.datasets.openood import ListedImage
     from ants_engine.datasets.world import MixedStream, World
     from ants_engine.evaluation.comparison import Comparison
     from ants_engine.learning.report import BatchRecord
@@ -161,7 +161,7 @@ def _describe(run: _Run) -> None:
 
 def _print_table(comparisons: Sequence["Comparison"]) -> None:
     from ants_engine.evaluation.comparison import METHODS
-    from ants_engine.evaluation.spread import Spread
+    from ants_engine.evaluation.summary import Spread
 
     def spread(method: str, name: str, column: str) -> str:
         return str(Spread.of([100 * float(getattr(one.metrics[method][name], column) or 0.0) for one in comparisons]))

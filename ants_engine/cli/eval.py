@@ -21,8 +21,7 @@ from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine.evaluation.evaluation import Evaluation
-    from ants_engine.evaluation.passes import PassResult
-    from ants_engine.evaluation.plan import EvaluationPlan
+    from ants_engine.evaluation.runner import EvaluationPlan, PassResult
     from ants_engine.evaluation.summary import SummaryRow
     from ants_engine.method.metrics import FprConvention
 
@@ -91,8 +90,8 @@ def evaluate_methods(
     from ants_engine.common.progress import progress_reporter
     from ants_engine.datasets.source import read_benchmark
     from ants_engine.evaluation.evaluation import evaluate
-    from ants_engine.evaluation.plan import EvaluationPlan
     from ants_engine.evaluation.results_folder import ResultsFolder
+    from ants_engine.evaluation.runner import EvaluationPlan
 
     benchmark = read_benchmark(
         source,
@@ -152,7 +151,7 @@ def _conventions(name: str) -> "tuple[FprConvention, ...]":
 
 def _report(found: "Evaluation") -> str:
     """Say it all for people: sets, tables, notes, requests."""
-    from ants_engine.evaluation.record import requests_record
+    from ants_engine.evaluation.results_folder import requests_record
 
     sets = ", ".join(f"{len(one)} {plain(one.name)}" for one in found.benchmark.sets)
     lines = [f"{plain(found.benchmark.name)}: {len(found.benchmark.classes)} ID classes; pictures: {sets}"]

@@ -200,7 +200,7 @@ def with_pictures(*, required: bool, metavar: str | None = None, classes: bool =
             *arguments: Any, images: tuple[str, ...], listed: Path | None, list_column: str | None, **rest: Any
         ) -> Any:
             if listed is not None:
-                from ants_engine.clip.picture_list import read_picture_list
+                from ants_engine.clip.folder import read_picture_list
 
                 images = (*images, *read_picture_list(listed, list_column, names[0]))
             elif list_column is not None:

@@ -1,5 +1,6 @@
 """Decoding: whatever picture a user has becomes an upright 8-bit RGB `PIL.Image.Image`, or one clear `ImageError`."""
 
+import hashlib
 import io
 import math
 import os
@@ -9,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,15 +18,78 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
-from ants_engine.clip.checked_file import CheckedFile
-from ants_engine.clip.costly import excess
 from ants_engine.clip.fetch import fetch
-from ants_engine.clip.kinds import HEAD, RAW, RAW_SUFFIXES, TIFF, Kind, kind_of
-from ants_engine.clip.png import without_long_texts
+from ants_engine.clip.formats import HEAD, RAW, RAW_SUFFIXES, TIFF, Kind, excess, kind_of, without_long_texts
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.common.atomic_file import read_at_most
-from ants_engine.errors import ImageError, ImageNotFoundError, ImageTooLargeError, ImageUnreadableError
+from ants_engine.errors import (
+    ImageError,
+    ImageNotFoundError,
+    ImageRefusedError,
+    ImageTooLargeError,
+    ImageUnreadableError,
+)
 from ants_engine.settings.config import ImageSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """A picture's file as something else than its user named it, such as a saved detector.
+
+    Whoever wrote that may have named any file at all; only who has seen a file knows its digest.
+    """
+
+    path: str
+    """Absolute."""
+    sha256: str | None
+    """Hex digest of the content, or None where it was not noted: the file is then never used."""
+    is_copy: bool = False
+    """It lies in the detector's own folder, where nothing has to be a link."""
+
+    def check_place(self, name: str) -> None:
+        """Refuse before anything is read.
+
+        Raises:
+            ImageRefusedError: there is no digest, or a link where a copy should be.
+        """
+        if self.sha256 is None:
+            raise ImageRefusedError(
+                name,
+                "was saved without the sha256 of its content, so it may be another file by now, and is not shown; "
+                "stream it again to have it looked at",
+            )
+        path = Path(self.path)
+        if self.is_copy and (path.is_symlink() or path.parent.is_symlink()):
+            raise ImageRefusedError(name, "is a link where the detector's folder should hold a copy, and is not shown")
+
+    def check_content(self, data: bytes, name: str) -> None:
+        """Refuse what is not what was saved.
+
+        Raises:
+            ImageRefusedError: the content has another digest.
+        """
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise ImageRefusedError(
+                name,
+                "is not the file that was saved (the sha256 of its content differs), and is not shown; "
+                "stream it again to have it looked at",
+            )
+
+
+def file_sha256(path: str | Path) -> str | None:
+    """Return the hex digest of a regular file's content (blocking); None where it cannot be read."""
+    try:
+        # opening a pipe or a device could block for ever
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            return None
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return None
+
+
+# ---- decoding --------------------------------------------------------------------------------------------------------
+
 
 PictureSource: TypeAlias = str | Path | CheckedFile | bytes | Image.Image | NDArray[Any]
 """What one picture may be given as."""
@@ -32,7 +97,7 @@ PictureSource: TypeAlias = str | Path | CheckedFile | bytes | Image.Image | NDAr
 FORMATS = (
     "JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "TGA", "PCX", "QOI",
 )  # fmt: skip
-"""Pillow's names of the formats that are decoded, beside those of plugins (`ants_engine.clip.kinds`). EPS, WMF and the
+"""Pillow's names of the formats that are decoded, besides those of plugins (`formats.Plugin`). EPS, WMF and the
 like are left out: they start other programs."""
 
 DECODING = 2

@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from PIL import Image
 
 from ants_engine.clip.encoding import turn_of
-from ants_engine.clip.image_tower import ClassTokenTower
-from ants_engine.clip.input_batches import InputBatches
 from ants_engine.clip.model import ClipModel, Tokenizer
-from ants_engine.clip.preprocess import Preprocess
-from ants_engine.clip.text_tower import CausalTextTower
+from ants_engine.clip.towers import CausalTextTower, ClassTokenTower
 from ants_engine.common.row_blocks import RowBlocks, SideBySide
 from ants_engine.errors import FeatureError, SettingError
 from ants_engine.protocol import JSON
@@ -22,6 +20,82 @@ from ants_engine.settings.config import ClipSettings
 
 if TYPE_CHECKING:
     import torch
+    from numpy.typing import NDArray
+
+
+class InputBatches:
+    """Stacks inputs and moves them; on CUDA from pinned memory, without waiting, and with the channels last."""
+
+    def __init__(self, device: str, dtype: "torch.dtype") -> None:
+        """Say where to.
+
+        Args:
+            device: a torch device string.
+            dtype: the model's input precision.
+        """
+        import torch
+
+        self._device = device
+        self._dtype = dtype
+        self._cuda = device.startswith("cuda")
+        self._format = torch.channels_last if self._cuda else torch.contiguous_format
+
+    def move(self, inputs: Sequence["torch.Tensor"]) -> "torch.Tensor":
+        """Return (n, 3, H, W) of n inputs, each float32 (3, H, W), n at least 1."""
+        import torch
+
+        # a fresh pinned buffer per batch: torch's allocator hands one out again only when its copy has been made
+        batch = torch.empty(len(inputs), *inputs[0].shape, dtype=inputs[0].dtype, pin_memory=self._cuda)
+        torch.stack(list(inputs), out=batch)
+        moved = batch.to(self._device, non_blocking=self._cuda)
+        return moved.to(self._dtype, memory_format=self._format)
+
+
+_LEVELS = 256
+
+
+class Preprocess:
+    """RGB pictures to the model's input, to the bit as open_clip's own transform gives it. Safe in several threads.
+
+    A sample has 256 values, so what scaling and normalising make of each is computed once, by open_clip's own steps.
+    That is quicker, and it keeps torch's threads out of those that decode: every such thread would get a team of its
+    own, which spins on the cores that CLIP needs.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        """Make it from the fields of open_clip's ``PreprocessCfg``."""
+        from open_clip.transform import Compose, Normalize, PreprocessCfg, ToTensor, image_transform_v2
+
+        self.whole: Callable[[Image.Image], torch.Tensor] = image_transform_v2(
+            PreprocessCfg(**settings), is_train=False
+        )
+        """open_clip's own."""
+        self._table: NDArray[np.float32] | None = None
+        steps = list(getattr(self.whole, "transforms", ()))
+        # of another form in another version: taken as it is
+        if len(steps) > 2 and isinstance(steps[-2], ToTensor) and isinstance(steps[-1], Normalize):
+            levels = np.repeat(np.arange(_LEVELS, dtype=np.uint8)[None, :, None], 3, axis=2)
+            self._table = Compose(steps[-2:])(Image.fromarray(levels)).numpy()[:, 0]
+            self._shape = Compose(steps[:-2])
+
+    def __call__(self, image: Image.Image) -> "torch.Tensor":
+        """Return float32 (3, H, W)."""
+        import torch
+
+        if self._table is None:
+            return self.whole(image)
+        shaped: Image.Image = self._shape(image)
+        if shaped.mode != "RGB":
+            return self.whole(image)
+        samples = np.asarray(shaped)
+        values = np.empty((3, *samples.shape[:2]), np.float32)
+        for channel in range(3):
+            np.take(self._table[channel], samples[:, :, channel], out=values[channel])
+        return torch.from_numpy(values)
+
+
+# ---- the encoder -----------------------------------------------------------------------------------------------------
+
 
 Short = TypeVar("Short", ClassTokenTower, CausalTextTower)
 

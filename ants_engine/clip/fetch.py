@@ -1,8 +1,15 @@
 """Fetching one picture from the web, within bounds of place, time and size. Blocking."""
 
 import functools
+import ipaddress
 import re
-from typing import TYPE_CHECKING
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import httpcore2
 
 from ants_engine.clip.web_address import WebAddress
 from ants_engine.errors import (
@@ -18,7 +25,177 @@ if TYPE_CHECKING:
 
     import httpcore2
 
-    from ants_engine.clip.guarded_network import Deadline
+_IPV4_CLOSED = tuple(
+    ipaddress.IPv4Network(network)
+    for network in (
+        "0.0.0.0/8", "10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
+        # carrier NAT; protocol assignments; 6to4 relays, which lead to whoever is nearest; benchmarks
+        "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15",
+        # documentation; multicast; reserved, with the broadcast address
+        "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        # in Azure, the machine's own host: no registry has it
+        "168.63.129.16/32",
+    )
+)  # fmt: skip
+"""IANA's IPv4 special-purpose registry: what is not globally reachable, or is for one protocol alone."""
+_IPV6_PUBLIC = ipaddress.IPv6Network("2000::/3")
+"""All that has been given out for hosts. Outside lie loopback, unique and link-local, site-local, multicast, discard,
+segment routing (5f00::/16), and every form of IPv4 in IPv6 but 6to4."""
+_IPV6_CLOSED = tuple(
+    ipaddress.IPv6Network(network)
+    for network in (
+        # protocol assignments with Teredo, benchmarks and ORCHID; documentation; what the 6bone was
+        "2001::/23", "2001:db8::/32", "3fff::/20", "3ffe::/16",
+    )
+)  # fmt: skip
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
+"""The upper half of an interface's number, where the lower half is an IPv4 address (RFC 5214)."""
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address is on the public internet, whatever it is wrapped in.
+
+    An IPv6 address that leads to an IPv4 address (v4-mapped, NAT64, 6to4, ISATAP) is public only where both are.
+    """
+    try:
+        ip = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv4Address):
+        return not any(ip in network for network in _IPV4_CLOSED)
+    if ip.ipv4_mapped is not None or ip in _NAT64:
+        return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)))
+    if ip not in _IPV6_PUBLIC or any(ip in network for network in _IPV6_CLOSED):
+        return False
+    inner = [] if ip.sixtofour is None else [ip.sixtofour]
+    if int(ip) >> 32 & 0xFFFF_FFFF in _ISATAP:
+        inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF))
+    return all(is_public(str(one)) for one in inner)
+
+
+# ---- the SSRF guard --------------------------------------------------------------------------------------------------
+
+
+class Deadline:
+    """A point in time by which everything has to be done."""
+
+    def __init__(self, seconds: float) -> None:
+        """Begin now."""
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds left.
+
+        Raises:
+            httpcore2.TimeoutException: there are none.
+        """
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise httpcore2.ReadTimeout("out of time")
+        return left
+
+
+class GuardedNetwork(httpcore2.NetworkBackend):
+    """Connects to the addresses that it has checked, so that a name cannot mean one thing now and another later."""
+
+    def __init__(self, name: str, named_hosts: Iterable[str], deadline: Deadline) -> None:
+        """Prepare.
+
+        Args:
+            name: what the picture is called in errors.
+            named_hosts: hosts that may be anywhere, also on this machine or in a private network.
+            deadline: for resolving, connecting, and every byte after.
+        """
+        self._name = name
+        self._named = {host.strip("[]").rstrip(".").lower() for host in named_hosts}
+        self._deadline = deadline
+        self._inner = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.NetworkStream:
+        """Resolve, check, connect.
+
+        Raises:
+            ImageRefusedError: an address of the host is not public, and the host is not named in the settings.
+            httpcore2.ConnectError: none of the addresses can be reached, or there are none.
+        """
+        addresses = self._resolve(host, port)
+        if host.rstrip(".").lower() not in self._named and not all(map(is_public, addresses)):
+            # one such address is enough: a public one beside it would be chosen or not by chance
+            raise ImageRefusedError(
+                self._name,
+                f"{host} is on this machine or in a private network; name the host in pictures.url_hosts to allow it",
+            )
+        failure: Exception = httpcore2.ConnectError("no address")
+        for address in addresses:
+            try:
+                stream = self._inner.connect_tcp(
+                    address, port, self._deadline.left(), local_address, socket_options or ()
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+            else:
+                return _TimedStream(stream, self._deadline)
+        raise failure
+
+    def _resolve(self, host: str, port: int) -> list[str]:
+        """Ask for a host's addresses. The system's resolver knows no time limit, so it gets a thread of its own."""
+        found: list[str] = []
+        failed: list[OSError | UnicodeError] = []
+
+        def ask() -> None:
+            try:
+                entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                found.extend(dict.fromkeys(str(entry[4][0]) for entry in entries))
+            except (OSError, UnicodeError) as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=ask, name="ants-resolve", daemon=True)
+        thread.start()
+        thread.join(self._deadline.left())
+        if failed or not found:
+            # raises if the time is up
+            self._deadline.left()
+            raise httpcore2.ConnectError("the host has no address")
+        return found
+
+
+class _TimedStream(httpcore2.NetworkStream):
+    """A connection whose every step has to fit into what is left of the time."""
+
+    def __init__(self, inner: httpcore2.NetworkStream, deadline: Deadline) -> None:
+        self._inner = inner
+        self._deadline = deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._deadline.left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, self._deadline.left())
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: "ssl.SSLContext", server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        inner = self._inner.start_tls(ssl_context, server_hostname, self._deadline.left())
+        return _TimedStream(inner, self._deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+# ---- fetching --------------------------------------------------------------------------------------------------------
+
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -52,7 +229,7 @@ def fetch(url: str, name: str, limits: ImageSettings) -> bytes:
         )
     import httpcore2
 
-    from ants_engine.clip.guarded_network import Deadline
+    from ants_engine.clip.fetch import Deadline
 
     deadline = Deadline(limits.url_timeout)
     try:
@@ -74,7 +251,7 @@ def _ask(address: WebAddress, name: str, limits: ImageSettings, deadline: "Deadl
     """Ask once; return the picture, or where to ask next."""
     import httpcore2
 
-    from ants_engine.clip.guarded_network import GuardedNetwork
+    from ants_engine.clip.fetch import GuardedNetwork
 
     network = GuardedNetwork(name, limits.url_hosts, deadline)
     secure = _certificates() if address.scheme == "https" else None

@@ -1,15 +1,21 @@
 """One picture of the input, by reference: decoded when asked, not before."""
 
+import itertools
 import os
+import shutil
+import tempfile
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from types import TracebackType
+from typing import Self, cast
 
 from PIL import Image
 
 from ants_engine.clip.decode import PictureSource, at_home, load_rgb, read_bytes
+from ants_engine.clip.picture import png_bytes, shrink
 from ants_engine.clip.web_address import address_name, web_scheme
-from ants_engine.errors import ImageUnreadableError
+from ants_engine.errors import ImageUnreadableError, StoreUnavailableError
 from ants_engine.settings.config import ImageSettings
 
 
@@ -112,3 +118,65 @@ def _kind(source: object) -> str:
     if cls.__module__ == "numpy" and cls.__qualname__ == "ndarray":
         return "array"
     return "item"
+
+
+# ---- spooling --------------------------------------------------------------------------------------------------------
+
+
+class Spool:
+    """Made with the first picture; `close`, or leaving the context, removes it.
+
+    Otherwise a file lives as long as a reference to it, and the folder as long as the spool or any such reference.
+    """
+
+    def __init__(self, parent: Path | None = None) -> None:
+        """Choose the place.
+
+        Args:
+            parent: where the temporary folder is made; the system's place for such (``TMPDIR``) when empty.
+        """
+        self._parent = parent
+        self._folder: Path | None = None
+        self._numbers = itertools.count()
+        self._remove: weakref.finalize[[str], Spool] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def put(self, ref: ImageRef, image: Image.Image, max_side: int) -> ImageRef:
+        """Write a decoded picture (blocking): lossless PNG, shrunk to a longest side of ``max_side`` pixels.
+
+        Returns:
+            A reference with the same index and name that is read back from the folder. When the last such reference is
+            gone, so is the file.
+
+        Raises:
+            StoreUnavailableError: the folder cannot be made or written, for instance because the disk is full.
+        """
+        try:
+            if self._folder is None:
+                made = tempfile.mkdtemp(prefix="ants-spool-", dir=self._parent)
+                self._folder = Path(made)
+                self._remove = weakref.finalize(self, shutil.rmtree, made, ignore_errors=True)
+            # pictures of several streams may meet here, so a picture's own index is no name for it
+            path = self._folder / f"{next(self._numbers)}.png"
+            path.write_bytes(png_bytes(shrink(image, max_side)))
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"cannot keep {ref.name} in a temporary folder ({error.strerror}); "
+                "make room there or point TMPDIR to another place"
+            ) from error
+        held = Held(path, keeper=self)
+        weakref.finalize(held, path.unlink, missing_ok=True).atexit = False
+        return ImageRef(ref.index, ref.name, None, True, held)
+
+    def close(self) -> None:
+        """Remove the folder and everything in it. May be called twice."""
+        if self._remove is not None:
+            self._remove()
+        self._folder = None

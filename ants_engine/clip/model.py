@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ants_engine.clip import hub
-from ants_engine.clip.weights_file import has_openai_marks, without_openai_marks
+from ants_engine.clip.weights import fetch_from_hub, has_openai_marks, require_hub, revision_of, without_openai_marks
 from ants_engine.common.text_file import read_text
 from ants_engine.errors import ModelNotFoundError, SettingError
 from ants_engine.settings.config import ClipSettings
@@ -122,9 +121,9 @@ class ClipModel:
 
     @classmethod
     def _from_hub(cls, repo: str, settings: ClipSettings) -> "ClipModel":
-        config, preprocess = _read_config(hub.fetch(repo, [CONFIG_NAME], settings.cache_dir))
-        weights = hub.fetch(repo, WEIGHT_NAMES[:4], settings.cache_dir)
-        revision = hub.revision_of(weights)
+        config, preprocess = _read_config(fetch_from_hub(repo, [CONFIG_NAME], settings.cache_dir))
+        weights = fetch_from_hub(repo, WEIGHT_NAMES[:4], settings.cache_dir)
+        revision = revision_of(weights)
         return cls(f"hf-hub:{repo}", None, config, preprocess, weights, revision, None, settings.cache_dir)
 
     @classmethod
@@ -146,18 +145,18 @@ class ClipModel:
         if tag_config:
             repo, _, file = tag_config["hf_hub"].rpartition("/")
             safe = [str(Path(file).with_suffix(".safetensors")), file] if file else list(WEIGHT_NAMES[:4])
-            weights = hub.fetch(repo, safe, settings.cache_dir)
+            weights = fetch_from_hub(repo, safe, settings.cache_dir)
             # open_clip only warns where these differ, and the features would be wrong
             config["quick_gelu"] = bool(tag_config.get("quick_gelu", False))
             preprocess = _preprocess(tag_config)
-            return cls(name, tag, config, preprocess, weights, hub.revision_of(weights), None, settings.cache_dir)
+            return cls(name, tag, config, preprocess, weights, revision_of(weights), None, settings.cache_dir)
         weights = _at_home(tag)
         if not weights.is_file():
             known = ", ".join(list_pretrained_tags_by_model(name)) or "none"
             raise ModelNotFoundError(f"clip.pretrained = {tag!r} is neither a weights tag (known: {known}) nor a file.")
         config["quick_gelu"] = _activation_for_file(name, weights, config)
         preprocess = _preprocess_for_file(name, weights)
-        return cls(name, "file", config, preprocess, weights, hub.revision_of(weights), None, settings.cache_dir)
+        return cls(name, "file", config, preprocess, weights, revision_of(weights), None, settings.cache_dir)
 
     def weights_sha256(self) -> str:
         """Hash the weights file (blocking)."""
@@ -182,7 +181,7 @@ class ClipModel:
 
             text = self.config.get("text_cfg", {})
             if "hf_model_name" in text and not Path(text["hf_model_name"]).is_dir():
-                hub.fetch(text["hf_model_name"], ["config.json"], self.cache_dir)
+                fetch_from_hub(text["hf_model_name"], ["config.json"], self.cache_dir)
             try:
                 converted = has_openai_marks(self.weights)
                 model = open_clip.create_model(
@@ -226,7 +225,7 @@ class ClipModel:
                 except Exception:
                     if self.folder or "local_files_only" not in options:
                         raise
-                    hub.require_hub("the tokenizer")
+                    require_hub("the tokenizer")
                     tokenizer = open_clip.get_tokenizer(name, **(options | {"local_files_only": False}))
             except ModelNotFoundError:
                 raise

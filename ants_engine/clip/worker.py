@@ -14,12 +14,10 @@ from PIL import Image
 
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoding import Encoder, turn_of
+from ants_engine.clip.feature_store import PictureFeatures, TextFeatureCache, TextRows, content_key
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import shrink
-from ants_engine.clip.picture_store import PictureFeatures, content_key
 from ants_engine.clip.sources import ImageStream
-from ants_engine.clip.text_cache import TextFeatureCache
-from ants_engine.clip.text_rows import TextRows
 from ants_engine.errors import ImageError, ImageUnreadableError
 from ants_engine.settings.config import ImageSettings
 

@@ -1,14 +1,15 @@
 """A benchmark: ID classes, one ID set, and OOD sets, as pictures or as their CLIP features."""
 
-from collections.abc import Mapping
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ants_engine.datasets.image_lists import OOD_LABEL
-from ants_engine.datasets.ood_groups import Group
 from ants_engine.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -16,8 +17,43 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+Group: TypeAlias = Literal["near", "far", "other"]
+"""``other``: neither is known, so that the set enters no mean."""
+
+NEAR = frozenset({"ssb_hard", "ninco", "cifar10", "cifar100", "tin", "species", "imagenet_21k"})
+FAR = frozenset({
+    "inaturalist", "textures", "texture", "dtd", "openimage_o", "sun", "places", "places365", "mnist", "svhn", "lsun",
+    "isun",
+})  # fmt: skip
+SHIFTED = frozenset({
+    "imagenet_v2", "imagenetv2", "imagenet_c", "imagenetc", "imagenet_r", "imagenetr", "imagenet_es", "imagenetes",
+    "cifar10c", "cifar100c", "cinic10",
+})  # fmt: skip
+"""ID classes under another light: lists that lie beside the OOD ones and are none (full-spectrum OOD detection)."""
+
+
+def group_of(name: str) -> Group:
+    """Say whether an OOD set is near or far by its name; letter case and ``-`` for ``_`` make no difference."""
+    plain = plain_name(name)
+    if plain in NEAR or re.match("near(?![a-z])", plain):
+        return "near"
+    if plain in FAR or re.match("far(?![a-z])", plain):
+        return "far"
+    return "other"
+
+
+def plain_name(name: str) -> str:
+    """Return the name as the lists above write it."""
+    return name.strip().lower().replace("-", "_").replace(" ", "_")
+
+
+# ---- the benchmark ---------------------------------------------------------------------------------------------------
+
+
 ID_SET = "id"
 """What the ID set is called, whatever its list is."""
+OOD_LABEL = -1
+"""The label of a picture of no ID class."""
 UNLABELLED = -2
 """The label of an ID picture whose class nobody says; it counts as ID and has no part in the accuracy."""
 
@@ -141,3 +177,78 @@ class Benchmark:
         for one in self.ood_sets:
             if (one.labels != OOD_LABEL).any():
                 raise ValueError(f"{one.name}: an OOD set with labels other than {OOD_LABEL}")
+
+
+# ---- pictures in both sets -------------------------------------------------------------------------------------------
+
+
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What one OOD set shares with the ID set."""
+
+    ood_set: str
+    same_path: tuple[str, ...]
+    """Listed as both."""
+    same_content: tuple[str, ...]
+    """Another file with the very bytes of an ID picture."""
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        shared = [*self.same_path, *self.same_content]
+        shown = ", ".join(shared[:SHOWN]) + (", …" if len(shared) > SHOWN else "")
+        return (
+            f"{len(shared)} pictures of {self.ood_set} stand in the ID set too ({len(self.same_path)} by path, "
+            f"{len(self.same_content)} by content): {shown}. They count as both, so that no method can be right"
+        )
+
+
+def find_overlaps(benchmark: Benchmark) -> list[Overlap]:
+    """Compare every OOD set with the ID set, by path and by the sha256 of the files.
+
+    Only files of equal size are read. A file that cannot be read is equal to none. Pictures in memory, and features,
+    are not compared.
+    """
+    ids = _files(benchmark.id_set)
+    places = {path.absolute() for path in ids}
+    by_size: dict[int, list[Path]] = {}
+    for path in sorted(places):
+        by_size.setdefault(_size(path), []).append(path)
+    digests: dict[int, set[str]] = {}
+    overlaps = []
+    for one in benchmark.ood_sets:
+        same_path, same_content = [], []
+        for path in dict.fromkeys(_files(one)):
+            size = _size(path)
+            if path.absolute() in places:
+                same_path.append(str(path))
+            elif size >= 0 and size in by_size:
+                if size not in digests:
+                    digests[size] = {_digest(other) for other in by_size[size]} - {""}
+                if _digest(path) in digests[size]:
+                    same_content.append(str(path))
+        if same_path or same_content:
+            overlaps.append(Overlap(one.name, tuple(same_path), tuple(same_content)))
+    return overlaps
+
+
+def _files(one: BenchmarkSet) -> list[Path]:
+    images: Sequence[Any] = one.images or ()
+    return [Path(image) for image in images if isinstance(image, str | Path)]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""

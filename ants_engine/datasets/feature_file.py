@@ -31,9 +31,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ants_engine.datasets.benchmark import ID_SET, UNLABELLED, Benchmark, BenchmarkSet, FeatureSpace
-from ants_engine.datasets.image_lists import OOD_LABEL
-from ants_engine.datasets.ood_groups import Group, group_of
+from ants_engine.datasets.benchmark import (
+    ID_SET,
+    OOD_LABEL,
+    UNLABELLED,
+    Benchmark,
+    BenchmarkSet,
+    FeatureSpace,
+    Group,
+    group_of,
+)
 from ants_engine.errors import FeatureError, UsageError
 
 KEYS = frozenset({

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ants_engine.datasets.benchmark import ID_SET
-from ants_engine.datasets.image_lists import ListedImage, read_image_list
-from ants_engine.datasets.list_folder import find_list_folder
+from ants_engine.datasets.openood import ListedImage, find_list_folder, read_image_list
 from ants_engine.errors import UsageError
 
 __all__ = ["ID_SET", "MixedStream", "World", "mixed_stream", "read_world"]

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from ants_engine.common.listeners import Listeners
+from ants_engine.common.progress import Listeners
 from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.request import Request
 from ants_engine.protocol import JSON, Answer

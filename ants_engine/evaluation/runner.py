@@ -5,22 +5,135 @@ at the start, ID and OOD pictures come mixed, and each is seen once.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
+from ants_engine.datasets.benchmark import OOD_LABEL, Benchmark, BenchmarkSet, Group
 from ants_engine.datasets.draw import Draw, draw, sizes
-from ants_engine.datasets.image_lists import OOD_LABEL
 from ants_engine.errors import ANTSError, ImageError, UsageError
 from ants_engine.evaluation.method import EvaluationStream, Method, MethodFacts, MethodResult
-from ants_engine.evaluation.passes import PassKey, PassResult, PassScores
-from ants_engine.evaluation.plan import EvaluationPlan
 from ants_engine.learning.answers import FATAL
 from ants_engine.method.metrics import FprConvention, Metrics, measure, require_metrics
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationPlan:
+    """Every OOD set is run once per seed and prevalence, with a method that starts anew."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Each gives the pictures another order and, with a prevalence, draws other ones."""
+    prevalences: tuple[float | None, ...] = (None,)
+    """Shares of OOD pictures in a stream, each in (0, 1); ``None`` takes all pictures as they are."""
+    share: float = 1.0
+    """Share of every set's pictures, in (0, 1], that the benchmark is cut down to: the same ones at every seed."""
+    batch_size: int = 256
+    """Pictures that a method scores together; test-time methods depend on it."""
+    conventions: tuple[FprConvention, ...] = ("openood",)
+    """Which FPR95 is reported."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: one is outside its range, or there is no seed, prevalence or convention.
+        """
+        for prevalence in self.prevalences:
+            if prevalence is not None and not 0.0 < prevalence < 1.0:
+                raise UsageError(f"a prevalence is a share of OOD pictures above 0 and below 1, not {prevalence}")
+        if not 0.0 < self.share <= 1.0:
+            raise UsageError(f"share must be above 0 and at most 1, not {self.share}")
+        if self.batch_size < 1:
+            raise UsageError(f"batch size must be at least 1, not {self.batch_size}")
+        for what, values in (
+            ("seed", self.seeds), ("prevalence", self.prevalences), ("convention", self.conventions)
+        ):  # fmt: skip
+            if not values or len(set(values)) != len(values):
+                raise UsageError(f"at least one {what} is needed, and each once; given: {list(values)}")
+
+
+# ---- one pass --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PassKey:
+    """Which pass."""
+
+    method: str
+    ood_set: str
+    seed: int
+    prevalence: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PassScores:
+    """What a score file holds, unreadable pictures included, in the stream's order."""
+
+    pred: NDArray[np.int64]
+    """(N,): predicted ID class; -1 for an unreadable picture."""
+    conf: NDArray[np.float64]
+    """(N,): higher means more ID; an unreadable picture lies 1 below the lowest of the others."""
+    label: NDArray[np.int64]
+    """(N,): the ID class, -1 for OOD, -2 for an ID picture whose class nobody says."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """Numbers of one pass, or why there are none."""
+
+    key: PassKey
+    group: Group
+    ids: int
+    """ID pictures in the stream, unreadable ones included."""
+    oods: int
+    """OOD pictures, unreadable ones included."""
+    unreadable_ids: int
+    unreadable_oods: int
+    facts: MethodFacts
+    degraded: bool
+    """Too many requests failed: the numbers are not the method's."""
+    seconds: float
+    metrics: Mapping[FprConvention, Metrics] | None = None
+    error: str | None = None
+    """Why there are no metrics."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain, JSON-able values; metrics in percent, unrounded."""
+        facts = self.facts
+        return {
+            "method": self.key.method,
+            "ood_set": self.key.ood_set,
+            "group": self.group,
+            "seed": self.key.seed,
+            "prevalence": self.key.prevalence,
+            "id_pictures": self.ids,
+            "ood_pictures": self.oods,
+            "actual_prevalence": self.oods / (self.ids + self.oods),
+            "unreadable_id_pictures": self.unreadable_ids,
+            "unreadable_ood_pictures": self.unreadable_oods,
+            "metrics": None
+            if self.metrics is None
+            else {convention: one.percent(None) for convention, one in self.metrics.items()},
+            "error": self.error,
+            "degraded": self.degraded,
+            "asked": facts.asked,
+            "from_store": facts.from_store,
+            "failed": facts.failed,
+            "prompt_tokens": facts.prompt_tokens,
+            "completion_tokens": facts.completion_tokens,
+            "same_run_as": facts.same_run_as,
+            "notes": list(facts.notes),
+            **dict(facts.more),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+# ---- running the passes ----------------------------------------------------------------------------------------------
+
 
 OnPass = Callable[[PassResult, PassScores | None], None]
 

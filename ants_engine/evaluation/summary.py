@@ -1,13 +1,41 @@
 """Passes over seeds become rows of a table: mean and standard deviation per method, OOD set and prevalence."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from ants_engine.datasets.ood_groups import Group
-from ants_engine.evaluation.passes import PassResult
-from ants_engine.evaluation.spread import Spread
+from ants_engine.datasets.benchmark import Group
+from ants_engine.evaluation.runner import PassResult
 from ants_engine.method.metrics import COLUMNS, FprConvention
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and standard deviation of some values."""
+
+    mean: float
+    deviation: float | None
+    """The sample's (n - 1); ``None`` for a single value."""
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Describe values, at least one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not values:
+            raise ValueError("no value to describe")
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    def __str__(self) -> str:
+        """Write it with two decimals: ``12.34``, or ``12.34 ± 0.56``."""
+        return f"{self.mean:.2f}" if self.deviation is None else f"{self.mean:.2f} ± {self.deviation:.2f}"
+
+
+# ---- rows of the table -----------------------------------------------------------------------------------------------
+
 
 MEANS: dict[Group, str] = {"near": "nearood", "far": "farood"}
 """OpenOOD's names for the mean over a group's sets."""

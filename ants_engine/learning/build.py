@@ -14,8 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ants_engine.clip.image_ref import ImageRef
-from ants_engine.clip.spool import Spool
+from ants_engine.clip.image_ref import ImageRef, Spool
 from ants_engine.clip.worker import ClipWorker
 from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.class_list import ClassList

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ants_engine.clip.text_cache import TextFeatureCache
+from ants_engine.clip.feature_store import TextFeatureCache
 from ants_engine.clip.worker import ClipWorker
 from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.class_list import ClassList

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ants_engine.clip.decode import load_rgb
+from ants_engine.clip.feature_store import ShownPictures, content_key
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import encode_picture
-from ants_engine.clip.picture_store import ShownPictures, content_key
 from ants_engine.dispatch.coordinator import Coordinator, Counts, Outcome
 from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.request import Judge, LazyPicture, PictureSource, Request

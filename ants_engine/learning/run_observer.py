@@ -8,8 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from ants_engine.clip.image_ref import ImageRef
-from ants_engine.common.listeners import Listeners
-from ants_engine.common.progress import ProgressEvent
+from ants_engine.common.progress import Listeners, ProgressEvent
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.scores import Scores
 from ants_engine.dispatch.counts import Counts

@@ -272,17 +272,6 @@ class ClassNames:
         return None
 
 
-def names_class(text: str, class_names: ClassNames | Sequence[str]) -> bool:
-    """Tell whether a text names one of the classes.
-
-    Args:
-        text: a sentence.
-        class_names: the names; pass a `ClassNames` to prepare many names only once.
-    """
-    names = class_names if isinstance(class_names, ClassNames) else ClassNames(class_names)
-    return names.find(text) is not None
-
-
 def says_nothing(name: str) -> bool:
     """Tell whether a name is a single letter or a word such as "the", which sentences hold anyway."""
     return _says_nothing(_words(name))

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ants_engine.baselines import registry
-from ants_engine.baselines.text_space import TextSpace
+from ants_engine.baselines.baseline import TextSpace
 from ants_engine.datasets.benchmark import ID_SET
 from ants_engine.detector.detector import Detector
 from ants_engine.detector.scores import Scores

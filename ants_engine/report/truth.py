@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ants_engine.common.text_file import read_text
-from ants_engine.datasets.benchmark import ID_SET, UNLABELLED, Benchmark
-from ants_engine.datasets.image_lists import OOD_LABEL
+from ants_engine.datasets.benchmark import ID_SET, OOD_LABEL, UNLABELLED, Benchmark
 from ants_engine.datasets.source import read_benchmark
 from ants_engine.errors import UsageError
 from ants_engine.method.class_names import same_name

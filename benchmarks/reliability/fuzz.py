@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ants_engine.baselines.long_list import ITEMS, pieces
+from ants_engine.baselines.eoe_labels import ITEMS, pieces
 from ants_engine.clip.image_ref import object_ref
 from ants_engine.clip.picture import encode_picture
 from ants_engine.detector.class_list import ClassList

@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ants_engine.clip import hub
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import CONFIG_NAME, ClipModel, quiet_logging
 from ants_engine.errors import FeatureError, ModelNotFoundError, SettingError
@@ -270,7 +269,7 @@ def test_a_tag_pins_activation_and_preprocessing(weights: Path, monkeypatch: pyt
         asked.append((repo, names[0]))
         return weights
 
-    monkeypatch.setattr(hub, "fetch", fetch)
+    monkeypatch.setattr("ants_engine.clip.model.fetch_from_hub", fetch)
     encoder = load(TINY, "openai")
     assert asked == [("someone/tiny", WEIGHTS)]
     assert encoder.identity["quick_gelu"] is True

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from ants_engine.clip.network_place import is_public
+from ants_engine.clip.fetch import is_public
 from ants_engine.clip.web_address import WebAddress, address_name, web_scheme
 from ants_engine.errors import ImageRefusedError
 

@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.feature_store import TextFeatureCache
+from ants_engine.clip.image_ref import Spool
 from ants_engine.clip.sources import open_images
-from ants_engine.clip.spool import Spool
-from ants_engine.clip.text_cache import TextFeatureCache
 from ants_engine.clip.worker import Batch, ClipWorker
 from ants_engine.errors import ImageNotFoundError, ImageUnreadableError, NoImagesError
 from ants_engine.settings.config import ImageSettings

@@ -11,7 +11,7 @@ from torch import Tensor
 from ants_engine.method.grouping import equal_sizes
 from ants_engine.method.masses import Cut, IdMass, bank_masses
 from ants_engine.method.pool import Votes, bank_vote, grouped_vote, log_masses, votes_of
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 DIM = 8
 TAUS = st.sampled_from([0.002, 0.01, 0.1, 1.0])

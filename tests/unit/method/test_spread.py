@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ants_engine.method import spread
 from ants_engine.method.spread import EpsilonNet, farthest_first, share_to_describe
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 
 def literal(features: Tensor, count: int) -> list[int]:

@@ -6,15 +6,19 @@ import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ants_engine.errors import ModelNotFoundError
+
+if TYPE_CHECKING:
+    import torch
 
 CONNECT_TIMEOUT = 4.0
 """Seconds that the hub has to accept a connection before it counts as out of reach."""
 
 
-def fetch(repo: str, names: Sequence[str], cache_dir: Path | None) -> Path:
+def fetch_from_hub(repo: str, names: Sequence[str], cache_dir: Path | None) -> Path:
     """Find the first of several files of one repository, downloading it if need be (blocking).
 
     Args:
@@ -89,3 +93,48 @@ def hub_host() -> str:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+# ---- weights files ---------------------------------------------------------------------------------------------------
+
+
+OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})
+"""Three numbers that OpenAI's own checkpoints hold beside the weights. open_clip drops them from TorchScript archives
+only, so that the same weights saved as safetensors or with ``torch.save`` would not fit."""
+
+
+def tensor_names(weights: Path) -> frozenset[str]:
+    """Read the names, not the numbers (blocking). Empty where that does not work: loading the file will say why."""
+    try:
+        if weights.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(weights, framework="pt") as file:
+                return frozenset(file.keys())
+        return frozenset(_pickled(weights, device="meta"))
+    except Exception:  # damaged files raise what they like
+        return frozenset()
+
+
+def has_openai_marks(weights: Path) -> bool:
+    """Tell whether the file was converted from OpenAI's own (blocking)."""
+    return tensor_names(weights) >= OPENAI_MARKS
+
+
+def without_openai_marks(weights: Path) -> "dict[str, torch.Tensor]":
+    """Read a file that has the marks, and drop them (blocking)."""
+    if weights.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        state = load_file(weights)
+    else:
+        state = _pickled(weights, device="cpu")
+    return {name: tensor for name, tensor in state.items() if name not in OPENAI_MARKS}
+
+
+def _pickled(weights: Path, device: str) -> "dict[str, torch.Tensor]":
+    import torch
+
+    whole = torch.load(weights, map_location=device, weights_only=True)
+    state: dict[str, torch.Tensor] = whole.get("state_dict", whole)
+    return state

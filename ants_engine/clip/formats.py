@@ -2,6 +2,9 @@
 
 import importlib
 import re
+import struct
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 HEAD = 512
@@ -142,3 +145,125 @@ def _boxed(head: bytes) -> Kind:
     if brands & _HEIC_BRANDS:
         return HEIC
     return RAW if b"crx " in brands else VIDEO
+
+
+# ---- decoding cost ---------------------------------------------------------------------------------------------------
+
+
+MAX_SCANS = 100
+"""A JPEG's scans: each goes over all pixels again. A progressive photo has about ten."""
+MAX_PARTS = 200_000
+"""A TIFF's strips or tiles, and the numbers of any other field: each becomes an object."""
+
+_MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
+_SCAN, _END = 0xDA, 0xD9
+_BARE = frozenset({0x01, 0xD8, _END})
+_TEXTS = frozenset({1, 2, 6, 7})
+"""TIFF types that are kept as bytes, whatever their number."""
+
+
+def excess(data: bytes) -> str | None:
+    """Say what makes a picture's file too costly to decode; None where nothing does.
+
+    Args:
+        data: a whole file of any kind.
+    """
+    if data[:2] == b"\xff\xd8":
+        # the first count is quick, and an upper bound
+        scans = 0 if data.count(b"\xff\xda") <= MAX_SCANS else _scans(data)
+        return f"has {scans:,} scans; at most {MAX_SCANS} are decoded" if scans > MAX_SCANS else None
+    if data[:2] in (b"II", b"MM"):
+        parts = max(_field_counts(data), default=0)
+        if parts > MAX_PARTS:
+            return f"has a field of {parts:,} numbers, such as strips or tiles; at most {MAX_PARTS:,} are read"
+    return None
+
+
+def _scans(data: bytes) -> int:
+    """Count the scans of the first picture in a JPEG file."""
+    at, scans = 2, 0
+    while (found := _MARKER.search(data, at)) is not None and found[1][0] != _END:
+        at = found.end()
+        if found[1][0] in _BARE or len(data) < at + 2:
+            continue
+        scans += found[1][0] == _SCAN
+        at += int.from_bytes(data[at : at + 2], "big")
+    return scans
+
+
+def _field_counts(data: bytes) -> Iterator[int]:
+    """Yield how many numbers each field of a TIFF's first directory says that it has."""
+    order = "<" if data[:2] == b"II" else ">"
+    try:
+        big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+        start = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)[0]
+        entries = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, start)[0]
+        first, step = (start + 8, 20) if big else (start + 2, 12)
+        for number in range(min(entries, 65_535)):
+            _, kind, count = struct.unpack_from(f"{order}HH{'Q' if big else 'I'}", data, first + number * step)
+            # what does not fit into the file is skipped by the decoder
+            if kind not in _TEXTS and count <= len(data):
+                yield count
+    except (struct.error, IndexError, OverflowError):
+        # damaged: the decoder says how
+        return
+
+
+# ---- long PNG texts --------------------------------------------------------------------------------------------------
+
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_METADATA = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
+_TURNING = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+"""Texts that may say which way is up."""
+_MAX_TEXT = 1 << 20
+"""Bytes of a text, unpacked; Pillow refuses the whole picture for a longer one."""
+
+
+def without_long_texts(data: bytes) -> bytes:
+    """Leave out of a PNG file the chunks that say nothing about its samples and may be long: texts, colour profiles.
+
+    Kept is what may say which way is up, once, if it is shorter than 1 MiB unpacked. Nothing is unpacked beyond that.
+
+    Args:
+        data: a whole file. What is no PNG, or is damaged from some place on, is given back as it is from there on.
+    """
+    if not data.startswith(_PNG_SIGNATURE):
+        return data
+    at, kept, start = len(_PNG_SIGNATURE), [], 0
+    turning: set[bytes] = set()
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        kind = data[at + 4 : at + 8]
+        if end > len(data):
+            break
+        if kind in _METADATA:
+            keyword = data[at + 8 : at + 88].partition(b"\0")[0]
+            if keyword in turning or not _is_short_turning(kind, data[at + 8 : end - 4]):
+                kept.append(data[start:at])
+                start = end
+            else:
+                turning.add(keyword)
+        at = end
+    return b"".join([*kept, data[start:]]) if kept else data
+
+
+def _is_short_turning(kind: bytes, body: bytes) -> bool:
+    if kind == b"iCCP" or not body.startswith(_TURNING) or len(body) > _MAX_TEXT:
+        return False
+    rest = body[body.index(b"\0") + 1 :]
+    if kind == b"iTXt":
+        # flag and method of compression, language, keyword in that language
+        if rest[:1] != b"\1":
+            return True
+        rest = rest[2:].partition(b"\0")[2].partition(b"\0")[2]
+    elif kind == b"zTXt":
+        rest = rest[1:]
+    else:
+        return True
+    unpacker = zlib.decompressobj()
+    try:
+        unpacker.decompress(rest, _MAX_TEXT)
+    except zlib.error:
+        return False
+    return not unpacker.unconsumed_tail
