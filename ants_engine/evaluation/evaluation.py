@@ -13,7 +13,7 @@ from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.datasets.benchmark import Benchmark
 from ants_engine.datasets.draw import sizes
 from ants_engine.datasets.overlap import Overlap, find_overlaps
-from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.errors import FeatureError, ImageError, ImageNotFoundError, ImageUnreadableError
 from ants_engine.evaluation.baseline_method import EoeMethod
 from ants_engine.evaluation.method_set import MethodSet, asking_methods, check_names, make_methods

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from ants_engine.common.atomic_file import write_whole
 from ants_engine.common.canonical_json import readable
-from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.request import RecordedIdentity
 from ants_engine.dispatch.storage.entry import MAX_LINE_BYTES, DamagedLineError, Entry, is_sealed, parse
 from ants_engine.dispatch.storage.journal import FORMAT, VERSION
 from ants_engine.dispatch.storage.store import ResponseStore

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ants_engine import errors
 from ants_engine.common.canonical_json import readable
-from ants_engine.dispatch.identity import RecordedIdentity
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import RecordedIdentity, Request
 from ants_engine.errors import BackendError
 from ants_engine.protocol import Answer
 

@@ -11,10 +11,10 @@ from contextlib import closing
 from pathlib import Path
 
 from ants_engine.common.canonical_json import canonical, digest
-from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.request import RecordedIdentity
 from ants_engine.dispatch.storage.entry import Entry, model_line
 from ants_engine.dispatch.storage.journal import JOURNAL, Journal
-from ants_engine.dispatch.storage.place import CARRIED, OLDER
+from ants_engine.dispatch.storage.store import CARRIED, OLDER
 
 _LOG = logging.getLogger("ants_engine.dispatch")
 _MODELS = digest(canonical("identities"))

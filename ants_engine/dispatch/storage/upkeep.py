@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ants_engine.common.canonical_json import canonical, excerpt
-from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.request import RecordedIdentity
 from ants_engine.dispatch.storage.entry import (
     DamagedLineError,
     Entry,
@@ -19,8 +19,7 @@ from ants_engine.dispatch.storage.entry import (
 )
 from ants_engine.dispatch.storage.index import Place
 from ants_engine.dispatch.storage.journal import JOURNAL, Journal
-from ants_engine.dispatch.storage.place import OWN, holds_store, translated
-from ants_engine.dispatch.storage.store import ResponseStore
+from ants_engine.dispatch.storage.store import OWN, ResponseStore, holds_store, translated
 from ants_engine.errors import StoreCorruptedError, StoreUnavailableError
 from ants_engine.protocol import JSON, Answer
 

@@ -12,7 +12,7 @@ from ants_engine.cli.options import read_classes
 from ants_engine.common.text_file import decode_text
 from ants_engine.datasets.image_lists import read_image_list
 from ants_engine.datasets.list_folder import find_list_folder
-from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.lexicon.lexicon import load_lexicon
 from ants_engine.report.truth import LabelBook
 from ants_engine.serve.access import read_token

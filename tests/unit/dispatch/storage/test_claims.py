@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.storage.claims import FILE, Claims
+from ants_engine.dispatch.single_flight import FILE, Claims
 
 KEYS = [f"{number:064x}" for number in (1 << 252, 2 << 240, 3 << 230)]
 CODE = """
 import sys
 from pathlib import Path
-from ants_engine.dispatch.storage.claims import Claims
+from ants_engine.dispatch.single_flight import Claims
 claims = Claims(Path(sys.argv[1]), patience=1.0)
 claims.open()
 print([claims.take(key) for key in sys.argv[2:]], flush=True)

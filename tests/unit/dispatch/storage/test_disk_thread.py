@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ants_engine.dispatch.storage.disk_thread import DiskThread
+from ants_engine.dispatch.storage.store import DiskThread
 
 
 class Disk:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ants_engine.common.canonical_json import canonical, digest
-from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.request import RecordedIdentity
 from ants_engine.dispatch.storage import journal
 from ants_engine.dispatch.storage.entry import Entry, Failure
 from ants_engine.dispatch.storage.store import ResponseStore

@@ -8,9 +8,9 @@ import pytest
 
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.observer import Observers
+from ants_engine.dispatch.recording import PatientStore
 from ants_engine.dispatch.storage.cassette import import_
 from ants_engine.dispatch.storage.entry import Entry, Failure
-from ants_engine.dispatch.storage.patient_store import PatientStore
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import StoreUnavailableError
 from ants_engine.protocol import Answer

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.request import RecordedIdentity
 from ants_engine.dispatch.storage.entry import Entry, Failure
 from ants_engine.dispatch.storage.journal import Journal
 from ants_engine.dispatch.storage.store import ResponseStore
