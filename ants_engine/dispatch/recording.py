@@ -148,7 +148,7 @@ class PatientStore:
             error.add_note(f"{len(entries)} answers could not be kept anywhere: {worse}")
             _LOG.error("%d answers could not be kept anywhere: %s", len(entries), worse)
             return
-        word = f"{len(entries)} answers that could not be kept are in {path}; bring them in: ants cache import {path}"
+        word = f"{len(entries)} answers that could not be kept are in {path}; bring them in: ants store import {path}"
         error.add_note(word)
         _LOG.error("%s", word)
         self._observer.event("rescued", answers=len(entries), file=str(path))

@@ -124,7 +124,7 @@ try:
 except ImportError:  # no such locks on this system: processes may ask the same
     fcntl = None  # type: ignore[assignment]
 
-FILE = "claims.lock"
+LOCKS = "claims.lock"
 FIRST_LOOK, LONGEST_LOOK = 0.02, 0.25
 """Seconds between two looks whether another process is done."""
 _OFFSET_DIGITS = 15
@@ -175,7 +175,7 @@ class Claims:
         """Open the lock file. Where that cannot be, claims are given to everyone: answers may be asked for twice."""
         if fcntl is None:
             return
-        path = self._folder / FILE
+        path = self._folder / LOCKS
         try:
             if (known := _known(path)) is None:
                 descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

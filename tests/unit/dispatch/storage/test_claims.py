@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.single_flight import FILE, Claims
+from ants_engine.dispatch.single_flight import LOCKS, Claims
 
 KEYS = [f"{number:064x}" for number in (1 << 252, 2 << 240, 3 << 230)]
 CODE = """
@@ -110,7 +110,7 @@ def test_where_there_can_be_no_lock_file_everyone_may_ask(tmp_path: Path) -> Non
     claims.release(KEYS[0])
     claims.close()
     (tmp_path / "target").touch()
-    (tmp_path / FILE).symlink_to(tmp_path / "target")
+    (tmp_path / LOCKS).symlink_to(tmp_path / "target")
     linked = opened(tmp_path)
     assert linked.take(KEYS[0])
     linked.close()

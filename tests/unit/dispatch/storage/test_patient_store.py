@@ -106,7 +106,7 @@ async def test_when_it_does_not_come_back_all_answers_are_rescued_and_nothing_mo
         with pytest.raises(StoreUnavailableError):
             keeper.check()
         (rescued,) = tmp_rescued(folder)
-        assert f"ants cache import {rescued}" in caplog.text
+        assert f"ants store import {rescued}" in caplog.text
         await keeper.aclose()
     outage.end()
     async with ResponseStore(folder) as store:
