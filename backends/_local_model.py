@@ -1,27 +1,158 @@
 """A loaded transformers model: a batch of calls in, their outcomes out. Synchronous, for one thread."""
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ants_engine.errors import SettingError
+
+if TYPE_CHECKING:
+    from PIL import Image
 import copy
 import gc
 import inspect
 import io
+import logging
 import re
 import threading
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ants_engine.errors import BadRequestError, MissingDependencyError, ModelNotFoundError, SettingError, UsageError
+from ants_engine.errors import BadRequestError, MissingDependencyError, ModelNotFoundError, UsageError
 from ants_engine.protocol import Answer, Call, Decoding
 
-from ._batcher import Outcome
-from ._chat import Chat
-from ._families import NEEDS_PICTURE, prompt_format
-from ._hush import hushed, no_progress_bars
-from ._older import complete
-from ._one_line import one_line
-from ._placement import Placement
-from ._shape import bounded_ratio
+from ._chat import NEEDS_PICTURE, Chat, prompt_format
+from ._scrub import one_line
 from ._weights import INSTALL, WAYS_OUT, Weights
+from .huggingface import Outcome
+
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model computes, and in what precision."""
+
+    device: str
+    precision: Literal["fp32", "bf16", "fp16"]
+
+
+def place(device: str, precision: Precision) -> Placement:
+    """Decide what ``auto`` means here: CUDA, then MPS, then the CPU; bf16 on CUDA, fp32 elsewhere.
+
+    Raises:
+        SettingError: torch knows no such device.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise SettingError(f"mllm.device: torch knows no device {device!r}") from error
+    if precision == "auto":
+        precision = "bf16" if kind == "cuda" else "fp32"
+    return Placement(device=device, precision=precision)
+
+
+EXTREME_RATIO = 16
+"""Longest side over shortest, beyond which a picture is stretched."""
+
+
+def bounded_ratio(picture: "Image.Image") -> "Image.Image":
+    """Stretch the short side of an extreme picture, so that all of it is still seen.
+
+    Scaled up to a model's height as it is, a line of 448 x 1 pixels would take a gigabyte, and some models refuse it.
+    """
+    from PIL import Image
+
+    width, height = picture.size
+    least = -(-max(width, height) // EXTREME_RATIO)
+    if min(width, height) >= least:
+        return picture
+    return picture.resize((max(width, least), max(height, least)), Image.Resampling.NEAREST)
+
+
+_LIBRARIES = ("transformers", "huggingface_hub", "accelerate", "torch")
+_BARS = threading.Lock()
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Drop what those libraries log from the calling thread; other threads keep their messages."""
+    thread = threading.get_ident()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.name.partition(".")[0] not in _LIBRARIES
+
+    handlers = [handler for name in (*_LIBRARIES, None) for handler in logging.getLogger(name).handlers]
+    if logging.lastResort is not None:
+        handlers.append(logging.lastResort)
+    for handler in handlers:
+        handler.addFilter(keep)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(keep)
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Switch their progress bars off, and back to how they were; one thread at a time."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging as bars
+
+    with _BARS:
+        hub_shows = not are_progress_bars_disabled()
+        loading_shows = bars.is_progress_bar_enabled()
+        _unwarned(bars.disable_progress_bar)
+        try:
+            yield
+        finally:
+            if loading_shows:
+                _unwarned(bars.enable_progress_bar)
+            _unwarned(enable_progress_bars if hub_shows else disable_progress_bars)
+
+
+def _unwarned(switch: Callable[[], object]) -> None:
+    # The switches warn where the user's environment variable has the last word on bars.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        switch()
+
+
+def complete(model: Any, processor: Any) -> None:
+    """Fill in what an older folder leaves out, in place: LLaVA's picture tokens and BLIP's query tokens.
+
+    Raises:
+        ValueError: it cannot be filled in; the message says what the folder has to say itself.
+    """
+    config = model.config
+    if hasattr(processor, "patch_size") and processor.patch_size is None:
+        processor.patch_size = config.vision_config.patch_size
+        if processor.vision_feature_select_strategy is None:
+            processor.vision_feature_select_strategy = config.vision_feature_select_strategy
+        # CLIP's and EVA's towers put one token before the patches; the strategy says whether it is dropped again.
+        if config.vision_config.model_type == "clip_vision_model" and not processor.num_additional_image_tokens:
+            processor.num_additional_image_tokens = 1
+    if not hasattr(processor, "num_query_tokens"):
+        return
+    if processor.num_query_tokens is None:
+        processor.num_query_tokens = config.num_query_tokens
+    if config.image_token_index is None:
+        image = processor.tokenizer.convert_tokens_to_ids("<image>")
+        # A placeholder only: features take its place, so that any row of the table will do, but there has to be one.
+        if image >= model.get_input_embeddings().num_embeddings:
+            raise ValueError(
+                "config.json has no image_token_index, and the vocabulary has no room for <image>: take a revision "
+                "of the model that was made for transformers 4.46 or newer"
+            )
+        config.image_token_index = image
+
 
 _REASONING_MARK = re.compile(r"think|thought|reason|channel|message|response|solution|box", re.IGNORECASE)
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}

@@ -1,6 +1,11 @@
-"""Make text from elsewhere fit for messages and logs: no key, no picture; in an error one line, and not too long."""
+"""Makes text from elsewhere fit for messages and logs: no key, no picture; in an error one line, and not too long."""
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pydantic import SecretStr
 
 LIMIT = 300
 """Characters kept."""
@@ -37,3 +42,51 @@ def repeats_request(text: str, secret: str = "") -> bool:
     """Say whether an answer holds the key or a picture: then it repeats what was asked, and answers nothing."""
     # A server of one's own is given a word for a key, which an answer may well hold.
     return (len(secret) >= _LEAST_KEY and secret in text) or _PICTURE_URL.search(text) is not None
+
+
+def one_line(error: BaseException) -> str:
+    """Fold an error's text into a line without its full stop; its type's name when it has none."""
+    text = " ".join(str(error).split())
+    return (text if len(text) <= LIMIT else f"{text[:LIMIT]}…").rstrip(".") or type(error).__name__
+
+
+LOGGERS = (
+    "openai",
+    "openai._base_client",
+    "openai._response",
+    "openai._legacy_response",
+    "httpx2",
+    "httpcore2.connection",
+    "httpcore2.http11",
+    "httpcore2.http2",
+    "httpcore2.proxy",
+    "httpcore2.socks",
+)
+"""Named one by one: a logger's filter does not see what its children log."""
+
+
+class _Filter(logging.Filter):
+    def __init__(self, secret: SecretStr) -> None:
+        super().__init__()
+        self._secret = secret
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        said = record.getMessage()
+        clean = redact(said, self._secret.get_secret_value())
+        if clean != said:
+            record.msg, record.args = clean, None
+        return True
+
+
+@contextmanager
+def scrubbed_logs(secret: SecretStr) -> Iterator[None]:
+    """Scrub those records for as long as it lasts. A server may repeat the key in a header, and headers are logged."""
+    scrubber = _Filter(secret)
+    loggers = [logging.getLogger(name) for name in LOGGERS]
+    for logger in loggers:
+        logger.addFilter(scrubber)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(scrubber)

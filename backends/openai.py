@@ -30,9 +30,8 @@ from ants_engine.protocol import JSON, Answer, Call, Capabilities, Decoding
 
 from ._completion import ending_of, read_content
 from ._failures import classify, classify_within, error_within
-from ._proxy import EnvironmentProxy, proxy_for
-from ._scrub import repeats_request, scrub
-from ._scrubbed_logs import scrubbed_logs
+from ._http import EnvironmentProxy, proxy_for
+from ._scrub import repeats_request, scrub, scrubbed_logs
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -276,7 +275,7 @@ class OpenAIBackend:
         import httpx2
         from openai import AsyncOpenAI
 
-        from ._bounded_body import ask_for_plain, bound
+        from ._http import ask_for_plain, bound
 
         options = self._options
         if self._address is not None and (problem := _address_problem(self._address)):

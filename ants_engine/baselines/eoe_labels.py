@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from ants_engine.detector.class_list import ClassList
 from ants_engine.dispatch.coordinator import Coordinator, Outcome
+from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
 from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
 from ants_engine.errors import UsageError
 from ants_engine.learning.answers import ENDS_A_BUILD, Tally, sort_answers
 from ants_engine.learning.negative_texts import NegativeTexts, judge_labels, look_alikes

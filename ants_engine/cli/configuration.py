@@ -26,7 +26,7 @@ def prompts() -> None:
 @with_json
 def list_templates(config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
     """List the templates, a user's folder first."""
-    from ants_engine.dispatch.template import TemplateLibrary
+    from ants_engine.dispatch.prompt_template import TemplateLibrary
 
     entries = TemplateLibrary(settings_from(config, assignments).prompts.folder).list()
     if as_json:
@@ -44,7 +44,7 @@ def list_templates(config: Path | None, assignments: tuple[str, ...], as_json: b
 @with_json
 def show_template(template: str, config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
     """Show one TEMPLATE, e.g. ens/v1."""
-    from ants_engine.dispatch.template import TemplateLibrary
+    from ants_engine.dispatch.prompt_template import TemplateLibrary
 
     found = TemplateLibrary(settings_from(config, assignments).prompts.folder).load(template)
     facts = {"template": found.ref, "sha256": found.sha256, "good_at": found.file.good_at, "prompt": found.file.prompt}

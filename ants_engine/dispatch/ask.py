@@ -1,15 +1,20 @@
-"""The innermost responder: one request becomes one call to the backend, and what comes back is looked at."""
+"""The innermost responders: load the backend, limit an attempt in time, call, and check what comes back."""
 
+import asyncio
+import math
 import re
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from ants_engine.common.canonical_json import excerpt
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.observer import Observer
+from ants_engine.dispatch.request import Request, RequestProgress, Responder
 from ants_engine.dispatch.storage.entry import MAX_ANSWER_CHARACTERS
 from ants_engine.errors import (
     ANTSError,
     BackendError,
+    BackendTimeoutError,
     BadRequestError,
     EmptyAnswerError,
     FinalBackendError,
@@ -21,6 +26,114 @@ from ants_engine.errors import (
 )
 from ants_engine.method.final_part import final_part
 from ants_engine.protocol import Answer, Backend, Call, Picture
+
+
+class ReadyResponder:
+    """Loads the backend once. A download of gigabytes must not count as an attempt, nor happen for a warm store."""
+
+    def __init__(self, inner: Responder, backend: Backend) -> None:
+        """Load ``backend`` before ``inner`` is asked."""
+        self._inner = inner
+        self._backend = backend
+        self._turn = asyncio.Lock()
+        self._ready = False
+        self._failure: ANTSError | None = None
+
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+        """Answer when the backend is ready.
+
+        Raises:
+            UsageError: the backend cannot be loaded; the same for every request.
+            FinalBackendError: loading raised something that is none of our errors, which is chained.
+            ANTSError: what ``inner`` raises.
+        """
+        async with self._turn:
+            if self._failure is not None:
+                raise self._failure
+            if not self._ready:
+                await self._load()
+        return await self._inner.answer(request, trace)
+
+    async def _load(self) -> None:
+        try:
+            await self._backend.load()
+        except ANTSError as error:
+            self._failure = error
+            raise
+        except Exception as error:
+            name = type(self._backend).__name__
+            self._failure = FinalBackendError(f"the backend {name} cannot be loaded: {type(error).__name__}")
+            raise self._failure from error
+        self._ready = True
+
+
+class AttemptResponder:
+    """Gives a try its time limit, and a request with all its tries its deadline, from the first one on.
+
+    It stands within the limit: waiting for a turn uses up no time. A try of which nothing was sent is no try.
+    """
+
+    def __init__(
+        self,
+        inner: Responder,
+        *,
+        timeout: float,
+        deadline: float,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Wrap ``inner``.
+
+        Args:
+            inner: the backend.
+            timeout: seconds for one try.
+            deadline: seconds for one request with its tries and pauses.
+            observer: told how each try ended.
+            clock: seconds that only grow.
+        """
+        self._inner = inner
+        self._timeout = timeout
+        self._deadline = deadline
+        self._observer = observer
+        self._clock = clock
+
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+        """Try once.
+
+        Raises:
+            BackendTimeoutError: no answer within the try's limit, or within the request's deadline.
+            ANTSError: what ``inner`` raises.
+        """
+        began = self._clock()
+        if math.isinf(trace.end):
+            trace.end = began + self._deadline
+        before = trace.attempts
+        trace.update(attempts=before + 1)
+        trace.unsent = False
+        trace.usage = (None, None)
+        ending: Answer | Exception | None = None
+        try:
+            ending = await self._limited(request, trace, max(0.0, trace.end - began))
+        except Exception as error:
+            ending = error
+            raise
+        finally:
+            if trace.unsent:
+                trace.update(attempts=before)
+            elif ending is not None:
+                self._observer.attempted(request, trace.attempts, self._clock() - began, ending)
+        return ending
+
+    async def _limited(self, request: Request, trace: RequestProgress, left: float) -> Answer:
+        try:
+            async with asyncio.timeout(min(self._timeout, left)) as scope:
+                return await self._inner.answer(request, trace)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            what = f"{self._timeout:g} s" if self._timeout <= left else "the request's deadline"
+            raise BackendTimeoutError(f"no answer within {what}") from error
+
 
 _HALF = re.compile("[\ud800-\udfff]")
 

@@ -13,22 +13,17 @@ from types import TracebackType
 from typing import Self
 
 from ants_engine.dispatch.backend_registry import backend_name, create_backend, declared_model
-from ants_engine.dispatch.counts import Counts
-from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.observer import Observer, Observers
-from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.pipeline import Pipeline
+from ants_engine.dispatch.recording import PatientStore
 from ants_engine.dispatch.replay import ReplayResponder, recorded_identity
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import Phase, RequestProgress, Source
+from ants_engine.dispatch.request import Outcome, Phase, RecordedIdentity, Request, RequestProgress, Source
 from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.dispatch.runs.telemetry import Telemetry
-from ants_engine.dispatch.single_flight import SingleFlight
-from ants_engine.dispatch.storage.claims import Claims
-from ants_engine.dispatch.storage.patient_store import PatientStore
+from ants_engine.dispatch.single_flight import Claims, SingleFlight
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.dispatch.throughput_monitor import Pulse, ThroughputMonitor
+from ants_engine.dispatch.throughput_monitor import Counts, Pulse, ThroughputMonitor
 from ants_engine.errors import ANTSError, FinalBackendError, ProtocolError, UsageError
 from ants_engine.protocol import JSON, Answer, Backend, Capabilities
 from ants_engine.settings.config import Settings

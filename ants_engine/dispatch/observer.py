@@ -5,8 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from ants_engine.common.progress import Listeners
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.protocol import JSON, Answer
 
 _LOG = logging.getLogger("ants_engine.dispatch")

@@ -5,21 +5,21 @@ import math
 import random
 from collections.abc import Awaitable, Callable
 
-from ants_engine.dispatch.ask import BackendResponder
-from ants_engine.dispatch.attempt import AttemptResponder
-from ants_engine.dispatch.common_cause import CommonCause
-from ants_engine.dispatch.limits.budget import Budget, BudgetResponder
-from ants_engine.dispatch.limits.gate import AdaptiveGate
-from ants_engine.dispatch.limits.limit import LimitResponder
+from ants_engine.dispatch.ask import AttemptResponder, BackendResponder, ReadyResponder
+from ants_engine.dispatch.limits.budget import Budget, BudgetResponder, TokenEstimate
+from ants_engine.dispatch.limits.gate import AdaptiveGate, LimitResponder
 from ants_engine.dispatch.limits.outage import Outage
-from ants_engine.dispatch.limits.token_estimate import TokenEstimate
 from ants_engine.dispatch.observer import Observer
-from ants_engine.dispatch.ready import ReadyResponder
-from ants_engine.dispatch.recording import ClaimResponder, KeepFailureResponder, KeepResponder, LookupResponder
-from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.retry import RetryResponder
-from ants_engine.dispatch.storage.claims import Claims
-from ants_engine.dispatch.storage.patient_store import PatientStore
+from ants_engine.dispatch.recording import (
+    ClaimResponder,
+    KeepFailureResponder,
+    KeepResponder,
+    LookupResponder,
+    PatientStore,
+)
+from ants_engine.dispatch.request import Responder
+from ants_engine.dispatch.retry import CommonCause, RetryResponder
+from ants_engine.dispatch.single_flight import Claims
 from ants_engine.protocol import Backend
 from ants_engine.settings.config import Settings
 

@@ -1,16 +1,17 @@
-"""A request: one question to an MLLM as a value, with a key that is the same on every machine."""
+"""A request to an MLLM as a value, how far it is, how it ended, and which model it was asked of."""
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ants_engine.common.canonical_json import canonical, digest, excerpt
 from ants_engine.dispatch.prompt_template import PromptTemplate
 from ants_engine.errors import ImageUnreadableError, TemplateError, UnusableAnswerError
-from ants_engine.protocol import JSON, Decoding, Picture
+from ants_engine.protocol import JSON, Answer, Decoding, Picture
 
 SCHEMA = 1
 """Version of the key's recipe. It is part of the key: another recipe never finds this one's answers."""
@@ -225,3 +226,134 @@ class _Payload(_Part):
     picture: _Sha256 | None
     model: dict[str, JsonValue]
     decoding: _Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedIdentity:
+    """One model, as a store or a cassette remembers it."""
+
+    backend: str
+    """The backend's name."""
+    model: str
+    """The model as the settings name it, without a path; see `declared_model`."""
+    identity: Mapping[str, JSON]
+    """What its backend said it is."""
+    pictures: bool = True
+    """It could be shown pictures."""
+    text_only: bool = True
+    """It could be asked without one."""
+
+    def parts(self) -> dict[str, Any]:
+        """Spell it as JSON."""
+        return {
+            "backend": self.backend,
+            "model": self.model,
+            "identity": dict(self.identity),
+            "pictures": self.pictures,
+            "text_only": self.text_only,
+        }
+
+    @classmethod
+    def from_parts(cls, parts: object) -> "RecordedIdentity":
+        """Read what `parts` returned.
+
+        Raises:
+            ValueError: it is not of that form.
+        """
+        try:
+            found = _Parts.model_validate(parts)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise ValueError(f"identity.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        return cls(found.backend, found.model, found.identity, found.pictures, found.text_only)
+
+    def describe(self) -> str:
+        """Name it in one line."""
+        return f"{self.backend} {self.model or '(default model)'} {canonical(dict(self.identity))[:120]}"
+
+
+class _Parts(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+    backend: str
+    model: str
+    identity: dict[str, JsonValue]
+    pictures: bool
+    text_only: bool
+
+
+Phase: TypeAlias = Literal["waiting", "asking", "storing", "pausing", "sharing"]
+"""``waiting`` for its turn, ``asking`` the backend, ``storing`` the answer, ``pausing`` between two tries, or
+``sharing``: another process is asking the same."""
+Source: TypeAlias = Literal["store", "backend"]
+
+
+class RequestProgress:
+    """A request's way. Whoever made it is told of every change."""
+
+    def __init__(self, on_change: Callable[["RequestProgress"], None] | None = None) -> None:
+        """Tell ``on_change`` of changes, after each."""
+        self.phase: Phase = "waiting"
+        self.source: Source = "backend"
+        """Where the ending came from."""
+        self.attempts = 0
+        """How often the backend was asked; a try of which nothing was sent is taken back."""
+        self.end = math.inf
+        """When the time for this request is over, by the monotonic clock; not set before the first try."""
+        self.usage: tuple[int | None, int | None] = (None, None)
+        """Prompt and completion tokens of the last try, whether its answer was of use or not."""
+        self.answered = False
+        """The last try has brought an answer of use."""
+        self.unsent = False
+        """Nothing of the last try was sent: its picture is gone, say, or there was no connection."""
+        self.crowded = False
+        """The last try was one too many at once: the server's wish for a pause is not about this request."""
+        self.series: list[int] = []
+        """The series of failures (see `Outage`) that tries of this request were part of, one entry a try."""
+        self.failed_at = math.inf
+        """When the first try began that was sent and found the server down, by the monotonic clock."""
+        self.kept = False
+        """How it failed is on disk."""
+        self.abandoned = False
+        """Nobody waits for it any more; what is under way may come home, and no other try is made."""
+        self._on_change = on_change
+
+    def update(self, *, phase: Phase | None = None, source: Source | None = None, attempts: int | None = None) -> None:
+        """Set what is given."""
+        self.phase = phase or self.phase
+        self.source = source or self.source
+        self.attempts = self.attempts if attempts is None else attempts
+        if self._on_change is not None:
+            self._on_change(self)
+
+    def follow(self, other: "RequestProgress") -> None:
+        """Take over what another trace says."""
+        self.answered = other.answered
+        self.update(phase=other.phase, source=other.source, attempts=other.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One request's ending. Exactly one of ``answer`` and ``error`` is there."""
+
+    request: Request
+    answer: Answer | None
+    error: Exception | None
+    source: Source
+    """Whether the ending came from the store or from the backend."""
+    attempts: int
+    """How often the backend was asked; 0 from the store."""
+    seconds: float
+    """From submission to ending."""
+
+
+class Responder(Protocol):
+    """Answers requests: a backend's adapter, or a wrapper around another responder."""
+
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+        """Answer one request, and note on ``trace`` what happens meanwhile.
+
+        Raises:
+            ANTSError: there is no answer; the class says why.
+        """
+        ...

@@ -16,7 +16,7 @@ from ants_engine.clip.worker import ClipWorker
 from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet, Overlap, find_overlaps
 from ants_engine.datasets.draw import sizes
-from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.errors import FeatureError, ImageError, ImageNotFoundError, ImageUnreadableError
 from ants_engine.evaluation.methods import EoeMethod, MethodSet, asking_methods, check_names, make_methods
 from ants_engine.evaluation.results_folder import (

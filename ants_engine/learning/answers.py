@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ants_engine.dispatch.outcome import Outcome
+from ants_engine.dispatch.request import Outcome
 from ants_engine.errors import (
     AuthenticationError,
     BudgetSpentError,

@@ -5,8 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.protocol import JSON, Answer
 
 

@@ -18,7 +18,7 @@ from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.detector.scores import Adaptation, Scores
-from ants_engine.dispatch.outcome import Outcome
+from ants_engine.dispatch.request import Outcome
 from ants_engine.errors import ImageError, NotEnoughAnswersError, TransientBackendError
 from ants_engine.learning.answers import FATAL, Tally, sort_answers
 from ants_engine.learning.call_meter import CallMeter

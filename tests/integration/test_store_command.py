@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from ants_engine.cli.main import commands
-from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.request import RecordedIdentity
 from ants_engine.dispatch.storage.entry import Entry, key_of
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import RateLimitError, StoreUnavailableError

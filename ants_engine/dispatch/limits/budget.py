@@ -1,15 +1,97 @@
-"""What a run may use up: requests, tokens, money."""
+"""Limits that the user sets: a budget for the run, quotas per minute, and the estimate of tokens behind both."""
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass
 
-from ants_engine.dispatch.limits.token_estimate import TokenEstimate
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
-from ants_engine.dispatch.responder import Responder
+from ants_engine.dispatch.request import Request, RequestProgress, Responder
 from ants_engine.errors import BackendTimeoutError, BudgetSpentError, UnusableAnswerError
 from ants_engine.protocol import Answer
 from ants_engine.settings.config import BudgetSettings, PriceSettings
+
+CHARACTERS_PER_TOKEN = 3
+"""Fewer than in English prose: an estimate should be too high rather than too low."""
+PICTURE_TOKENS = 1500
+"""For a picture, until an answer has said how many it was."""
+OVERHEAD_TOKENS = 50
+"""For what a chat template adds."""
+
+
+class TokenEstimate:
+    """Learns from answers what a prompt of each task costs: the most that it was so far."""
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._prompts: dict[str, int] = {}
+
+    def prompt(self, request: Request) -> int:
+        """Foresee the prompt's tokens."""
+        known = self._prompts.get(request.task)
+        if known is not None:
+            return known
+        picture = 0 if request.picture_sha256 is None else PICTURE_TOKENS
+        return OVERHEAD_TOKENS + picture + len(request.prompt) // CHARACTERS_PER_TOKEN
+
+    def of(self, request: Request) -> int:
+        """Foresee what a request costs at most: its prompt, and an answer as long as it may be."""
+        return self.prompt(request) + request.decoding.max_new_tokens
+
+    def learn(self, request: Request, usage: tuple[int | None, int | None]) -> int | None:
+        """Take in what a request has cost; return the sum if it is known."""
+        prompt, completion = usage
+        if prompt is not None:
+            self._prompts[request.task] = max(prompt, self._prompts.get(request.task, 0))
+        return None if prompt is None or completion is None else prompt + completion
+
+
+SPAN = 60.0
+"""Seconds."""
+
+
+class Quota:
+    """Counts what was taken in the last sixty seconds, and spreads it: a server counts by the second, too."""
+
+    def __init__(self, limit: int, burst: float) -> None:
+        """Allow ``limit`` in any sixty seconds, and at once no more than ``burst`` seconds' worth."""
+        self._limit = limit
+        self._rate = limit / SPAN
+        self._burst = max(burst, 1.0 / self._rate)
+        self._taken: deque[list[float]] = deque()
+        self._sum = 0.0
+        self._level = 0.0
+        """When all that was taken would be used up at an even rate."""
+
+    def opens(self, now: float, amount: float) -> float:
+        """Say when so much more may be taken. What is more than the limit in itself has to have the span to itself."""
+        self._forget(now)
+        amount = min(amount, self._limit)
+        opens = max(now, self._level + min(amount / self._rate, self._burst) - self._burst)
+        over = self._sum + amount - self._limit
+        for when, taken in self._taken:
+            if over <= 0:
+                break
+            over -= taken
+            opens = max(opens, when + SPAN)
+        return opens
+
+    def take(self, now: float, amount: float) -> None:
+        """Note that so much is taken now."""
+        self._taken.append([now, amount])
+        self._sum += amount
+        self._level = max(self._level, now) + amount / self._rate
+
+    def correct(self, when: float, taken: float, amount: float) -> None:
+        """Note that what was taken at ``when`` was in truth another amount."""
+        for entry in reversed(self._taken):
+            if entry[0] == when and entry[1] == taken:
+                entry[1] = amount
+                self._sum += amount - taken
+                self._level += (amount - taken) / self._rate
+                return
+
+    def _forget(self, now: float) -> None:
+        while self._taken and self._taken[0][0] <= now - SPAN:
+            self._sum -= self._taken.popleft()[1]
 
 
 @dataclass(frozen=True, slots=True)

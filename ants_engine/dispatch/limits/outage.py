@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.request import RequestProgress
 from ants_engine.errors import BackendError, BackendTimeoutError, BackendUnavailableError
 
 FIRST_CONTACT = 15.0

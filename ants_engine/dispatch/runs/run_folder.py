@@ -1,21 +1,289 @@
 """The run folder: what a run was asked to do, how each request ended, and what happened on the way."""
 
+import json
+import logging
 import os
 import platform
+import re
+import secrets
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
+from ants_engine.common.atomic_file import write_whole
 from ants_engine.common.versions import installed_versions
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.runs.redaction import Redactor
-from ants_engine.dispatch.runs.run_writer import EVENTS, RESPONSES, RunWriter
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.protocol import JSON, Answer
 from ants_engine.settings.config import Settings
+
+MASK = "[set]"
+"""What stands for a secret: that there is one, and nothing of it."""
+MAX_CHARACTERS = 300
+"""A text from elsewhere is cut to this."""
+
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SECRET = re.compile(
+    r"(api|access|secret|private|auth)?(keys?|tokens?)|pass(word|phrase|wd)?s?|pwd|secrets?|credentials?"
+    r"|auth|authorization|bearer|cookies?"
+)
+_FOLDERS = frozenset({"PWD", "OLDPWD"})
+"""Variables that sound like passwords, and hold the shell's folders."""
+_DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*,[^\s\"'<>)]*", re.IGNORECASE)
+_BASE64 = re.compile(r"[A-Za-z0-9+/_=-]{100,}")
+_KEY = re.compile(r"(?i)\b(sk-|bearer\s+|basic\s+(?=[\w+/=]{16}))[\w.~+/=*-]+")
+_USER = re.compile(r"(?<=://)[^/?#\s@]+@")
+_QUERY = re.compile(r"(?<=://)([^\s?#\"'<>]+)\?[^\s\"'<>]+")
+_SHORTEST = 8
+"""A shorter value of a variable says too little: taking it out of texts would garble them."""
+
+
+class Redactor:
+    """Knows what the environment keeps secret, so that no value of it passes whatever the name it stands under."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        """Look at the variables once: those with a name such as ``OPENAI_API_KEY``.
+
+        Args:
+            environment: the process's own by default.
+        """
+        variables = os.environ if environment is None else environment
+        secret = {
+            value
+            for name, value in variables.items()
+            if looks_secret(name) and name not in _FOLDERS and len(value) >= _SHORTEST
+        }
+        # the longest first: one may be the start of another
+        self._values = sorted(secret, key=len, reverse=True)
+
+    def settings(self, settings: Mapping[str, JSON]) -> dict[str, JSON]:
+        """Copy JSON; what stands under a name that looks secret becomes `MASK`, other texts keep no credentials."""
+        return _copy(settings, self._bare)
+
+    def facts(self, facts: Mapping[str, JSON]) -> dict[str, JSON]:
+        """Copy JSON as `settings` does, its texts made fit as `text` does."""
+        return _copy(facts, self.text)
+
+    def text(self, text: str) -> str:
+        """Make a message fit to be kept: no key, no picture data, and not long."""
+        text = self._bare(text[:100_000])
+        text = _DATA_URL.sub("[data]", text)
+        text = _BASE64.sub("[data]", text)
+        return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+
+    def _bare(self, text: str) -> str:
+        for value in self._values:
+            text = text.replace(value, MASK)
+        text = _USER.sub(f"{MASK}@", text)
+        text = _QUERY.sub(rf"\1?{MASK}", text)
+        return _KEY.sub(rf"\1{MASK}", text)
+
+
+def looks_secret(name: str) -> bool:
+    """Say whether a setting or variable of this name would hold a secret. A name in ``_env`` only names a variable."""
+    parts = [part.lower() for part in _PART.findall(name)]
+    return bool(parts) and parts[-1] != "env" and any(_SECRET.fullmatch(part) for part in parts)
+
+
+def _copy(parts: Mapping[str, JSON], clean: Callable[[str], str]) -> dict[str, JSON]:
+    # names are texts in JSON, whatever was given
+    named = ((str(name), each) for name, each in parts.items())
+    return {
+        name: MASK if looks_secret(name) and _may_hide(name, each) else _copied(each, clean) for name, each in named
+    }
+
+
+def _copied(value: JSON, clean: Callable[[str], str]) -> JSON:
+    if isinstance(value, dict):
+        return _copy(value, clean)
+    if isinstance(value, list):
+        return [_copied(each, clean) for each in value]
+    return clean(value) if isinstance(value, str) else value
+
+
+def _may_hide(name: str, value: JSON) -> bool:
+    if value is None or isinstance(value, bool):
+        return False
+    # max_new_tokens and the like count tokens
+    return not (isinstance(value, int | float) and "tokens" in name.lower())
+
+
+RECORD, RESPONSES, EVENTS = "run.json", "responses.jsonl", "events.jsonl"
+MAX_WAITING = 10_000
+"""Lines that may wait for a slow disk; what comes on top is dropped and counted."""
+SYNC_SECONDS = 1.0
+"""Lines reach the disk itself at most so often, and at the end; the operating system has them at once."""
+CLOSE_SECONDS = 10.0
+"""How long the end waits for a disk that hangs."""
+
+_LOG = logging.getLogger("ants_engine.dispatch")
+_TRIES = 20
+
+
+class RunWriter:
+    """One folder, made when it starts. Whatever goes wrong with it is one warning, and lines that are missing.
+
+    Each line is one write to a descriptor that appends, so a kill can cut the last line and no other. While it is open
+    it holds a lock on `EVENTS`, by which a reader tells a run that goes on from one that was killed.
+    """
+
+    def __init__(self, root: Path, stem: str, record: Callable[[], dict[str, Any]]) -> None:
+        """Prepare; nothing is touched yet.
+
+        Args:
+            root: folder of run folders, made if need be.
+            stem: start of the folder's name; six hex digits follow.
+            record: gives what `RECORD` says from the start; called on the thread.
+        """
+        self.path = root.absolute() / f"{stem}-{secrets.token_hex(3)}"
+        """Where it is, or will be."""
+        self._stem = stem
+        self._make_record = record
+        self._record: dict[str, Any] = {}
+        self._queue: SimpleQueue[tuple[str, Mapping[str, Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="ants-run-folder", daemon=True)
+        self._files: dict[str, int] = {}
+        self._torn: set[str] = set()
+        self._ending: Mapping[str, Any] = {}
+        self._dropped = 0
+        self._lost = 0
+        self._warned = False
+        self._over = False
+
+    def start(self) -> None:
+        """Start the thread, which makes the folder."""
+        self._thread.start()
+
+    def put(self, file: str, line: Mapping[str, Any]) -> None:
+        """Have a line appended to `RESPONSES` or `EVENTS`. Never waits, never raises."""
+        if self._over:
+            return
+        if self._queue.qsize() >= MAX_WAITING:
+            self._dropped += 1
+            return
+        self._queue.put((file, line))
+
+    def close(self, ending: Mapping[str, Any]) -> None:
+        """Write what waits, then ``ending`` into `RECORD`, and end the thread. May be called twice."""
+        if self._over and not self._thread.is_alive():
+            return
+        self._over = True
+        self._ending = ending
+        self._queue.put(None)
+        self._thread.join(CLOSE_SECONDS)
+        if self._thread.is_alive():
+            self._warn("the disk has not answered for too long")
+
+    def _run(self) -> None:
+        try:
+            self._open()
+            self._append_all()
+            self._sync()
+            losses = {"lines_dropped": self._dropped, "lines_lost": self._lost}
+            self._write_record({**self._record, **self._ending, **losses})
+        except (OSError, TypeError, ValueError, RecursionError) as error:
+            self._warn(_reason(error))
+        finally:
+            self._over = True
+            for descriptor in self._files.values():
+                os.close(descriptor)
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        for attempt in range(_TRIES):
+            try:
+                self.path.mkdir(mode=0o700)
+                break
+            except FileExistsError:
+                if attempt == _TRIES - 1:
+                    raise
+                self.path = self.path.with_name(f"{self._stem}-{secrets.token_hex(3)}")
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+        for name in (EVENTS, RESPONSES):
+            self._files[name] = os.open(self.path / name, flags, 0o600)
+        self._record = self._make_record()
+        # before the record: who finds that, and no lock, takes the run for killed
+        self._record["locked"] = _lock(self._files[EVENTS])
+        self._write_record(self._record)
+
+    def _append_all(self) -> None:
+        synced, dirty = time.monotonic(), False
+        while True:
+            try:
+                item = self._queue.get(timeout=max(0.0, synced + SYNC_SECONDS - time.monotonic()) if dirty else None)
+            except Empty:
+                item = ("", {})
+            if item is None:
+                return
+            if item[0]:
+                self._append(*item)
+                dirty = True
+            if dirty and time.monotonic() - synced >= SYNC_SECONDS:
+                self._sync()
+                synced, dirty = time.monotonic(), False
+
+    def _append(self, name: str, line: Mapping[str, Any]) -> None:
+        try:
+            data = f"{json.dumps(line, separators=(',', ':'), default=_kind)}\n".encode("ascii")
+            # where part of an earlier line is, this one must not be glued to it
+            data = b"\n" + data if name in self._torn else data
+            written = os.write(self._files[name], data)
+        except (OSError, TypeError, ValueError, RecursionError) as error:
+            self._lost += 1
+            self._warn(_reason(error))
+            return
+        if written == len(data):
+            self._torn.discard(name)
+        else:
+            self._torn.add(name)
+            self._lost += 1
+            self._warn("a line was cut: is the disk full?")
+
+    def _sync(self) -> None:
+        try:
+            for descriptor in self._files.values():
+                os.fsync(descriptor)
+        except OSError as error:
+            self._warn(_reason(error))
+
+    def _write_record(self, record: Mapping[str, Any]) -> None:
+        write_whole(self.path / RECORD, f"{json.dumps(record, indent=1, default=_kind)}\n".encode("ascii"))
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            _LOG.warning("%s: the run folder cannot be written (%s); the run goes on without it", self.path, reason)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    for _ in range(_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # a reader who looks whether it is locked holds it for that moment
+            time.sleep(0.005)
+        except OSError:
+            return False
+        else:
+            return True
+    return False
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or type(error).__name__
+
+
+def _kind(value: object) -> str:
+    return f"[{type(value).__name__}]"
+
 
 FORMAT, VERSION = "ants-run", 1
 PACKAGES = (

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Self
 
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.errors import TruncatedAnswerError
 from ants_engine.protocol import JSON, Answer
 

@@ -13,7 +13,7 @@ import pytest
 
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.observer import Observers
-from ants_engine.dispatch.outcome import Outcome
+from ants_engine.dispatch.request import Outcome
 from ants_engine.errors import BackendUnavailableError, BadRequestError, NotEnoughAnswersError
 from benchmarks.reliability.harness import make_requests, settings_for
 from tests.support.faulty.plan import right_answer

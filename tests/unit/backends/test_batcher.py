@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from ants_engine.backends._batcher import Batcher
+from ants_engine.backends.huggingface import Batcher
 from ants_engine.errors import BadRequestError, UsageError
 from ants_engine.protocol import Answer
 from tests.support.pictures import call, picture

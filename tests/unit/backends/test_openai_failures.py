@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from ants_engine import errors
-from ants_engine.backends._bounded_body import EncodedBodyError, OversizedBodyError
 from ants_engine.backends._failures import TABLE, Failure, classify
+from ants_engine.backends._http import EncodedBodyError, OversizedBodyError
 
 REQUEST = httpx2.Request("POST", "http://server/v1/chat/completions", headers={"Authorization": "Bearer top-secret"})
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from ants_engine import errors
 from ants_engine.backends.scripted import ScriptedBackend, ScriptedOptions, Shows, verify_or_describe
-from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.method.verify import Says, Verdict, VerdictReader
 from ants_engine.protocol import Answer
 from tests.support.pictures import call, picture

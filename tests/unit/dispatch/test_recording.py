@@ -7,11 +7,15 @@ from pathlib import Path
 import pytest
 
 from ants_engine.dispatch.observer import Observers
-from ants_engine.dispatch.recording import ClaimResponder, KeepFailureResponder, KeepResponder, LookupResponder
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
-from ants_engine.dispatch.storage.claims import Claims
-from ants_engine.dispatch.storage.patient_store import PatientStore
+from ants_engine.dispatch.recording import (
+    ClaimResponder,
+    KeepFailureResponder,
+    KeepResponder,
+    LookupResponder,
+    PatientStore,
+)
+from ants_engine.dispatch.request import Request, RequestProgress
+from ants_engine.dispatch.single_flight import Claims
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import EmptyAnswerError, ImageUnreadableError
 from ants_engine.protocol import Answer

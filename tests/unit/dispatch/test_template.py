@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
+from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
 from ants_engine.errors import TemplateError
 
 GOOD = """\

@@ -1,7 +1,7 @@
 import pytest
 
 from ants_engine.detector.class_list import ClassList
-from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.errors import EmptyAnswerError, RefusedAnswerError, TruncatedAnswerError
 from ants_engine.learning.negative_texts import judge_verdict, look_alikes, sentences
 from ants_engine.settings.config import EnsSettings, VsnlSettings

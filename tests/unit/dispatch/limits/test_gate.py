@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ants_engine.dispatch.limits.budget import Quota
+from ants_engine.dispatch.limits.congestion import Pace, Window
 from ants_engine.dispatch.limits.gate import AdaptiveGate, Pass
-from ants_engine.dispatch.limits.pace import Pace
-from ants_engine.dispatch.limits.quota import Quota
-from ants_engine.dispatch.limits.window import Window
 from ants_engine.errors import BackendTimeoutError, BackendUnavailableError, OverloadedError, RateLimitError
 
 

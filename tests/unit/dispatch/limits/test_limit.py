@@ -5,10 +5,8 @@ import math
 
 import pytest
 
-from ants_engine.dispatch.limits.gate import AdaptiveGate, Pass
-from ants_engine.dispatch.limits.limit import LimitResponder
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.limits.gate import AdaptiveGate, LimitResponder, Pass
+from ants_engine.dispatch.request import Request, RequestProgress
 from ants_engine.errors import BackendError, BackendTimeoutError, RateLimitError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request

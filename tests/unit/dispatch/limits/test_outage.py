@@ -5,7 +5,7 @@ import random
 import pytest
 
 from ants_engine.dispatch.limits.outage import FIRST_CONTACT, LONGEST_PROBE, Outage
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.request import RequestProgress
 from ants_engine.errors import (
     BackendError,
     BackendTimeoutError,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ants_engine.dispatch.runs import run_summary
-from ants_engine.dispatch.runs.run_summary import RunSummary
+from ants_engine.dispatch.runs.run_reader import RunSummary
 
 LINE: dict[str, Any] = {
     "at": 1.0,

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ants_engine.dispatch.coordinator import Coordinator
-from ants_engine.dispatch.outcome import Outcome
+from ants_engine.dispatch.request import Outcome
 from ants_engine.dispatch.runs.telemetry import Telemetry
 from ants_engine.errors import RateLimitError, TruncatedAnswerError
 from ants_engine.protocol import Answer, Call

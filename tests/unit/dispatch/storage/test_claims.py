@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.storage.claims import FILE, Claims
+from ants_engine.dispatch.single_flight import LOCKS, Claims
 
 KEYS = [f"{number:064x}" for number in (1 << 252, 2 << 240, 3 << 230)]
 CODE = """
 import sys
 from pathlib import Path
-from ants_engine.dispatch.storage.claims import Claims
+from ants_engine.dispatch.single_flight import Claims
 claims = Claims(Path(sys.argv[1]), patience=1.0)
 claims.open()
 print([claims.take(key) for key in sys.argv[2:]], flush=True)
@@ -110,7 +110,7 @@ def test_where_there_can_be_no_lock_file_everyone_may_ask(tmp_path: Path) -> Non
     claims.release(KEYS[0])
     claims.close()
     (tmp_path / "target").touch()
-    (tmp_path / FILE).symlink_to(tmp_path / "target")
+    (tmp_path / LOCKS).symlink_to(tmp_path / "target")
     linked = opened(tmp_path)
     assert linked.take(KEYS[0])
     linked.close()
