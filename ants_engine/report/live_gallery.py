@@ -61,11 +61,12 @@ class Gallery:
     def put(self, name: str, ref: ImageRef | None, score: float | None, nearest: str) -> None:
         """Show a picture; without a score, with the one that was remembered."""
         score = self._scores.get(name) if score is None else score
-        old = self._shown.pop(name, None)
-        new = Shown(next(self._numbers) if old is None else old.number, name, ref, score, nearest, self._said.get(name))
-        if old is not None:
-            new.tried, new.thumbnail = old.tried, old.thumbnail
-        self._shown[name] = new
+        shown = self._shown.pop(name, None)
+        if shown is None:
+            shown = Shown(next(self._numbers), name, ref, score, nearest)
+        # the same object: its thumbnail may be under way
+        shown.ref, shown.score, shown.nearest, shown.said = ref, score, nearest, self._said.get(name)
+        self._shown[name] = shown
         while len(self._shown) > SHOWN:
             self._shown.popitem(last=False)
 

@@ -8,8 +8,6 @@ import asyncio
 import contextlib
 import secrets
 import socket
-import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.resources import files
@@ -34,6 +32,8 @@ QUIET = 10.0
 """Seconds after which a reader is sent a comment, so that one that has gone is noticed."""
 FAREWELL = 1.0
 """Seconds that readers have, all together, to be told of the end."""
+LAST_PICTURES = 5.0
+"""Seconds at most by which the thumbnails that are missing at the end hold it up, if somebody looks."""
 RESTING = 4
 """So many times as long as a thumbnail took, none is made."""
 BUFFER = 65536
@@ -79,7 +79,6 @@ class LiveServer:
         # those who have asked for nothing yet, such as a browser's spare connections
         self._silent: set[asyncio.StreamWriter] = set()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="ants-live")
-        self._closed = threading.Event()
 
     @property
     def url(self) -> str:
@@ -107,6 +106,7 @@ class LiveServer:
 
     async def stop(self) -> None:
         """Let readers take what there is, for a moment, and close. May be called twice."""
+        await self._last_pictures()
         self._ending.set()
         server, self._server = self._server, None
         if server is not None:
@@ -128,7 +128,6 @@ class LiveServer:
             # what it was at may raise; a thumbnail is nothing to end with
             painter.cancel()
             await asyncio.wait([painter])
-        self._closed.set()
         self._decoder.shutdown(wait=False, cancel_futures=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -202,6 +201,9 @@ class LiveServer:
         quiet = 0.0
         while True:
             last = self._ending.is_set() or self._state.ended
+            if last:
+                # the page closes the stream at the end, so thumbnails come with it or not at all
+                await self._last_pictures()
             seen, text = self._state.since(seen)
             if text is not None:
                 # JSON has no line end of its own, and U+2028 is none to an event stream
@@ -224,23 +226,25 @@ class LiveServer:
             if picture is None or picture.ref is None:
                 await self._pause()
                 continue
-            small = await loop.run_in_executor(self._decoder, self._small, picture.ref, self._state.limits)
+            started = loop.time()
+            small = await loop.run_in_executor(self._decoder, _small, picture.ref, self._state.limits)
             self._state.illustrate(picture, small)
+            if not self._state.ended:
+                # a page that is looked at takes a run a fifth of one core at most for its pictures
+                await self._pause(min(1.0, RESTING * (loop.time() - started)))
 
-    async def _pause(self) -> None:
+    async def _last_pictures(self) -> None:
+        """Wait until every picture has its thumbnail, if somebody looks, for a bounded time."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + LAST_PICTURES
+        while self._looking and not self._ending.is_set() and loop.time() < deadline:
+            if self._state.without_thumbnail() is None:
+                return
+            await asyncio.sleep(0.01)
+
+    async def _pause(self, seconds: float = PACE) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._ending.wait(), PACE)
-
-    def _small(self, ref: ImageRef, limits: ImageSettings) -> str | None:
-        started = time.monotonic()
-        try:
-            return thumbnail(ref, limits)
-        except Exception:
-            # the file was there when CLIP read it; whatever has become of it costs a thumbnail and nothing else
-            return None
-        finally:
-            # a page that is looked at takes a run a fifth of one core at most for its pictures
-            self._closed.wait(min(1.0, RESTING * (time.monotonic() - started)))
+            await asyncio.wait_for(self._ending.wait(), seconds)
 
 
 class _Answer:
@@ -273,6 +277,14 @@ class _Answer:
         self._writer.write(self._connection.send(event) or b"")
         async with asyncio.timeout(PATIENCE):
             await self._writer.drain()
+
+
+def _small(ref: ImageRef, limits: ImageSettings) -> str | None:
+    try:
+        return thumbnail(ref, limits)
+    except Exception:
+        # the file was there when CLIP read it; whatever has become of it costs a thumbnail and nothing else
+        return None
 
 
 @cache

@@ -188,7 +188,12 @@ class LiveState(RunObserver):
                 del self._changed[name]
                 self._spelled.pop(name, None)
         if picture.number in shown:
-            self._touch(f"{THUMBNAIL}{picture.number}")
+            name = f"{THUMBNAIL}{picture.number}"
+            if "pictures" in self._late:
+                # not before the picture itself: the page drops thumbnails of pictures that it does not show
+                self._late.add(name)
+            else:
+                self._touch(name)
 
     def since(self, version: int) -> tuple[int, str | None]:
         """Return the version that is current now, and the sections that have changed since another one.
@@ -199,7 +204,7 @@ class LiveState(RunObserver):
         Returns:
             The version, and one line of JSON: an object of sections; None where nothing has changed.
         """
-        if self._late and self._clock() - self._late_at >= REST:
+        if self._late and (self.ended or self._clock() - self._late_at >= REST):
             self._late_at = self._clock()
             self._touch(*self._late)
             self._late.clear()

@@ -125,6 +125,46 @@ def test_a_thumbnail_is_sent_once_and_forgotten_with_its_picture() -> None:
     assert name not in sections(state), "the picture has left the gallery"
 
 
+def test_a_thumbnail_never_comes_before_its_picture() -> None:
+    state, clock = begun()
+    clock.now += REST
+    state.looked(look([0.1]))
+    version, _ = state.since(0)
+    state.looked(look([0.1], start=1))
+    picture = state.without_thumbnail()
+    assert picture is not None
+    assert picture.name == "p1.png"
+    state.illustrate(picture, "data:x")
+    thumbnail = f"thumbnail/{picture.number}"
+    assert not {"pictures", thumbnail} & set(sections(state, version)), "not yet"
+    clock.now += REST
+    assert {"pictures", thumbnail} <= set(sections(state, version))
+
+
+def test_a_picture_that_something_new_is_said_of_keeps_the_thumbnail_that_was_under_way() -> None:
+    state, _ = begun()
+    state.looked(look([0.1]))
+    picture = state.without_thumbnail()
+    assert picture is not None
+    state.answered(said("p0.png", "a tram"))
+    state.illustrate(picture, "data:x")
+    assert state.without_thumbnail() is None
+    state.end("done")
+    assert sections(state)[f"thumbnail/{picture.number}"] == "data:x"
+
+
+def test_what_comes_after_the_end_is_not_held_back() -> None:
+    state, clock = begun()
+    clock.now += REST
+    state.looked(look([0.1]))
+    version, _ = state.since(0)
+    state.end("done")
+    picture = state.without_thumbnail()
+    assert picture is not None
+    state.illustrate(picture, "data:x")
+    assert sections(state, version)[f"thumbnail/{picture.number}"] == "data:x"
+
+
 def test_control_characters_of_a_name_or_an_answer_are_spelled_out_and_it_is_one_line() -> None:
     state, clock = begun()
     state.answered(said("x", "1. \x1b[2J\u2028wolf\n2. fox", task="vsnl"))
