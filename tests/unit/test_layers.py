@@ -35,7 +35,7 @@ LAYERS = {
         *("ants", "baselines", "clip", "common", "datasets", "detector", "dispatch", "errors", "learning", "method"),
         "settings",
     ),
-    "serve": ("ants", "clip", "common", "detector", "errors", "learning", "protocol", "settings"),
+    "serve": ("ants", "clip", "common", "detector", "errors", "learning", "protocol", "report", "settings"),
     "cli": (
         *("ants", "clip", "common", "datasets", "detector", "dispatch", "errors", "evaluation", "learning", "method"),
         *("report", "serve", "settings", "ants_engine"),
