@@ -15,7 +15,7 @@ from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine import ANTS, RunObserver
-    from ants_engine.report.live_seen import SeenPictures
+    from ants_engine.report.seen import SeenPictures
     from ants_engine.serve.live import LivePage
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -92,7 +92,7 @@ async def watched(port: int | None, title: str) -> AsyncIterator[Watched]:
     if port is None:
         yield Watched()
         return
-    from ants_engine.report.live_seen import SeenPictures
+    from ants_engine.report.seen import SeenPictures
     from ants_engine.serve.live import LivePage
 
     async with LivePage(title, port) as page:

@@ -1,6 +1,7 @@
-"""The pictures that a report is about: given now, or what a detector has kept of those it has seen."""
+"""The pictures that a report is about: given now, kept by a detector, or noted during a run."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from ants_engine.clip.sources import ImageStream, open_images
 from ants_engine.common.features import check_features
 from ants_engine.errors import FeatureError, ImageError, NoImagesError
 from ants_engine.learning.detector_folder import SavedDetector
+from ants_engine.learning.run_observer import FirstLook, RunObserver
 
 Encode = Callable[[ImageStream], Awaitable[tuple[Tensor, list[str], dict[int, ImageError]]]]
 """Encodes pictures: features (N, D), names, and failures by row, as `ANTS.look_at` does."""
@@ -95,3 +97,39 @@ def kept(saved: SavedDetector) -> Seen | None:
         if 0 <= row < len(names):
             names[row] = item.name
     return Seen(tuple(names), torch.clone(features), (None,) * len(features))
+
+
+BOUND = 5000
+"""ReportPictures that are kept, 2 KB of features each for a CLIP of width 512."""
+
+
+class SeenPictures(RunObserver):
+    """Keeps names, places and features of the latest pictures that could be read."""
+
+    def __init__(self, bound: int = BOUND) -> None:
+        """Begin with none."""
+        self._kept: deque[tuple[str, ImageRef | None, Tensor]] = deque(maxlen=bound)
+        self.count = 0
+        """How many there have been."""
+
+    def looked(self, look: FirstLook) -> None:
+        """See `RunObserver.looked`."""
+        self.count += len(look.names)
+        # a copy: a row alone would keep its whole batch
+        self._kept.extend(zip(look.names, look.refs, (row.clone() for row in look.features), strict=True))
+
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        return len(self._kept)
+
+    @property
+    def features(self) -> Tensor:
+        """(N, D), of those that are kept, at least one."""
+        return torch.stack([feature for _, _, feature in self._kept])
+
+    @property
+    def paths(self) -> list[str] | None:
+        """Their files as they were named; None where one of them is no file."""
+        if any(ref is None or ref.key is None for _, ref, _ in self._kept):
+            return None
+        return [name for name, _, _ in self._kept]

@@ -5,7 +5,7 @@ import torch
 
 from ants_engine.detector.detector import ActivationRanking, Detector
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.report.attribution import attribute
+from ants_engine.report.texts import attribute
 from tests.unit.detector.detectors import DIM, small_detector, unit_rows
 
 PICTURES = unit_rows(60, 21)
