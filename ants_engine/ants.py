@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from ants_engine.method.metrics import FprConvention
-    from ants_engine.report.write import Labels
+    from ants_engine.report.assemble import Labels
 
 PACKAGES = ("ants-engine", "torch", "open_clip_torch", "numpy", "pillow")
 
@@ -489,8 +489,8 @@ class ANTS:
             UsageError: the labels do not fit the pictures, or the file cannot be written.
             MissingDependencyError: the extra ``report`` is not installed.
         """
-        from ants_engine.report.assemble import Options
-        from ants_engine.report.write import detector_document, write_page
+        from ants_engine.report.assemble import Options, detector_document
+        from ants_engine.report.page import write_page
 
         await asyncio.to_thread(check_file_out, Path(path))
         options = Options(title=title, convention=convention)

@@ -210,8 +210,8 @@ async def write_demo_report(
         stream: its pictures, with their sets and labels.
         settings: of the cold start that other pictures are streamed through.
     """
-    from ants_engine.report.assemble import Options
-    from ants_engine.report.write import detector_document, write_page
+    from ants_engine.report.assemble import Options, detector_document
+    from ants_engine.report.page import write_page
 
     others = _others(world, stream)
     batches = await _adapted(world, others, settings)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ants_engine.cli.output import say
+from ants_engine.cli.serve import check_installed
 from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine import ANTS, RunObserver
-    from ants_engine.report.live import LivePage
-    from ants_engine.report.live_seen import SeenPictures
+    from ants_engine.report.seen import SeenPictures
+    from ants_engine.serve.live import LivePage
 
 F = TypeVar("F", bound=Callable[..., Any])
 REPORT = "report.html"
@@ -26,6 +27,8 @@ def with_live(function: F) -> F:
 
     @wraps(function)
     def merged(*arguments: Any, live: bool, live_port: int | None, **options: Any) -> Any:
+        if live or live_port:
+            check_installed("--live", ("starlette", "uvicorn"))
         return function(*arguments, live=live_port or (0 if live else None), **options)
 
     port = click.option("--live-port", type=click.IntRange(1, 65535), help="The same, at a port of your choice.")
@@ -89,8 +92,8 @@ async def watched(port: int | None, title: str) -> AsyncIterator[Watched]:
     if port is None:
         yield Watched()
         return
-    from ants_engine.report.live import LivePage
-    from ants_engine.report.live_seen import SeenPictures
+    from ants_engine.report.seen import SeenPictures
+    from ants_engine.serve.live import LivePage
 
     async with LivePage(title, port) as page:
         say(f"watch it at {page.url}", err=True)

@@ -81,7 +81,8 @@ def report(
             if unused:
                 raise click.UsageError(f"--set {', '.join(unused)}: for a detector; name its folder with --detector")
             check_file_out(out)
-            from ants_engine.report.write import run_document, write_page
+            from ants_engine.report.assemble import run_document
+            from ants_engine.report.page import write_page
 
             document = run_document(run, title)
             return _written(write_page(out, document), document)
@@ -90,7 +91,7 @@ def report(
     pictures = open_pictures(images)
     check_file_out(out)
     # only now what takes seconds to import
-    from ants_engine.report.write import write_page
+    from ants_engine.report.page import write_page
 
     shown = title or f"Detector {folder.resolve().name}"
     document = asyncio.run(
@@ -109,8 +110,7 @@ async def _document(
     bound: int,
     keywords: dict[str, Any],
 ) -> "Document":
-    from ants_engine.report.assemble import Options
-    from ants_engine.report.write import detector_document
+    from ants_engine.report.assemble import Options, detector_document
 
     options = Options(
         title=title,

@@ -66,7 +66,7 @@ def serve(
 
     A page to drop pictures on is at /, the API's description at /docs.
     """
-    _check_installed()
+    check_installed("ants serve", NEEDED)
     from ants_engine.learning.preflight import check_detector, check_detector_out
     from ants_engine.serve.access import read_token
     from ants_engine.serve.listening import listen
@@ -116,16 +116,16 @@ def serve(
     return 1 if problems else 0
 
 
-def _check_installed() -> None:
-    """Say at once what is missing.
+def check_installed(what: str, packages: tuple[str, ...]) -> None:
+    """Check that packages of the extra ``serve`` are installed, before anything costs time.
 
     Raises:
-        MissingDependencyError: a package of the extra is not installed.
+        MissingDependencyError: names those that are not.
     """
     from importlib.util import find_spec
 
     from ants_engine.errors import MissingDependencyError
 
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise MissingDependencyError(f'ants serve needs {", ".join(missing)}: pip install "ants-engine[serve]"')
+        raise MissingDependencyError(f'{what} needs {", ".join(missing)}: pip install "ants-engine[serve]"')

@@ -1,10 +1,12 @@
 """What a report says, as plain values: the page is made of this and of nothing else, and it can be had as JSON."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ants_engine.common.terminal_text import encodable
+from ants_engine.datasets.benchmark import ID_SET
 from ants_engine.learning.report import BatchRecord
 
 Column = tuple[float | None, ...]
@@ -51,7 +53,7 @@ class Weighed(_Part):
     """In [0, 1]; a picture's amounts over all texts sum to 1 - ``id_score``."""
 
 
-class Pictures(_Part):
+class ReportPictures(_Part):
     """N pictures, column by column, in the order given."""
 
     names: tuple[str, ...]
@@ -102,9 +104,9 @@ class Text(_Part):
     most_picture: int | None = None
     """That picture's row."""
     leading: int | None = None
-    """Pictures for which no other text weighed more."""
+    """ReportPictures for which no other text weighed more."""
     decisive: int | None = None
-    """Pictures called unknown that would be called known without this text; None where that is not defined."""
+    """ReportPictures called unknown that would be called known without this text; None where that is not defined."""
     nearest_class: int | None = None
     class_nearness: float | None = None
     """Cosine to the nearest ID class, each kind of feature about its own mean."""
@@ -123,7 +125,7 @@ class SetMetrics(_Part):
     fpr95_id_positive: float
 
 
-class Method(_Part):
+class MethodResult(_Part):
     """One method on the same pictures."""
 
     name: str
@@ -134,17 +136,17 @@ class Method(_Part):
     ours: bool = False
 
 
-class Comparison(_Part):
+class MethodComparison(_Part):
     """Methods side by side."""
 
     convention: Literal["openood", "id_positive"]
-    methods: tuple[Method, ...]
+    methods: tuple[MethodResult, ...]
     accuracy: float | None = None
     """Share of ID pictures whose nearest class is the true one."""
 
 
 class Map(_Part):
-    """Pictures, ID classes and negative texts in two dimensions."""
+    """ReportPictures, ID classes and negative texts in two dimensions."""
 
     method: Literal["PCA", "UMAP"]
     pictures: tuple[tuple[float, float] | None, ...]
@@ -192,10 +194,10 @@ class Document(_Part):
     """Lambda, the share of the sentences in ``id_score``."""
     headline: tuple[Fact, ...]
     classes: tuple[str, ...] = ()
-    pictures: Pictures | None = None
+    pictures: ReportPictures | None = None
     texts: tuple[Text, ...] = ()
     """Sentences, look-alikes, and such words of the lexicon as weighed most for a picture."""
-    comparison: Comparison | None = None
+    comparison: MethodComparison | None = None
     maps: tuple[Map, ...] = ()
     batches: tuple[BatchRecord, ...] = ()
     """Of the streams, oldest first."""
@@ -206,3 +208,38 @@ class Document(_Part):
     """Versions, model, settings that matter."""
     missing: dict[str, str] = Field(default_factory=dict)
     """Section → one sentence that says what is missing, and the command that would give it."""
+
+
+OOD_COLOURS = ("foreign", "set-2", "set-3", "set-4")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Some of the pictures."""
+
+    name: str
+    """What the labels call them."""
+    shown: str
+    """The same for people."""
+    colour: str
+    rows: tuple[int, ...]
+
+
+def groups_of(pictures: ReportPictures) -> tuple[Group, ...]:
+    """Return ID pictures, each OOD set, and pictures without a label; without any labels, all as one."""
+    everyone = tuple(range(len(pictures)))
+    if pictures.sets is None:
+        return (Group("", "pictures", "known", everyone),)
+    rows: dict[str | None, list[int]] = {}
+    for row, name in enumerate(pictures.sets):
+        rows.setdefault(name, []).append(row)
+    found = []
+    if ID_SET in rows:
+        found.append(Group(ID_SET, "known (ID)", "known", tuple(rows[ID_SET])))
+    oods = sorted(name for name in rows if name not in (ID_SET, None) and name is not None)
+    for number, name in enumerate(oods):
+        shown = "unknown" if name == "ood" else f"{name}-OOD"
+        found.append(Group(name, shown, OOD_COLOURS[number % len(OOD_COLOURS)], tuple(rows[name])))
+    if None in rows:
+        found.append(Group("", "no label", "muted", tuple(rows[None])))
+    return tuple(found)

@@ -9,7 +9,7 @@ from ants_engine.clip.image_ref import ImageRef
 from ants_engine.common.terminal_text import plain
 
 SHOWN = 24
-"""Pictures that are kept, and with them whatever keeps them readable."""
+"""ReportPictures that are kept, and with them whatever keeps them readable."""
 REMEMBERED = 10_000
 """Scores of pictures still to be described, and sentences of pictures still to be scored, that are kept."""
 LONGEST = 400

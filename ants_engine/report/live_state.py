@@ -3,11 +3,13 @@
 import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+from rich.progress import Progress, TaskID
 
 from ants_engine.common.progress import ProgressEvent
 from ants_engine.common.terminal_text import plain
@@ -15,12 +17,93 @@ from ants_engine.dispatch.backend_registry import declared_model
 from ants_engine.dispatch.throughput_monitor import Counts, Pulse
 from ants_engine.learning.report import BatchRecord
 from ants_engine.learning.run_observer import AnsweredQuestion, FirstLook, RunObserver, RunStart, ScoredBatch
-from ants_engine.report.headline import leaning
-from ants_engine.report.live_eta import Eta
+from ants_engine.report.facts import leaning
 from ants_engine.report.live_gallery import SHOWN, Gallery, Shown, short
-from ants_engine.report.live_histogram import Histogram
-from ants_engine.report.live_series import Series
 from ants_engine.settings.config import ImageSettings
+
+T = TypeVar("T")
+
+BOUND = 240
+"""Points of a series, which is more than a figure has room to show apart."""
+
+
+class Series(Generic[T]):
+    """At most ``bound`` points and the newest, evenly spread over all that was added."""
+
+    def __init__(self, bound: int = BOUND) -> None:
+        """Begin with none."""
+        self._bound = bound
+        self._every = 1
+        self._added = 0
+        self._points: list[T] = []
+        self._newest: list[T] = []
+
+    def add(self, point: T) -> None:
+        """Add a point."""
+        self._newest = []
+        if self._added % self._every == 0:
+            self._points.append(point)
+            if len(self._points) > self._bound:
+                self._points = self._points[::2]
+                self._every *= 2
+        else:
+            self._newest = [point]
+        self._added += 1
+
+    def points(self) -> list[T]:
+        """Return the points, oldest first."""
+        return [*self._points, *self._newest]
+
+
+BINS = 40
+
+
+class Histogram:
+    """Scores in [0, 1]; those outside count in the outermost bins, those that are not numbers nowhere."""
+
+    def __init__(self, bins: int = BINS) -> None:
+        """Begin with empty bins of equal width."""
+        self._counts: NDArray[np.int64] = np.zeros(bins, dtype=np.int64)
+        self.below = 0
+        """How many of them were below the line when they came."""
+
+    def add(self, scores: NDArray[np.floating], line: float) -> None:
+        """Add scores (n,), judged by the line that holds now."""
+        found = scores[~np.isnan(scores)]
+        bins = len(self._counts)
+        places = np.clip((found * bins).astype(np.int64), 0, bins - 1)
+        self._counts += np.bincount(places, minlength=bins)
+        self.below += int((found < line).sum())
+
+    @property
+    def total(self) -> int:
+        """How many scores there are."""
+        return int(self._counts.sum())
+
+    def counts(self) -> list[int]:
+        """Return the counts, lowest scores first."""
+        return [int(count) for count in self._counts]
+
+
+class Eta:
+    """Is told of progress; rich's own estimate, from the speed of the last half minute, and nothing shown."""
+
+    def __init__(self) -> None:
+        """Begin with no stage."""
+        self._progress = Progress(disable=True, auto_refresh=False)
+        self._tasks: dict[str, TaskID] = {}
+
+    def note(self, event: ProgressEvent) -> None:
+        """Take note of a step."""
+        if event.stage not in self._tasks:
+            self._tasks[event.stage] = self._progress.add_task(event.stage, total=event.total)
+        self._progress.update(self._tasks[event.stage], completed=event.done, total=event.total)
+
+    def seconds(self) -> Mapping[str, float | None]:
+        """Return the seconds left of every stage that is under way; None where nothing can be said."""
+        tasks = {name: self._progress.tasks[task] for name, task in self._tasks.items()}
+        return {name: task.time_remaining for name, task in tasks.items() if not task.finished}
+
 
 REST = 2.0
 """Seconds between two changes of what costs a browser, and this machine, more than numbers: the pictures."""

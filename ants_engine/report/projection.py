@@ -1,4 +1,4 @@
-"""Pictures, ID classes and negative texts in two dimensions."""
+"""ReportPictures, ID classes and negative texts in two dimensions."""
 
 import warnings
 from importlib import import_module
@@ -19,62 +19,48 @@ Points = NDArray[np.float64]
 def centred(features: Tensor) -> Tensor:
     """Return features (N, D) about their own mean, L2-normalised.
 
-    CLIP puts pictures and texts into two cones apart from each other (Liang et al. 2022, arXiv 2203.02053): nearness
-    across them says something only once each kind is taken about its own mean.
+    CLIP puts pictures and texts into two separate cones (Liang et al. 2022, arXiv 2203.02053): a cosine between the two
+    means something only once each kind is centred on its own mean.
     """
-    if not len(features):
-        return features
-    moved = features - features.mean(dim=0)
-    return normalised(moved)
+    return normalised(features - features.mean(dim=0)) if len(features) else features
 
 
 def normalised(rows: Tensor) -> Tensor:
-    """Return rows (N, D) of length one; one of all zeros stays so."""
+    """Return rows (N, D) of length one; a row of zeros stays as it is."""
     return torch.div(rows, torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp(min=1e-12))
 
 
-def maps(pictures: Tensor, readable: list[bool], classes: Tensor, texts: Tensor) -> tuple[Map, ...]:
+def maps(pictures: Tensor, rows: list[int], classes: Tensor, texts: Tensor) -> tuple[Map, ...]:
     """Project by PCA and, where it is installed, by UMAP too.
 
     Args:
-        pictures: (N, D), the rows that are not readable mean nothing.
-        readable: per picture.
+        pictures: (N, D).
+        rows: of the pictures that have features; the others get no place.
         classes: (C, D).
         texts: (M, D).
 
     Raises:
         MissingDependencyError: scikit-learn is not installed.
     """
-    rows = torch.tensor([row for row, one in enumerate(readable) if one], dtype=torch.int64)
-    words = centred(torch.cat([classes, texts]))
-    everything = torch.cat([centred(pictures[rows]), words]).double().numpy()
-    found = [_map("PCA", *_pca(everything), rows.tolist(), len(readable), len(classes))]
-    umap = _umap(everything)
-    if umap is not None:
-        found.append(_map("UMAP", umap, None, rows.tolist(), len(readable), len(classes)))
-    return tuple(found)
-
-
-def _map(
-    method: Literal["PCA", "UMAP"],
-    points: Points,
-    explained: tuple[float, float] | None,
-    rows: list[int],
-    count: int,
-    classes: int,
-) -> Map:
-    places = [(round(float(x), 4), round(float(y), 4)) for x, y in points]
-    pictures: list[tuple[float, float] | None] = [None] * count
-    for row, place in zip(rows, places[: len(rows)], strict=True):
-        pictures[row] = place
+    everything = torch.cat([centred(pictures[rows]), centred(torch.cat([classes, texts]))]).double().numpy()
+    found: list[tuple[Literal["PCA", "UMAP"], Points, tuple[float, float] | None]] = [("PCA", *_pca(everything))]
+    if (umap := _umap(everything)) is not None:
+        found.append(("UMAP", umap, None))
     first = len(rows)
-    return Map(
-        method=method,
-        pictures=tuple(pictures),
-        classes=tuple(places[first : first + classes]),
-        texts=tuple(places[first + classes :]),
-        explained=explained,
-    )
+    result = []
+    for method, points, explained in found:
+        places = [(round(float(x), 4), round(float(y), 4)) for x, y in points]
+        place_of = dict(zip(rows, places, strict=False))
+        result.append(
+            Map(
+                method=method,
+                pictures=tuple(place_of.get(row) for row in range(len(pictures))),
+                classes=tuple(places[first : first + len(classes)]),
+                texts=tuple(places[first + len(classes) :]),
+                explained=explained,
+            )
+        )
+    return tuple(result)
 
 
 def _pca(everything: Points) -> tuple[Points, tuple[float, float] | None]:
@@ -94,7 +80,7 @@ def _umap(everything: Points) -> Points | None:
     if neighbours < 2:
         return None
     with warnings.catch_warnings():
-        # of what it can do without, and that a seed means one thread, which is what is wanted
+        # about its optional packages, and that a seed means one thread, which is intended
         warnings.simplefilter("ignore")
         try:
             umap: Any = import_module("umap").UMAP

@@ -1,4 +1,4 @@
-"""Pictures made small enough to be embedded: all together stay within a bound, whatever their number."""
+"""ReportPictures made small enough to be embedded: all together stay within a bound, whatever their number."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""What is known of pictures: which are ID, of which class, and which OOD set the others are from."""
+"""Labels of the pictures, and methods measured against them."""
 
 import csv
 import io
@@ -8,21 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ants_engine.baselines import registry
+from ants_engine.baselines.baseline import TextSpace
 from ants_engine.common.text_file import read_text
-from ants_engine.datasets.benchmark import ID_SET, OOD_LABEL, UNLABELLED, Benchmark
+from ants_engine.datasets.benchmark import ID_SET, OOD_LABEL, UNLABELLED
 from ants_engine.datasets.source import read_benchmark
+from ants_engine.detector.detector import Detector
+from ants_engine.detector.scores import Scores
 from ants_engine.errors import UsageError
 from ants_engine.method.class_names import same_name
+from ants_engine.method.metrics import FprConvention, accuracy, auroc, fpr95, roc
+from ants_engine.report.document import MethodComparison, MethodResult, SetMetrics
 
 HEADINGS = frozenset({"picture", "image", "path", "file", "filename", "name"})
 """A CSV whose first cell is one of these has a line of headings."""
 OOD_WORDS = frozenset({"ood", "near", "far"})
-"""In place of a class: a picture of none, in the set of that name."""
+"""In place of a class: an OOD picture, in the set of that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """What is known of one picture."""
+    """One picture's label."""
 
     set_name: str
     """``id``, or the OOD set's name."""
@@ -32,18 +42,13 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """Labels of N pictures, in their order; None where nobody says."""
+    """Labels of N pictures, in their order; None for a picture without a label."""
 
     labels: tuple[Label | None, ...]
 
-    @property
-    def known(self) -> int:
-        """Return how many pictures have a label."""
-        return sum(one is not None for one in self.labels)
-
     @classmethod
     def of_sequence(cls, given: Sequence[str | None], classes: Sequence[str]) -> "Truth":
-        """Read one word a picture: a class, ``id``, ``ood``, ``near``, ``far``, or None where it is not known.
+        """Read one word per picture: a class, ``id``, ``ood``, ``near``, ``far``, or None where it is not known.
 
         Raises:
             UsageError: a word is none of these.
@@ -60,8 +65,8 @@ class LabelBook:
 
         Args:
             labels: by the picture's name, or its absolute path.
-            origin: what an error calls them.
-            images: the pictures that they are of, where they came with the labels.
+            origin: their name in errors.
+            images: the labelled pictures, where they came with the labels.
         """
         self._labels = dict(labels)
         self._origin = origin
@@ -74,11 +79,17 @@ class LabelBook:
         """Read a CSV, or the folder of a benchmark.
 
         Raises:
-            UsageError: it is neither, or says something that does not fit the classes; names the line.
+            UsageError: it is neither, or a label does not fit the classes; names the line.
         """
         if source.is_dir():
             benchmark = read_benchmark(source, classes=classes)
-            return cls(_of_benchmark(benchmark), str(source), tuple(i for s in benchmark.sets for i in s.images or ()))
+            pairs = [
+                (image, Label(one.name, label))
+                for one in benchmark.sets
+                for image, label in zip(one.images or (), one.labels.tolist(), strict=True)
+            ]
+            labels = {str(Path(image).absolute()): label for image, label in pairs}
+            return cls(labels, str(source), tuple(image for image, _ in pairs))
         return cls(_read_csv(source, classes), str(source))
 
     @classmethod
@@ -98,7 +109,7 @@ class LabelBook:
             UsageError: not a single picture has a label.
         """
         found = Truth(tuple(self._find(name) for name in names))
-        if not found.known:
+        if not any(found.labels):
             example = next(iter(self._labels), "nothing")
             raise UsageError(
                 f"{self._origin}: none of its {len(self._labels)} pictures is among those of the report; it names "
@@ -111,14 +122,6 @@ class LabelBook:
             return self._labels[name]
         path = str(Path(name).absolute())
         return self._labels[path] if path in self._labels else self._by_end.get(Path(name).name)
-
-
-def _of_benchmark(benchmark: Benchmark) -> dict[str, Label]:
-    labels = {}
-    for one in benchmark.sets:
-        for image, label in zip(one.images or (), one.labels.tolist(), strict=True):
-            labels[str(Path(image).absolute())] = Label(one.name, label)
-    return labels
 
 
 def _read_csv(source: Path, classes: Sequence[str]) -> dict[str, Label]:
@@ -164,3 +167,85 @@ def _label(word: str, index: Mapping[str, int], where: str) -> Label:
     if plain in OOD_WORDS:
         return Label(plain, OOD_LABEL)
     raise UsageError(f"{where}: {word!r} is no ID class; write one of the {len(index)} classes, id, ood, near or far")
+
+
+BASELINES = {
+    "mcm": ("MCM", "highest softmax among the ID classes"),
+    "max-logit": ("Max logit", "highest cosine to an ID class"),
+    "energy": ("Energy", "logsumexp over the ID classes"),
+    "neglabel": ("NegLabel (S_nl)", "words of the lexicon, in groups"),
+    "neglabel-1": ("NegLabel, one group", "the same words in one softmax"),
+}
+PARTS = {
+    "ens_score": ("ANTS S_ens", "sentences about pictures that look unknown"),
+    "vsnl_score": ("ANTS S_vsnl", "look-alikes of the classes"),
+    "id_score": ("ANTS", "id_score: what this detector decides by"),
+}
+ALL_OOD = "all OOD"
+"""All OOD sets together, where there are several."""
+POINTS = 200
+"""Points of a ROC curve that are kept."""
+
+
+def compare_methods(
+    detector: Detector, features: Tensor, scores: Scores, truth: Truth, convention: FprConvention
+) -> MethodComparison | None:
+    """Measure every method on the readable pictures with a label; None where ID or OOD pictures are missing.
+
+    Args:
+        detector: its texts are what the baselines use.
+        features: (N, D) of the pictures of ``scores``.
+        scores: of N pictures.
+        truth: of N pictures.
+        convention: of the ROC curves.
+
+    Raises:
+        MissingDependencyError: scikit-learn is not installed.
+    """
+    labelled = [(row, one) for row, one in enumerate(truth.labels) if one is not None and row not in scores.failures]
+    rows = [row for row, _ in labelled]
+    sets = np.array([one.set_name for _, one in labelled])
+    is_id = sets == ID_SET
+    if not is_id.any() or is_id.all():
+        return None
+    of_set = {name: sets == name for name in sorted(set(sets[~is_id].tolist()))}
+    if len(of_set) > 1:
+        of_set[ALL_OOD] = ~is_id
+    space = TextSpace.of(detector)
+    columns = {
+        shown: registry.create(name, space).score(features[rows])[1].numpy() for name, shown in BASELINES.items()
+    }
+    columns |= {shown: getattr(scores, name)[rows] for name, shown in PARTS.items()}
+    if not detector.union and len(detector.ens) and len(detector.vsnl):
+        columns["ANTS union", "both banks in one softmax"] = detector.union_scores(scores)[rows]
+    methods = tuple(
+        MethodResult(
+            name=name,
+            what=what,
+            sets=tuple(_metrics(one, column[is_id], column[mask]) for one, mask in of_set.items()),
+            roc=_curve(column[is_id], column[~is_id], convention),
+            ours=name.startswith("ANTS"),
+        )
+        for (name, what), column in columns.items()
+    )
+    labels = np.array([one.label for _, one in labelled])
+    named = is_id & (labels >= 0)
+    right = accuracy(scores.predicted[rows][named], labels[named]) if named.any() else None
+    return MethodComparison(convention=convention, methods=methods, accuracy=right)
+
+
+def _metrics(name: str, ids: NDArray[np.float32], oods: NDArray[np.float32]) -> SetMetrics:
+    return SetMetrics(
+        ood_set=name,
+        auroc=auroc(ids, oods),
+        fpr95_openood=fpr95(ids, oods, convention="openood"),
+        fpr95_id_positive=fpr95(ids, oods, convention="id_positive"),
+    )
+
+
+def _curve(
+    ids: NDArray[np.float32], oods: NDArray[np.float32], convention: FprConvention
+) -> tuple[tuple[float, float], ...]:
+    fpr, tpr = roc(ids, oods, convention=convention)
+    kept = np.unique(np.linspace(0, len(fpr) - 1, min(POINTS, len(fpr))).round().astype(int))
+    return tuple((round(float(fpr[i]), 4), round(float(tpr[i]), 4)) for i in kept)

@@ -14,24 +14,35 @@ FREE_CHUNKS = 1000
 SMALLEST_CHUNK = 32
 """Bytes that a chunk beyond those has to have on average: an empty one costs as much work as a large one."""
 
+HEAD_TOO_LONG = "the request's line and headers are too long"
+
 
 class StrictConnection(h11.Connection):
     """h11 that refuses what servers behind each other may read differently, and bodies in crumbs."""
 
-    problem = "the request is no valid HTTP"
-    """Why the connection is ended, when it is."""
+    status, problem = 400, "the request is not valid HTTP"
+    """The answer to a request that ends the connection."""
 
     def __init__(self, largest_head: int) -> None:
         """Begin on the server's side; ``largest_head`` is in bytes."""
         super().__init__(h11.SERVER, largest_head)
+        self._largest_head = largest_head
         self._chunks = 0
         self._bytes = 0
 
     def next_event(self) -> Any:
         """See `h11.Connection`."""
-        event = super().next_event()
+        try:
+            event = super().next_event()
+        except h11.RemoteProtocolError as error:
+            if error.error_status_hint == 431:
+                raise self._refused(HEAD_TOO_LONG, 431) from None
+            raise
         if isinstance(event, h11.Request):
             self._chunks = self._bytes = 0
+            # h11 has a limit for heads that come in pieces only
+            if len(event.target) + sum(len(name) + len(value) for name, value in event.headers) > self._largest_head:
+                raise self._refused(HEAD_TOO_LONG, 431)
             names = {name for name, _ in event.headers}
             if b"transfer-encoding" in names and (b"content-length" in names or event.http_version < b"1.1"):
                 raise self._refused("Transfer-Encoding is not taken together with Content-Length, nor in HTTP/1.0")
@@ -42,8 +53,8 @@ class StrictConnection(h11.Connection):
                 raise self._refused(f"the body's chunks are too small; send {SMALLEST_CHUNK} bytes or more in each")
         return event
 
-    def _refused(self, problem: str) -> h11.RemoteProtocolError:
-        self.problem = problem
+    def _refused(self, problem: str, status: int = 400) -> h11.RemoteProtocolError:
+        self.status, self.problem = status, problem
         return h11.RemoteProtocolError(problem)
 
 
@@ -67,6 +78,8 @@ def timed_protocol(header_timeout: float, most: int) -> type[H11Protocol]:
             super().__init__(*args, **keywords)
             self._strict = StrictConnection(self.config.h11_max_incomplete_event_size or 1 << 14)
             self.conn = self._strict
+            # an address may hold a secret
+            self.access_log = False
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -94,10 +107,11 @@ def timed_protocol(header_timeout: float, most: int) -> type[H11Protocol]:
                 # an answer is on its way, or was given
                 self.transport.close()
                 return
-            body = json.dumps(Refusal(400, "malformed", self._strict.problem).body).encode()
+            body = json.dumps(Refusal(self._strict.status, "malformed", self._strict.problem).body).encode()
             kind, length = ("content-type", "application/json"), ("content-length", str(len(body)))
             headers = [kind, length, ("connection", "close")]
-            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            start = h11.Response(status_code=self._strict.status, headers=headers)
+            for event in (start, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
             self.transport.close()
 

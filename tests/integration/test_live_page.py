@@ -1,10 +1,12 @@
 """The page of a run, served in the run's own loop: who may read it, how it goes on, and that it waits for nobody."""
 
 import asyncio
+import importlib
 import json
 import re
 import socket
 import statistics
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -12,16 +14,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from ants_engine import ANTS, RunObserver
 from ants_engine.backends.scripted import ScriptedBackend
+from ants_engine.cli.main import commands
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.common.progress import ProgressEvent
-from ants_engine.errors import UsageError
+from ants_engine.errors import MissingDependencyError, UsageError
 from ants_engine.learning.run_observer import AnsweredQuestion, FirstLook, RunStart, ScoredBatch
-from ants_engine.report import live_server, live_state
-from ants_engine.report.live import LivePage
+from ants_engine.report import live_state
+from ants_engine.serve import live
+from ants_engine.serve.live import LivePage
 from ants_engine.settings.config import Settings
 from tests.integration.conftest import CLASSES
 from tests.unit.report.test_live_state import look, pulse, said
@@ -152,18 +157,18 @@ def counts_and_pulse() -> tuple[Any, Any]:
 
 
 async def test_readers_are_told_of_the_end_and_keep_nothing_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_server, "FAREWELL", WAIT)
-    monkeypatch.setattr(live_server, "PATIENCE", 2 * WAIT)
+    monkeypatch.setattr(live, "FAREWELL", WAIT)
+    monkeypatch.setattr(live, "PATIENCE", 2 * WAIT)
     async with LivePage("Test") as page:
         port, path = place(page)
         reader, writer = await ask(port, f"GET {path}events HTTP/1.1\nHost: 127.0.0.1:{port}\n\n")
         await event(reader)
         idle, spare = await ask(port, "GET ")
-        while not page._server._silent:
+        while len(page._server.server_state.connections) < 2:
             await asyncio.sleep(0.005)
         page.state.end("done", ["The report is report.html"])
         started = time.monotonic()
-    assert time.monotonic() - started < live_server.FAREWELL / 2, "nobody waits for one who has asked for nothing"
+    assert time.monotonic() - started < live.FAREWELL / 2, "nobody waits for one who has asked for nothing"
     _, found = await event(reader)
     assert found["end"] == {"ending": "done", "lines": ["The report is report.html"]}
     rest = await reader.read()
@@ -200,13 +205,25 @@ async def test_a_port_that_is_taken_is_named() -> None:
                 pass
 
 
+def test_without_the_extra_it_is_named_before_anything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    result = CliRunner().invoke(
+        commands, ["build", "--classes", "no list", "--live", "nowhere/"], standalone_mode=False
+    )
+    assert isinstance(result.exception, MissingDependencyError)
+    assert str(result.exception) == '--live needs uvicorn: pip install "ants-engine[serve]"'
+    monkeypatch.delitem(sys.modules, "ants_engine.serve.live")
+    with pytest.raises(MissingDependencyError, match=r"ants-engine\[serve\]"):
+        importlib.import_module("ants_engine.serve.live")
+
+
 async def test_a_reader_that_never_reads_is_dropped_and_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live_server, "PATIENCE", 0.6)
-    monkeypatch.setattr(live_server, "PACE", 0.005)
+    monkeypatch.setattr(live, "PATIENCE", 0.6)
+    monkeypatch.setattr(live, "PACE", 0.005)
     monkeypatch.setattr(live_state, "REST", 0.0)
     async with LivePage("Test") as page:
         port, path = place(page)
-        server = page._server
+        connections = page._server.server_state.connections
         stuck = socket.socket()
         stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         stuck.setblocking(False)
@@ -222,7 +239,7 @@ async def test_a_reader_that_never_reads_is_dropped_and_costs_nothing(monkeypatc
             page.state.looked(pictures)
             large = page.state.without_thumbnail()
             assert large is not None
-            while time.monotonic() < deadline and not (seen and not server._readers):
+            while time.monotonic() < deadline and not (seen and not connections):
                 started = time.monotonic()
                 for question in questions:
                     page.state.answered(question)
@@ -230,13 +247,13 @@ async def test_a_reader_that_never_reads_is_dropped_and_costs_nothing(monkeypatc
                 # so that what the system holds for a reader is soon full
                 page.state.illustrate(large, "x" * 200_000)
                 took.append(time.monotonic() - started)
-                for writer in server._readers.values():
+                for connection in connections:
                     seen = True
-                    backlog = max(backlog, writer.transport.get_write_buffer_size())
+                    backlog = max(backlog, connection.transport.get_write_buffer_size())
                 await asyncio.sleep(0.005)
             assert seen
-            assert not server._readers, "dropped"
-            assert statistics.median(took) < live_server.PATIENCE / 2, "whoever tells it something waits for nobody"
+            assert not connections, "dropped"
+            assert statistics.median(took) < live.PATIENCE / 2, "whoever tells it something waits for nobody"
             assert backlog < 500_000, "no more than one event waits for it"
 
 
@@ -315,7 +332,9 @@ async def test_a_page_shows_a_real_build_with_its_pictures(
         ants = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, observers=[page.state], **settings)
         described = ants.report.asked + ants.report.from_store - len(CLASSES)
         while (
-            not any(name.startswith("thumbnail/") for name in state) or facts(state).get("Sentences") != f"{described}"
+            not any(name.startswith("thumbnail/") for name in state)
+            or facts(state).get("Sentences") != f"{described}"
+            or len(state["pictures"]) < 24
         ):
             state |= (await event(reader))[1]
         writer.close()
@@ -345,8 +364,8 @@ async def test_the_thumbnails_that_are_missing_at_the_end_come_with_it(monkeypat
         assert held.wait(WAIT)
         return "data:x"
 
-    monkeypatch.setattr(live_server, "thumbnail", make)
-    monkeypatch.setattr(live_server, "LAST_PICTURES", WAIT)
+    monkeypatch.setattr(live, "thumbnail", make)
+    monkeypatch.setattr(live, "LAST_PICTURES", WAIT)
     async with LivePage("Test") as page:
         (reader, writer), state = await begin_to_look(page)
         assert not [name for name in state if name.startswith("thumbnail/")]
@@ -365,8 +384,8 @@ async def test_a_thumbnail_that_does_not_come_holds_up_the_end_for_a_moment_only
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     held = threading.Event()
-    monkeypatch.setattr(live_server, "thumbnail", lambda *_: held.wait(WAIT))
-    monkeypatch.setattr(live_server, "LAST_PICTURES", 0.1)
+    monkeypatch.setattr(live, "thumbnail", lambda *_: held.wait(WAIT))
+    monkeypatch.setattr(live, "LAST_PICTURES", 0.1)
     try:
         async with LivePage("Test") as page:
             (reader, writer), state = await begin_to_look(page)

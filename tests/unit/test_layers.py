@@ -35,7 +35,7 @@ LAYERS = {
         *("ants", "baselines", "clip", "common", "datasets", "detector", "dispatch", "errors", "learning", "method"),
         "settings",
     ),
-    "serve": ("ants", "clip", "common", "detector", "errors", "learning", "protocol", "settings"),
+    "serve": ("ants", "clip", "common", "detector", "errors", "learning", "protocol", "report", "settings"),
     "cli": (
         *("ants", "clip", "common", "datasets", "detector", "dispatch", "errors", "evaluation", "learning", "method"),
         *("report", "serve", "settings", "ants_engine"),
@@ -114,7 +114,7 @@ def test_what_the_table_allows_is_used() -> None:
 def test_an_import_turned_upward_is_found(tmp_path: Path) -> None:
     """Also one that only a type checker sees, and one inside a function."""
     known = modules()
-    for number, line in enumerate(("    from ants_engine.ants import ANTS", "    import ants_engine.report.write")):
+    for number, line in enumerate(("    from ants_engine.ants import ANTS", "    import ants_engine.report.assemble")):
         turned = tmp_path / f"{number}.py"
         turned.write_text(f"def f() -> None:\n{line}\n", encoding="utf-8")
         assert upward(known | {"detector.scores": turned}) == [

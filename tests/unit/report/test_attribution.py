@@ -5,7 +5,7 @@ import torch
 
 from ants_engine.detector.detector import ActivationRanking, Detector
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.report.attribution import attribute
+from ants_engine.report.texts import attribute
 from tests.unit.detector.detectors import DIM, small_detector, unit_rows
 
 PICTURES = unit_rows(60, 21)
@@ -36,11 +36,11 @@ def test_a_pictures_shares_are_what_its_score_lacks(name: str) -> None:
     scores = scored(detector, PICTURES)
     found = attribute(detector, PICTURES, scored(detector, PICTURES), FOREIGN)
     assert found.moved.sum().item() == pytest.approx(float((1 - scores).double().mean()), abs=1e-5)
-    both = (found.moved_known * (~FOREIGN).sum() + found.moved_foreign * FOREIGN.sum()) / len(PICTURES)
+    both = (found.moved_id * (~FOREIGN).sum() + found.moved_ood * FOREIGN.sum()) / len(PICTURES)
     torch.testing.assert_close(both, found.moved)
     assert (found.amounts[:, 0] >= found.amounts[:, 1]).all()
     assert int(found.leading.sum()) == len(PICTURES)
-    for text in range(found.count):
+    for text in range(len(found.moved)):
         led = found.top[:, 0] == text
         assert int(led.sum()) == int(found.leading[text])
 
@@ -48,7 +48,7 @@ def test_a_pictures_shares_are_what_its_score_lacks(name: str) -> None:
 def test_what_weighed_most_is_told_with_its_picture() -> None:
     detector = small_detector(7, 5)
     found = attribute(detector, PICTURES, scored(detector, PICTURES), FOREIGN)
-    for text in range(found.count):
+    for text in range(len(found.moved)):
         row = int(found.most_picture[text])
         where = (found.top[row] == text).nonzero().flatten()
         if len(where):
@@ -94,4 +94,4 @@ def test_blocks_make_no_difference() -> None:
     alone = attribute(detector, many[600:601], scored(detector, many[600:601]), foreign[:1])
     torch.testing.assert_close(found.amounts[600], alone.amounts[0])
     assert found.most[0] >= alone.most[0]
-    assert torch.isnan(found.moved_foreign).all()
+    assert torch.isnan(found.moved_ood).all()

@@ -1,7 +1,6 @@
 import numpy as np
 
-from ants_engine.report.live_histogram import Histogram
-from ants_engine.report.live_series import Series
+from ants_engine.report.live_state import Histogram, Series
 
 
 def test_a_series_stays_small_even_and_current() -> None:

@@ -3,8 +3,7 @@ import pytest
 
 from ants_engine.errors import ImageUnreadableError
 from ants_engine.evaluation.comparison import compare
-from ants_engine.report.method_table import ALL_OOD, compare_methods
-from ants_engine.report.truth import Truth
+from ants_engine.report.truth import ALL_OOD, Truth, compare_methods
 from tests.unit.detector.detectors import small_detector, unit_rows
 
 FEATURES = unit_rows(80, 11)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.report.request_log import LOADS, MOST, read_requests
+from ants_engine.report.facts import LOADS, MOST, read_requests
 
 
 def write(folder: Path, responses: list[object], events: list[object] = []) -> Path:  # noqa: B006

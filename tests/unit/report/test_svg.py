@@ -1,6 +1,6 @@
 import re
 
-from ants_engine.report.svg import COLOURS, LAYER, drawing
+from ants_engine.report.figures import COLOURS, LAYER, drawing
 
 
 def test_a_figure_takes_its_colours_from_the_page_and_needs_no_inline_style() -> None:
