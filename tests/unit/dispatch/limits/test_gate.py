@@ -107,12 +107,15 @@ def simulate(server: Server, latency: float, *, seconds: float = 60.0, wish: flo
     events: list[tuple[float, int, str, float]] = []
     in_flight = answered = 0
     late = [0, 0]
-    now = 0.0
+    now, waking = 0.0, False
     while now < seconds:
         while in_flight < window.limit:
             opens = pace.opens(now)
             if opens > now + 1e-9:
-                heapq.heappush(events, (opens, next(ticket), "wake", now))
+                # one is enough: were every event to add another, they would be most of what happens
+                if not waking:
+                    heapq.heappush(events, (opens, next(ticket), "wake", now))
+                waking = True
                 break
             allowed = server(now)
             in_flight += 1
@@ -121,6 +124,7 @@ def simulate(server: Server, latency: float, *, seconds: float = 60.0, wish: flo
             heapq.heappush(events, (end, next(ticket), "right" if allowed else "refused", now))
         now, _, kind, started = heapq.heappop(events)
         if kind == "wake":
+            waking = False
             continue
         full = in_flight >= window.limit
         in_flight -= 1
