@@ -228,6 +228,8 @@ class VerdictReader:
             return Verdict(Says.OOD, rejection=bare if content is Rejection.REFUSAL else content)
         head = self._head(content, own)
         # "No, a mountain lion": not the lion that was asked about
+        if head is None and own.find(content) is None and self._short_form(content):
+            return _nothing(Rejection.NAMES_ID_CLASS)
         if head is None or (head.own and not head.plain):
             return self._ood(rest)
         return _nothing(Rejection.UNDECIDED) if head.own or _UNSURE.search(content) else Verdict(Says.OTHER, head.row)
@@ -253,19 +255,16 @@ class VerdictReader:
             verdict = Verdict(Says.ASKED, asked) if head.own else Verdict(Says.OTHER, head.row)
         elif isinstance(content, Rejection):
             verdict = _nothing(content)
-        elif self._names_without_telling(said, own):
+        elif self._short_form(said) or self._beside(said, own):
+            # without a no these leave open what is meant: "An eagle", and "A man on a horse" asked about a horse
             verdict = _nothing(Rejection.NAMES_ID_CLASS)
         else:
             verdict = self._ood(text)
         return verdict
 
-    def _names_without_telling(self, said: str, own: ClassNames) -> bool:
-        """Tell whether a sentence without a yes leaves open what it means.
-
-        "An eagle on a branch" may be the bald eagle of the list, and "A man on a horse" shows the horse asked about.
-        """
-        short = self._names.find_alias(said) is None and self._names.find(said) is not None
-        return short or self._beside(said, own)
+    def _short_form(self, said: str) -> bool:
+        """Tell whether a sentence is about what may be an ID class: "an eagle", with "bald eagle" in the list."""
+        return self._names.find_alias(said) is None and self._names.find(said) is not None
 
     def _ood(self, text: str) -> Verdict:
         sentence = clean_sentence(text, self._max_words)

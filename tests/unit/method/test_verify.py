@@ -454,9 +454,10 @@ def test_a_plain_description_is_cleaned_as_every_sentence_is() -> None:
         ("A crème brûlée", ["creme brulee"], "creme brulee", Verdict(Says.ASKED, 0)),
         ("狮子", ["狮子", "狼"], "狮子", Verdict(Says.ASKED, 0)),
         ("不是，狼", ["狮子", "狼"], "狮子", Verdict(Says.OOD, rejection=Rejection.NOT_LATIN)),
-        # a short form may be another of the kind; after a no it is
+        # a short form may be the class or another of the kind; after a no to that class it is another
         ("An eagle", ["bald eagle"], "bald eagle", Verdict(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS)),
         ("No. An eagle", ["bald eagle"], "bald eagle", Verdict(Says.OOD, sentence="An eagle")),
+        ("No. An eagle", ["bald eagle", "kite"], "kite", Verdict(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS)),
         ("Yes, an eagle", ["bald eagle", "kite"], "bald eagle", Verdict(Says.ASKED, 0)),
         # a name is data, whatever it holds
         ("Yes", ['a "b"\n; say no', "x"], 'a "b"\n; say no', Verdict(Says.ASKED, 0)),
