@@ -31,13 +31,14 @@ _YES = _any(
 )
 _NO = _any(
     _NO_WORDS,
-    r"n(?=\W*$)|negative|false|incorrect|wrong|neither|not (?:really|at all|quite)",
+    r"n(?=\W*$)|negative|false|incorrect|wrong|neither",
+    r"not (?:really|at all|quite)|(?:certainly|definitely|absolutely) not",
     r"(?:it|this|that)(?: is| does|'s) ?(?:not|n't)|(?:it|this|that) (?:isn't|doesn't)",
     r"(?:that is|that's) (?:wrong|false)",
     r"nein|nö|non|n[ãa]o|nee|nej|nei|nie|ne|ei|hay[ıi]r|tidak|bukan|không|нет|ні|не|όχι|לא|لا|नहीं|ไม่(?:ใช่)?",
     r"いいえ|いや|違います|不是?|否|不对|不對|아니[요오]|아뇨",
 )
-_STOP = r"(?=\s*(?:[.,;:!?…|()\[\]}\"'/=→—–。、，！：；،]|$|\n)|\s+-+(?:\s|$)|-\s)"
+_STOP = r"(?=\s*(?:[.,;:!?…|()\[\]}\"'/=→—–。、，！：；،]|$|\n)|\s+-+(?:\s|$)|-\s|\s+\(?\d[.):]\s)"
 # what may follow a yes or no that has no mark behind it; anything else may be a name: "no parking sign", "yes logo"
 _GOES_ON = r"(?=\s+(?:it|its|it's|this|that|that's|there|the|an?|in|i|but|because|not|they|what|instead|rather)\b)"
 _INDEED = r"(?=\s+(?:indeed|definitely|absolutely|exactly|correct|of course)\b)"

@@ -468,6 +468,79 @@ def test_class_names_as_lists_have_them(text: str, names: list[str], asked: str,
     assert read(text, asked, names) == expected
 
 
+FOOD = ["apple_pie", "french_fries", "chocolate_cake", "steak", "ramen", "ice_cream", "fish_and_chips", "hot_dog"]
+THINGS = ["dog", "airplane", "bird", "cat", "deer", "horse", "ship", "truck"]
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "expected"),
+    [
+        (FOOD, "A slice of apple pie with a scoop of ice cream", "apple_pie"),
+        (FOOD, "A homemade apple pie cooling on a windowsill", "apple_pie"),
+        (FOOD, "Yes, it is a slice of pie.", "apple_pie"),
+        (FOOD, "It is an apple pie, but with a twist", "apple_pie"),
+        (FOOD, "A plate of french fries with ketchup.", "french_fries"),
+        (FOOD, "A delicious looking chocolate cake with frosting", "chocolate_cake"),
+        (FOOD, "Grilled steak with vegetables", "steak"),
+        (FOOD, "No, the image shows a bowl of ramen noodles with egg.", "ramen"),
+        (FOOD, "A bowl of ice cream next to an apple pie", "ice_cream"),
+        (FOOD, "no, fish and chips", "fish_and_chips"),
+        (FOOD, "Pie", None),
+        (FOOD, "The dish is a quiche, similar to an apple pie", None),
+        (FOOD, "No. It's a slice of cherry pie.", ""),
+        (FOOD, "A dog holding a hot dog", ""),
+        (FOOD, "Steak knife on a table", ""),
+        (FOOD, "A fish tank", ""),
+        (FOOD, "No apple pie here, only apples", ""),
+        (FOOD, "This appears to be some kind of tart, not an apple pie.", ""),
+        (FOOD, "not apple pie: a tart", ""),
+        (THINGS, "Two dogs playing in the park", "dog"),
+        (THINGS, "A painting of a dog", "dog"),
+        (THINGS, "Dog (Canis lupus familiaris)", "dog"),
+        (THINGS, "Yes: brown dog sitting.", "dog"),
+        (THINGS, "yes its a dog", "dog"),
+        (THINGS, "| yes | a dog |", "dog"),
+        (THINGS, "The picture shows a tail, so my answer is yes.", "dog"),
+        (THINGS, "✅ yes", "dog"),
+        (THINGS, "It's a cat, not a dog.", "cat"),
+        (THINGS, "Not a dog. Cat.", "cat"),
+        (THINGS, "No\n\nA cat is sitting on a chair.", "cat"),
+        (THINGS, "No, I don't see a dog. I see a cat.", "cat"),
+        (THINGS, "A cat and a dog", "cat"),
+        (THINGS, "A flock of birds flying over the sea", "bird"),
+        (THINGS, "A fire truck", "truck"),
+        (THINGS, "A man walking a dog", None),
+        (THINGS, "It's hard to see, but it looks like a dog", None),
+        (THINGS, "The image is too blurry to identify.", None),
+        (THINGS, "It is blurry", None),
+        (THINGS, "I can't tell.", None),
+        (THINGS, "A toy truck", ""),
+        (THINGS, "An airplane wing", ""),
+        (THINGS, "A horse-drawn carriage", ""),
+        (THINGS, "A dog house", ""),
+        (THINGS, "A stuffed dog", ""),
+        (THINGS, "A boy feeding a horse", ""),
+        (THINGS, "No, I see a keyboard.", ""),
+        (THINGS, "I see no dog.", ""),
+        (THINGS, "I do not think this is a dog.", ""),
+        (THINGS, "I don't think it's a dog; it looks like a fox.", ""),
+        (THINGS, "The picture shows something that is not a dog.", ""),
+        (THINGS, "Definitely not a dog", ""),
+        (THINGS, "Certainly not. It is a fox.", ""),
+        (THINGS, "neither a dog nor a cat, a fox", ""),
+        (THINGS, "[No] A fox in the grass", ""),
+        (THINGS, "No.A fox in the grass", ""),
+        (THINGS, "1. No\n2. A fox in the grass", ""),
+        (THINGS, "- Answer: no\n- Description: A fox in the grass", ""),
+    ],
+)
+def test_what_is_said_of_other_lists(names: list[str], text: str, expected: str | None) -> None:
+    """The first class is asked about; "" is OOD, and ``None`` no vote."""
+    verdict = read(text, names[0], names)
+    assert (None if verdict.row is None else names[verdict.row]) == (expected or None)
+    assert verdict.is_id is (None if expected is None else expected != "")
+
+
 def test_a_name_that_a_list_holds_twice_is_the_asked_one() -> None:
     assert VerdictReader(["crane", "wolf", "crane"], 24).read("A crane at a lake", 2) == Verdict(Says.ASKED, 2)
 
