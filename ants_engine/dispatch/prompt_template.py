@@ -41,6 +41,8 @@ class TemplateFile(BaseModel):
     """What this version is good at, and for which models."""
     needs_picture: bool
     """A request made of it shows a picture."""
+    verifies: bool = False
+    """Its answer may be a yes: the picture shows the class that it was taken for (see `VerdictReader`)."""
     variables: list[str]
     """The names that ``prompt`` uses."""
     prompt: Annotated[str, Field(min_length=1)]

@@ -160,8 +160,7 @@ def judge_caption(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswe
 def judge_verdict(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:
     """Judge an answer to verify-or-describe before it is kept (see `Judge`).
 
-    A yes or no is whole where what follows it was cut off: whole sentences are kept. A description is judged as every
-    caption is.
+    A yes is whole where what follows it was cut off. A no is not: what the picture shows instead may be an ID class.
     """
     said = without_echo(text, prompt)
     words = plain_words(text)
@@ -176,12 +175,7 @@ def judge_verdict(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswe
     found = split_yes_no(said)
     if declines(found.rest, found.said is not None):
         return RefusedAnswerError
-    if found.said is None:
-        return TruncatedAnswerError if cut else said
-    if not cut:
-        return said
-    whole = said[: max(said.rfind(". "), said.rfind(".\n"), said.rfind("\n")) + 1]
-    return whole if split_yes_no(whole).said is found.said else ("Yes" if found.said else "No")
+    return TruncatedAnswerError if cut and not found.said else said
 
 
 def judge_labels(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:

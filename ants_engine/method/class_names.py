@@ -61,14 +61,15 @@ _AFTER = _word_set(
 _SIGNS = frozenset({"letter", "sign", "number", "character", "symbol"})
 _KINDS = frozenset({"bird", "fish", "dog", "horse"})
 _BODIES = frozenset({"sedan", "coupe", "convertible", "hatchback", "suv", "wagon", "minivan", "van", "cab", "pickup"})
-# plurals that make an attribute of the name in front of them
+# nouns that make an attribute of the name in front of them, and look like a verb
 _MADE_OF = _word_set(
-    "stripes spots prints patterns masks costumes statues figurines toys dolls ears horns logos shoes slippers mugs"
+    "stripes spots prints patterns masks costumes statues figurines toys dolls ears horns logos shoes slippers mugs "
+    "wing ring king string spring thing swing sling building ceiling clothing earring railing"
 )
 # nouns behind a name that leave it the same thing
 _STILL_IT = _word_set(
     "cub cubs pup pups puppy puppies kitten kittens calf calves foal chick chicks hatchling family herd pair head face "
-    "photo picture image portrait drawing illustration cartoon emoji icon"
+    "photo picture image portrait drawing painting illustration cartoon emoji icon"
 )
 _SPELT = str.maketrans({"ø": "o", "đ": "d", "ł": "l", "æ": "ae", "œ": "oe"})
 # written as one word or as several, from so many letters on

@@ -35,7 +35,9 @@ _BARE_DENIAL = re.compile(
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(
-    r"(\s*(?:[.!?]+(?=\s|$)|[,;:\n]+(?=\s|$)|\s[-–—]+\s|[–—])\s*|\s+(?=(?:but|instead|it's|it is|this is|there is)\b))",
+    r"(\s*(?:[.!?]+(?=\s|$)|[,;:\n]+(?=\s|$)|\s[-–—]+\s|[–—])\s*"
+    r"|(?<!think)(?<!believe)(?<!that)(?<!if)(?<!whether)(?<!sure)\s+"
+    r"(?=(?:but|instead|it's|it is|this is|there is)\b))",
     re.IGNORECASE,
 )
 _HANGING = re.compile(r"(?:[\s,;:–—-]+(?:with|and|but|that|which|or|is|are)\b)*[\s,;:–—-]*$", re.IGNORECASE)
@@ -59,6 +61,12 @@ _DECIDES_NOTHING = re.compile(
     r"|(?:maybe|perhaps|possibly|probably|likely),? (?:yes|no|not))\W*",
     re.IGNORECASE,
 )
+_POOR = re.compile(
+    r"(?:it|the (?:picture|image|photo))(?: is|'s| looks| appears)(?: \w+){0,2}? (?:blurry|blurred|unclear"
+    r"|too dark|pixelated|low[- ]resolution|indistinct|out of focus)\b",
+    re.IGNORECASE,
+)
+_IT_LOOKS_LIKE = re.compile(r"(?:\b(?:it|this)|^that) (?:looks|seems) like\b", re.IGNORECASE)
 _VAGUE = re.compile(
     r"(?:it(?:'s| is) )?(?:(?:something|anything|someone) (?:else|different)|other|different|unrelated"
     r"|(?:an?|some) ?(?:other|different|unrelated) (?:animal|thing|object|class|picture|image|subject|scene|one))",
@@ -85,7 +93,7 @@ _COMMA = re.compile(r"[,;:]\s|\s[-–—]+\s|[–—]")
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _SEES_NONE = re.compile(
     r"\W*(?:(?:i'm |i am )?sorry,? (?:but )?)?"
-    r"(?:i (?:do not|don't|cannot|can't) see (?:an?|any)\b"
+    r"(?:i (?:do not|don't) (?:think|believe)\b|i (?:do not|don't|cannot|can't) see (?:an?|any)\b"
     r"(?! (?:\w+ )?(?:images?|pictures?|photos?|photographs?|attachments?|files?|visuals?|content|way|reason)\b)"
     r"|(?:this|that|it|the (?:picture|image|photo)) (?:is|does)(?: not|n't)\b(?! (?:\w+ ){0,2}(?:provided|attached"
     r"|uploaded|included|visible|available|shown|showing|displayed|load(?:ed|ing)?|found|there|present|supported"
@@ -104,20 +112,22 @@ def _set(words: str) -> frozenset[str]:
 _LEAD_IN = _set(
     "a an the it its it's this that that's there there's here here's these those they is are was be being i we you can "
     "see picture image photo photograph photos shot shows show showing shown depicts depicting features featuring "
-    "displays displaying contains containing of appears seems to likely probably "
-    "actually indeed instead only just also very clearly main subject one two three four five some "
+    "displays displaying contains containing has have of appears seems to likely probably maybe perhaps possibly could "
+    "might may actually indeed instead only just also very clearly main subject one two three four five some "
     "several many single pair group herd flock pack bunch couple close up closeup view kind type portrait drawing "
     "illustration painting cartoon emoji icon sketch image's big large small little tiny young old adult baby male "
     "female wild lone cute beautiful black white red green blue yellow orange purple brown pink gray grey golden silver"
 )
 """Words in front of a name that do not make another thing of it."""
-_SMALL_TALK = _LEAD_IN | _set("sorry i'm unfortunately well oh hmm no but does do did")
+_SMALL_TALK = _LEAD_IN | _set(
+    "sorry i'm unfortunately well oh hmm no but does do did definitely certainly clearly absolutely surely obviously"
+)
 """What is left of a denial when its class is taken out."""
 _NO_MODIFIER = _set(
     "and or but nor with without by at on in from for to into onto over under near behind beside between through as "
     "than against along among around across above below before after during inside outside who which while where when "
     "riding holding wearing eating watching chasing like resembling toy stuffed plush statue sculpture figurine doll "
-    "fake word words text letters logo name no not of"
+    "fake word words text letters logo name no not of a an the his her its their my your this that is are was were"
 )
 """Words in front of a name behind which it is not what a sentence is about."""
 _UNLIKE = _set(
@@ -228,6 +238,8 @@ class VerdictReader:
             return Verdict(Says.OOD, rejection=bare if content is Rejection.REFUSAL else content)
         head = self._head(content, own)
         # "No, a mountain lion": not the lion that was asked about
+        if head is None and own.find(content) is None and self._short_form(content):
+            return _nothing(Rejection.NAMES_ID_CLASS)
         if head is None or (head.own and not head.plain):
             return self._ood(rest)
         return _nothing(Rejection.UNDECIDED) if head.own or _UNSURE.search(content) else Verdict(Says.OTHER, head.row)
@@ -245,27 +257,25 @@ class VerdictReader:
             if first.is_id is not then.is_id:
                 return _nothing(Rejection.UNDECIDED)
             return self._ood(text) if then.says is Says.OOD else then
+        said = _IT_LOOKS_LIKE.sub("it is", said)
         head = self._head(said, own)
         unsure = head is not None and (_UNSURE.search(said) is not None or clean(text).rstrip("\"' ").endswith("?"))
-        if unsure or _DECIDES_NOTHING.fullmatch(said):
+        if unsure or _DECIDES_NOTHING.fullmatch(said) or _POOR.match(said):
             verdict = _nothing(Rejection.UNDECIDED)
         elif head is not None:
             verdict = Verdict(Says.ASKED, asked) if head.own else Verdict(Says.OTHER, head.row)
         elif isinstance(content, Rejection):
             verdict = _nothing(content)
-        elif self._names_without_telling(said, own):
+        elif self._short_form(said) or self._beside(said, own):
+            # without a no these leave open what is meant: "An eagle", and "A man on a horse" asked about a horse
             verdict = _nothing(Rejection.NAMES_ID_CLASS)
         else:
             verdict = self._ood(text)
         return verdict
 
-    def _names_without_telling(self, said: str, own: ClassNames) -> bool:
-        """Tell whether a sentence without a yes leaves open what it means.
-
-        "An eagle on a branch" may be the bald eagle of the list, and "A man on a horse" shows the horse asked about.
-        """
-        short = self._names.find_alias(said) is None and self._names.find(said) is not None
-        return short or self._beside(said, own)
+    def _short_form(self, said: str) -> bool:
+        """Tell whether a sentence is about what may be an ID class: "an eagle", with "bald eagle" in the list."""
+        return self._names.find_alias(said) is None and self._names.find(said) is not None
 
     def _ood(self, text: str) -> Verdict:
         sentence = clean_sentence(text, self._max_words)

@@ -6,10 +6,11 @@ parking sign on a wall" and "Non-fiction books" are none.
 
 import json
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ants_engine.method.answer import clean, fold_spaces
+from ants_engine.method.answer import clean, fold_spaces, plain_words
 from ants_engine.method.refusal import is_refusal
 
 
@@ -30,13 +31,14 @@ _YES = _any(
 )
 _NO = _any(
     _NO_WORDS,
-    r"n(?=\W*$)|negative|false|incorrect|wrong|neither|not (?:really|at all|quite)",
+    r"n(?=\W*$)|negative|false|incorrect|wrong|neither",
+    r"not (?:really|at all|quite)|(?:certainly|definitely|absolutely) not",
     r"(?:it|this|that)(?: is| does|'s) ?(?:not|n't)|(?:it|this|that) (?:isn't|doesn't)",
     r"(?:that is|that's) (?:wrong|false)",
     r"nein|nö|non|n[ãa]o|nee|nej|nei|nie|ne|ei|hay[ıi]r|tidak|bukan|không|нет|ні|не|όχι|לא|لا|नहीं|ไม่(?:ใช่)?",
     r"いいえ|いや|違います|不是?|否|不对|不對|아니[요오]|아뇨",
 )
-_STOP = r"(?=\s*(?:[.,;:!?…|()\[\]}\"'/=→—–。、，！：；،]|$|\n)|\s+-+(?:\s|$)|-\s)"
+_STOP = r"(?=\s*(?:[.,;:!?…|()\[\]}\"'/=→—–。、，！：；،]|$|\n)|\s+-+(?:\s|$)|-\s|\s+\(?\d[.):]\s)"
 # what may follow a yes or no that has no mark behind it; anything else may be a name: "no parking sign", "yes logo"
 _GOES_ON = r"(?=\s+(?:it|its|it's|this|that|that's|there|the|an?|in|i|but|because|not|they|what|instead|rather)\b)"
 _INDEED = r"(?=\s+(?:indeed|definitely|absolutely|exactly|correct|of course)\b)"
@@ -69,6 +71,10 @@ _LAST = re.compile(
     rf"(?:(?P<yes>{_YES_WORDS})|(?P<no>{_NO_WORDS}))\W*$",
     re.IGNORECASE,
 )
+_STATED = re.compile(
+    rf"(?:\b(?:so|therefore|thus|hence),?\s+)?(?:\b(?:the|my|final)\s+){{0,3}}\banswer(?:\s+(?:is|would\s+be|should\s+be)|:)\W{{0,4}}(?:(?P<yes>{_YES_WORDS})|(?P<no>{_NO_WORDS})){_STOP}",
+    re.IGNORECASE,
+)
 _JSON_KEY = re.compile(r"""^[{\[]\s*(?:["']?[\w -]{1,40}["']?\s*:)?\s*(?=["'\w])""")
 _WIDE = {code: code - 0xFEE0 for code in range(0xFF21, 0xFF5B)}
 _SAYS_NO_MORE = 2
@@ -87,7 +93,7 @@ class YesNo:
 
 
 def split_yes_no(text: str) -> YesNo:
-    """Take the deciding yes or no off an answer's front; or off its end, where the answer ends in one.
+    """Take the deciding yes or no off an answer's front; else off its end, or from where "the answer is" one.
 
     Marks, labels ("Answer:"), pleasantries, a question that is repeated, JSON and markup in front make no difference.
 
@@ -105,7 +111,7 @@ def split_yes_no(text: str) -> YesNo:
         if before is None:
             break
         at = before.end()
-    last = _LAST.search(cleaned, max(0, len(cleaned) - 80))
+    last = _LAST.search(cleaned, max(0, len(cleaned) - 80)) or next(iter(deque(_STATED.finditer(cleaned), 1)), None)
     if last is not None:
         return YesNo(last["yes"] is not None, False, cleaned[: last.start()].strip())
     return YesNo(None, False, cleaned)
@@ -123,31 +129,37 @@ def refuses(rest: str) -> bool:
 
 
 _KIND = re.compile(
-    r"\b(?:kinds?|types?|sorts?|breeds?|species|forms?|varieties|variety|examples?|subclass|synonyms?|the same)\b", re.I
+    r"\b(?:kinds?|types?|sorts?|breeds?|species|forms?|variety|varieties|examples?|synonyms?|the same)\b", re.IGNORECASE
 )
-_NOT = re.compile(r"\b(?:not|no|neither|nor|never|none|different|unrelated|isn't|aren't)\b|n't\b", re.I)
-_BOTH = re.compile(r"\W*(?:both|either)\b", re.I)
+_NOT = re.compile(r"\b(?:not|no|nor|never|different|unrelated)\b|n't\b", re.IGNORECASE)
+_BOTH = re.compile(r"\W*(?:both|either)\b", re.IGNORECASE)
+_NEITHER = re.compile(r"\W*(?:neither|none)\b", re.IGNORECASE)
+_ARTICLE = re.compile(r"^(?:an?|the) ")
 
 
-def read_kind(text: str) -> bool | None:
-    """Read an answer to ``kind/v1``: whether a text and a class are of one kind, either way round.
+def read_kind(text: str, thing: str, class_name: str) -> bool | None:
+    """Read an answer to ``kind/v1``: whether a negative text and a class are of one kind, either way round.
 
     Args:
         text: the answer as it came.
+        thing: the negative text that was asked about.
+        class_name: the class that was asked about.
 
     Returns:
-        ``True`` for a yes, "both", or a statement such as "A poodle is a kind of dog"; ``False`` for a no, "neither",
-        or the statement denied; ``None`` where it cannot be told.
+        ``True`` for a yes, "both", or a statement of both names such as "A poodle is a kind of dog"; ``False`` for a
+        no, "neither", or such a statement denied; ``None`` where it cannot be told.
     """
     found = split_yes_no(text)
     if found.said is not None or found.both:
         return None if found.both or refuses(found.rest) else found.said
     if is_refusal(found.rest):
         return None
-    if _BOTH.match(found.rest):
-        return True
+    if _BOTH.match(found.rest) or _NEITHER.match(found.rest):
+        return _BOTH.match(found.rest) is not None
     first = re.split(r"[.!?\n]", found.rest.strip(), maxsplit=1)[0]
-    if not _KIND.search(first):
+    words = f" {plain_words(first)} "
+    names = [_ARTICLE.sub("", plain_words(name)) for name in (thing, class_name)]
+    if not _KIND.search(first) or not all(f" {name} " in words for name in names):
         return None
     return _NOT.search(first) is None
 

@@ -24,10 +24,10 @@ prompt = "Below $max_words words, no $class_name, for $$1."
 DIGESTS = {
     "ens/v1": "7116085fc444cb6e",
     "ens/v2": "495272d1d108cb0e",
-    "ens/v3": "14b145e0a4910b4b",
+    "ens/v3": "acd8b0585967a4b8",
     "eoe_far/v1": "a08247130e93bc8d",
     "eoe_near/v1": "d077fe17fd031683",
-    "kind/v1": "4c134479d1dced4c",
+    "kind/v1": "c7d84501520764f7",
     "vsnl/v1": "18b89d7a05600d8f",
     "vsnl/v2": "e03597cda5d48056",
 }
@@ -60,12 +60,13 @@ def test_packaged_templates_have_the_wording_that_models_are_trained_on() -> Non
         "concrete sentence of fewer than 8 words."
     )
     assert library.load("kind/v1").render(text="a cat on a mat", class_name="tabby cat") == (
-        'Thing: "a cat on a mat". Class: "tabby cat". Is the thing a kind of the class, or the class a kind of the '
-        "thing, or are both the same? Answer only yes or no."
+        'Is "a cat on a mat" a kind of "tabby cat", or is "tabby cat" a kind of "a cat on a mat"? '
+        "Answer only yes or no."
     )
     assert {entry.ref for entry in library.list()} >= {"ens/v1", "vsnl/v1"}
     assert library.load("ens/v1").file.needs_picture
     assert not library.load("vsnl/v1").file.needs_picture
+    assert {entry.ref for entry in library.list() if library.load(entry.ref).file.verifies} == {"ens/v3"}
 
 
 def test_the_versions_that_recorded_answers_belong_to_stay_byte_for_byte() -> None:

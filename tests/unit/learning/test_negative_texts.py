@@ -5,6 +5,9 @@ from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.errors import EmptyAnswerError, RefusedAnswerError, TruncatedAnswerError
 from ants_engine.learning.negative_texts import judge_verdict, look_alikes, sentences
 from ants_engine.settings.config import EnsSettings, VsnlSettings
+from ants_engine.method.verify import VerdictReader
+from ants_engine.negative_texts import judge_verdict, look_alikes, sentences
+from tests.support.verdict_wordings import EVERY, NAMES
 
 
 def fits(text: str) -> bool:
@@ -154,21 +157,24 @@ def test_behind_the_question_repeated_stands_the_answer() -> None:
         ("Yes, please provide the image.", False, RefusedAnswerError),
         ("No, I cannot see any picture.", True, RefusedAnswerError),
         ("A whale in the", True, TruncatedAnswerError),
+        ("No, a wha", True, TruncatedAnswerError),
+        ("yes or n", True, TruncatedAnswerError),
     ],
 )
 def test_what_is_no_answer_is_an_error(text: str, cut: bool, error: type[Exception]) -> None:
     assert judge_verdict(text, ASKED, cut) is error
 
 
-@pytest.mark.parametrize(
-    ("text", "kept"),
-    [
-        ("Yes, the picture shows a gre", "Yes"),
-        ("No. A whale in the", "No."),
-        ("No. A big, brown whale. It swims in the", "No. A big, brown whale."),
-        ("No, a whale in the", "No"),
-        ("<think>A shark? It seems. So</think>No, a wha", "No"),
-    ],
-)
-def test_of_an_answer_that_was_cut_off_the_verdict_and_whole_sentences_are_kept(text: str, kept: str) -> None:
-    assert judge_verdict(text, ASKED, True).strip() == kept
+def test_a_yes_is_whole_where_the_rest_was_cut_off() -> None:
+    assert judge_verdict("Yes, the picture shows a gre", ASKED, True) == "Yes, the picture shows a gre"
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_what_counts_as_a_verdict_is_kept(text: str) -> None:
+    prompt = TemplateLibrary().load("ens/v3").render(max_words=8, class_name="lion")
+    reader = VerdictReader(NAMES, 24)
+    verdict, kept = reader.read(text, 0), judge_verdict(text, prompt, False)
+    if isinstance(kept, str):
+        assert reader.read(kept, 0) == verdict
+    else:
+        assert verdict.is_id is None

@@ -25,6 +25,7 @@ from ants_engine.method.yes_no import read_kind, read_yes_no, split_yes_no
         ("Yes. Yes. Yes.", True, ""),
         ("yes yes yes", True, ""),
         ("A wolf in the snow. So the answer is no.", False, "A wolf in the snow"),
+        ("It has a mane. Therefore, the answer is yes, a lion.", True, "It has a mane."),
         ('{"answer": true, "text": "a lion"}', True, "a lion"),
         ('{"no": "a wolf"}', False, "a wolf"),
         ('{"answer": "no', False, ""),
@@ -76,9 +77,11 @@ def test_a_refusal_takes_it_back_and_a_placeholder_does_not() -> None:
         ("Neither is a kind of the other.", False),
         ("A poodle is a kind of dog.", True),
         ('"poodle" is a breed of "dog"', True),
-        ("A poodle is not a type of cat.", False),
-        ("They aren't kinds of each other", False),
-        ("The thing is an example of the class.", True),
+        ("A poodle is not a type of dog.", False),
+        ("They aren't kinds of each other", None),
+        ("A poodle is a kind of animal, and that is all", None),
+        ("The thing is a kind of the class.", None),
+        ("None of them is", False),
         ('{"answer": "no"}', False),
         ("<think>A dog is an animal.</think>Yes", True),
         ("Oui", True),
@@ -90,18 +93,18 @@ def test_a_refusal_takes_it_back_and_a_placeholder_does_not() -> None:
     ],
 )
 def test_one_kind_or_not(text: str, kin: bool | None) -> None:
-    assert read_kind(text) is kin
+    assert read_kind(text, "a poodle", "dog") is kin
 
 
 @given(st.text(max_size=300))
 def test_any_text_is_read(text: str) -> None:
     found = split_yes_no(text)
     assert found.said is None or not found.both
-    assert read_kind(text) in {True, False, None}
+    assert read_kind(text, "a poodle", text[:9]) in {True, False, None}
 
 
 @pytest.mark.parametrize("unit", ["yes ", "no, ", "yes or ", "answer: ", "{", "[", " ", "A: ", "? ", '"', "(1) "])
 def test_a_huge_answer_costs_nothing(unit: str) -> None:
     started = time.process_time()
-    read_kind(unit * (200_000 // len(unit)))
+    read_kind(unit * (200_000 // len(unit)), "a poodle", "dog")
     assert time.process_time() - started < 1.0
