@@ -94,6 +94,16 @@ def test_a_share_of_the_mined_is_described(world: World) -> None:
     assert len(batch_build(world, order, describe=0.01).described) == min(DESCRIBE_LEAST, len(whole.mined))
 
 
+def test_a_stream_describes_its_share_and_never_changes_its_mind(world: World) -> None:
+    order, asked, left = drawn(world, 0, 0.4), set[int](), set[int]()
+    for state, _ in stream(world, order, describe=0.5, least=5):
+        described = set(state.described.tolist())
+        asked |= described
+        left |= set(state.mined.tolist()) - described
+    assert not asked & left
+    assert 0.3 < len(asked) / len(asked | left) <= 0.51
+
+
 def test_answers_are_wrong_as_often_as_asked(world: World) -> None:
     yes = answers(world, 0.8, 0.3)
     assert abs(float(yes[:IDS].float().mean()) - 0.8) < 0.08
