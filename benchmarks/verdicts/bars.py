@@ -130,7 +130,10 @@ class Ranking:
 
     def by_world(self) -> str:
         """Return a Markdown table: a set a line, a rule a column, means over the prevalences."""
-        lines = [[world, *(str(self.mean(rule, world=world)) for rule in self.rules)] for world in self.worlds]
+        lines = [
+            [world.replace("|", " → "), *(str(self.mean(rule, world=world)) for rule in self.rules)]
+            for world in self.worlds
+        ]
         return markdown(["set", *self.rules], lines)
 
 
