@@ -13,20 +13,20 @@ from benchmarks.verdicts.ranking import RULES
 from benchmarks.verdicts.states import batch_build, drawn
 from benchmarks.verdicts.worlds import World
 
-from .test_worlds import world  # noqa: F401
-
 
 def test_means_are_over_seeds_then_sets() -> None:
     found, truth = Ranking(), torch.arange(40) < 25
-    scores = torch.randn(3, 40, generator=torch.Generator().manual_seed(0)) + truth
+    scores = torch.randn(4, 40, generator=torch.Generator().manual_seed(0)) + truth
     found.add("ours", 0.5, "a", scores[0], truth)
     found.add("ours", 0.5, "a", scores[1], truth)
     found.add("ours", 0.1, "a|b", scores[2], truth)
+    found.add("ours", 0.1, "a|b", scores[3], truth)
     single = [auroc(one[truth], one[~truth]) for one in scores]
     assert found.mean("ours", 0.5).auroc == pytest.approx(50 * (single[0] + single[1]))
-    assert found.mean("ours").auroc == pytest.approx(25 * (single[0] + single[1]) + 50 * single[2])
-    wanted = fpr95(scores[2][truth], scores[2][~truth], convention="id_positive")
-    assert found.mean("ours", world="a|b").fpr95_id == pytest.approx(100 * wanted)
+    assert found.mean("ours").auroc == pytest.approx(25 * sum(single))
+    wanted = sum(fpr95(one[truth], one[~truth], convention="id_positive") for one in scores[2:])
+    assert found.mean("ours", world="a|b").fpr95_id == pytest.approx(50 * wanted)
+    assert found.spread("ours", 0.5).auroc == pytest.approx(100 * abs(single[0] - single[1]) / 2**0.5)
     table = found.by_prevalence().splitlines()
     assert table[0].startswith("| AUROC / FPR95 | 50 % | 10 % |")
     assert found.by_world().splitlines()[3].startswith("| a → b |")
@@ -40,7 +40,7 @@ def test_a_bar_is_met_or_missed() -> None:
     assert str(report) == "## x\n\n- low enough: 5.00 (bar ≤ 5) met\n- high enough: 5.00 (bar ≥ 5.1) MISSED"
 
 
-def test_every_rule_ranks_better_than_chance(world: World) -> None:  # noqa: F811
+def test_every_rule_ranks_better_than_chance(world: World) -> None:
     order = drawn(world, 0, 0.3)
     state, known = batch_build(world, order), world.is_id[order]
     for rule in RULES.values():
