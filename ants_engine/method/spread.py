@@ -154,15 +154,15 @@ class EpsilonNet:
     def choose(self, features: Tensor, *, share: float, least: int, most: int) -> tuple["EpsilonNet", Tensor]:
         """Decide about the next n pictures, in their order.
 
-        The first ``least`` are described. Later ones are where no described picture lies within cosine c and the budget
-        allows it: the described are never more than the share of the pictures seen, rounded up. After each picture c
-        moves by `STEP` times the share minus 1 where the net would have taken it, or minus 0: it follows the quantile
-        of nearness at the share.
+        One is described if no described picture lies within cosine c, and if the budget allows it: the share of the
+        pictures seen, rounded up, or ``least`` where that is more. After each picture c moves by `STEP` times (the
+        share - 1) if none was within c, else by `STEP` times the share: so it follows the quantile of nearness at which
+        the share is taken.
 
         Args:
             features: ``(n, D)`` L2-normalised float32.
             share: in (0, 1]; 1 describes everything.
-            least: at least 0.
+            least: so many may be described, however few have been seen.
             most: described pictures that are remembered, the latest; at least 1.
 
         Returns:
@@ -178,7 +178,7 @@ class EpsilonNet:
         for row in range(len(features)):
             seen += 1
             unlike = share >= 1.0 or float(nearness[row]) < cosine
-            if chosen < least or (unlike and chosen < share_of(share, seen)):
+            if unlike and chosen < max(least, share_of(share, seen)):
                 taken[row] = True
                 chosen += 1
                 nearness = np.maximum(nearness, among[row])

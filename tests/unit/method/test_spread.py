@@ -105,7 +105,6 @@ def test_the_net_follows_the_budget(share: float) -> None:
     assert net.seen == 2000
     assert net.chosen == int(taken.sum())
     assert 0.9 * share <= net.chosen / 2000 <= share
-    assert taken[:50].all()
     late = net.cosine
     assert run(EpsilonNet(), sources(2000, 3), 0.1, 50, 10_000, 64)[0].cosine < late
 
