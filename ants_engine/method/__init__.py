@@ -24,5 +24,8 @@ module                  stage  what
 `weighting`             6      lambda and the adaptive score
 `activation`                   the public code's activation-aware score
 `threshold`                    where the unknown begins
+`judge`                        the same, from an MLLM's answers about a sample
+`empirical_null`               the same, from the scores alone
+`conformal`                    the same, from pictures known to be ID; p-values, false discovery rate
 ======================= ====== ===============================================================
 """
