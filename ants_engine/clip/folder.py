@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from ants_engine.clip.decode import at_home
 from ants_engine.clip.formats import HEAD, RAW_SUFFIXES, kind_of
 from ants_engine.clip.web_address import web_scheme
+from ants_engine.common.text_file import expand_home
 from ants_engine.errors import NoImagesError, UsageError
 
 SUFFIXES = frozenset({
@@ -357,6 +357,6 @@ def _anchored(paths: Sequence[str], folder: Path) -> list[str]:
     if folder == Path() or not any(relative):
         return list(paths)
     there = any(own and os.path.lexists(path) for path, own in zip(beside, relative, strict=True))
-    here = any(own and os.path.lexists(at_home(path)) for path, own in zip(paths, relative, strict=True))
+    here = any(own and os.path.lexists(expand_home(path)) for path, own in zip(paths, relative, strict=True))
     # patterns exist at neither place, and then begin beside the list
     return list(paths) if here and not there else beside

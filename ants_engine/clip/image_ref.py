@@ -12,9 +12,10 @@ from typing import Self, cast
 
 from PIL import Image
 
-from ants_engine.clip.decode import PictureSource, at_home, load_rgb, read_bytes
+from ants_engine.clip.decode import PictureSource, load_rgb, read_bytes
 from ants_engine.clip.picture import png_bytes, shrink
 from ants_engine.clip.web_address import address_name, web_scheme
+from ants_engine.common.text_file import expand_home
 from ants_engine.errors import ImageUnreadableError, StoreUnavailableError
 from ants_engine.settings.config import ImageSettings
 
@@ -101,7 +102,7 @@ def object_ref(index: int, source: object, *, kept: bool) -> ImageRef:
         # fetched once: what may be looked at again is kept like a picture from a one-shot iterator
         return ImageRef(index, address_name(source, index), None, False, Held(source))
     if isinstance(source, str | Path):
-        return file_ref(index, at_home(source), str(source))
+        return file_ref(index, expand_home(source), str(source))
     return ImageRef(index, f"{_kind(source)} #{index}", None, kept, Held(source))
 
 

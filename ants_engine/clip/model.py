@@ -4,7 +4,6 @@ import difflib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ants_engine.clip.weights import fetch_from_hub, has_openai_marks, require_hub, revision_of, without_openai_marks
-from ants_engine.common.text_file import read_text
+from ants_engine.common.text_file import expand_home, read_text
 from ants_engine.errors import ModelNotFoundError, SettingError
 from ants_engine.settings.config import ClipSettings
 
@@ -270,7 +269,7 @@ def _is_path(text: str) -> bool:
 
 
 def _at_home(text: str) -> Path:
-    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111  # pathlib's raises where there is no such user
+    return Path(expand_home(text)).absolute()
 
 
 def _look_into(folder: Path) -> tuple[dict[str, Any], Path]:

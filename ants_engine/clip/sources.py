@@ -23,10 +23,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from ants_engine.clip.decode import at_home
 from ants_engine.clip.folder import SUFFIXES, Listing, left_out_note, pictures_below, pictures_matching
 from ants_engine.clip.image_ref import ImageRef, object_ref
 from ants_engine.clip.web_address import web_scheme
+from ants_engine.common.text_file import expand_home
 from ants_engine.errors import NoImagesError
 
 __all__ = ["ImageRef", "ImageStream", "Images", "open_images"]
@@ -153,7 +153,7 @@ def _of_items(given: Sequence[Any], *, alone: bool = False) -> ImageStream:
 def _refuse_gone(items: Sequence[Any]) -> None:
     first: object = None
     for item in items:
-        if not isinstance(item, str | Path) or _is_address(item) or _is_there(at_home(item)):
+        if not isinstance(item, str | Path) or _is_address(item) or _is_there(expand_home(item)):
             return
         first = item if first is None else first
     raise NoImagesError(f"none of the {len(items)} files that were given is there, first: {first}")
@@ -196,7 +196,7 @@ def _listed(item: object, *, alone: bool) -> Listing | None:
 
 
 def _found(text: str, *, alone: bool) -> Listing | None:
-    path = Path(at_home(text))
+    path = Path(expand_home(text))
     if path.is_dir():
         return _folder(path, text)
     # a file may have brackets in its name, so the plain meaning comes first

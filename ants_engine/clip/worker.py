@@ -8,21 +8,19 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 
+import torch
 from PIL import Image
 
 from ants_engine.clip.decode import load_rgb
-from ants_engine.clip.encoding import Encoder, turn_of
+from ants_engine.clip.encoding import Encoder, encoder_lock
 from ants_engine.clip.feature_store import PictureFeatures, TextFeatureCache, TextRows, content_key
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import shrink
 from ants_engine.clip.sources import ImageStream
 from ants_engine.errors import ImageError, ImageUnreadableError
 from ants_engine.settings.config import ImageSettings
-
-if TYPE_CHECKING:
-    import torch
 
 T = TypeVar("T")
 
@@ -38,14 +36,14 @@ class Batch:
     """The n usable pictures, in order."""
     images: tuple[Image.Image | None, ...]
     """Per usable picture: decoded RGB, for a `Spool`, where it cannot be read again and was asked for; else None."""
-    features: "torch.Tensor"
+    features: torch.Tensor
     """Float32 (n, D), every row of length 1."""
     failures: tuple[tuple[ImageRef, ImageError], ...]
     """The others, in order, each with its reason."""
 
 
 class ClipWorker:
-    """An encoder behind a thread, so that encoding never blocks the loop; it never runs twice at once (`turn_of`).
+    """An encoder behind a thread, so that encoding never blocks the loop; it never runs twice at once (`encoder_lock`).
 
     Use as an async context manager, or call `aclose`; the encoder itself belongs to the caller and stays loaded.
     """
@@ -82,7 +80,7 @@ class ClipWorker:
 
     async def encode_images(
         self, images: Sequence[Image.Image | ImageRef], limits: ImageSettings | None = None
-    ) -> "torch.Tensor":
+    ) -> torch.Tensor:
         """Encode some pictures, decoding references first.
 
         Returns:
@@ -94,7 +92,7 @@ class ClipWorker:
         """
         bounds = limits or ImageSettings()
 
-        def encode(stop: threading.Event) -> "torch.Tensor":
+        def encode(stop: threading.Event) -> torch.Tensor:
             decoded = [image.load(bounds) if isinstance(image, ImageRef) else image for image in images]
             inputs = [self.encoder.preprocess(image) for image in decoded]
             with self._turn(stop):
@@ -104,7 +102,7 @@ class ClipWorker:
 
     async def encode_texts(
         self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
-    ) -> "torch.Tensor":
+    ) -> torch.Tensor:
         """Encode texts, or read what is kept of exactly this list; see `ClipEncoder.encode_texts`.
 
         Args:
@@ -121,7 +119,7 @@ class ClipWorker:
         texts: Sequence[str],
         cache: TextFeatureCache | TextRows,
         on_progress: Callable[[int], None] | None = None,
-    ) -> "torch.Tensor":
+    ) -> torch.Tensor:
         """Encode texts unless the cache has them, and keep them there.
 
         Returns:
@@ -130,7 +128,7 @@ class ClipWorker:
         loop = asyncio.get_running_loop()
         model = self.encoder.text_batches_sha256
 
-        def encode(stop: threading.Event) -> "torch.Tensor":
+        def encode(stop: threading.Event) -> torch.Tensor:
             def progress(done: int) -> None:
                 if stop.is_set():
                     raise _StoppedError
@@ -210,7 +208,7 @@ class ClipWorker:
 
     def _features(
         self, items: "Sequence[_Decoded]", known: PictureFeatures | None, stop: threading.Event
-    ) -> "torch.Tensor":
+    ) -> torch.Tensor:
         """Encode what no feature is known of, together, and keep that."""
         new = [item.input for item in items if item.input is not None]
         with self._turn(stop):
@@ -226,7 +224,7 @@ class ClipWorker:
 
     @contextmanager
     def _turn(self, stop: threading.Event) -> Iterator[None]:
-        with turn_of(self.encoder):
+        with encoder_lock(self.encoder):
             if stop.is_set():
                 # the caller has gone while this waited
                 raise _StoppedError
@@ -256,8 +254,8 @@ class _Decoded:
     """One picture after decoding: an input for CLIP, a feature that is known, or the reason why there is neither."""
 
     ref: ImageRef
-    input: "torch.Tensor | None" = None
-    feature: "torch.Tensor | None" = None
+    input: torch.Tensor | None = None
+    feature: torch.Tensor | None = None
     key: bytes | None = None
     """The sha256 of its file, where features are kept."""
     kept: Image.Image | None = None
@@ -368,7 +366,5 @@ async def _end(threads: ThreadPoolExecutor, jobs: set[Future[object]]) -> None:
     threads.shutdown(wait=True)
 
 
-def _stack(features: "Sequence[torch.Tensor]") -> "torch.Tensor":
-    import torch
-
+def _stack(features: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack(list(features))
