@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ants_engine.clip.encoding import encoder_lock
-from ants_engine.clip.model import ClipModel, Tokenizer
+from ants_engine.clip.model import ClipModel
 from ants_engine.clip.towers import CausalTextTower, ClassTokenTower
 from ants_engine.common.row_blocks import RowBlocks, SideBySide
 from ants_engine.errors import FeatureError, SettingError
@@ -253,7 +253,7 @@ class ClipEncoder:
 
     def token_count(self, text: str) -> int:
         """Count the tokens of a text before truncation, start and end tokens included."""
-        tokenizer: Any = self._tokenizer
+        tokenizer = self._tokenizer
         inner = getattr(tokenizer, "tokenizer", None)
         if inner is None:
             return len(tokenizer.encode(text)) + 2
@@ -273,7 +273,8 @@ class ClipEncoder:
 
     def _tokens(self, texts: list[str]) -> torch.Tensor:
         with self._tokenizer_lock:
-            return self._tokenizer(texts)
+            tokens: torch.Tensor = self._tokenizer(texts)
+        return tokens
 
     def _lengths(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return how many positions of each text are computed, int64 (K,); depends on the text alone."""
@@ -392,17 +393,16 @@ def _choose_device(wanted: str) -> str:
     return wanted
 
 
-def _tokenizer_sha256(tokenizer: Tokenizer) -> str:
+def _tokenizer_sha256(tokenizer: Any) -> str:
     """Hash what maps texts to ids: kind, vocabulary and, where available, the whole pipeline."""
-    given: Any = tokenizer
-    inner = getattr(given, "tokenizer", None)
-    parts: dict[str, Any] = {"kind": type(given).__name__}
+    inner = getattr(tokenizer, "tokenizer", None)
+    parts: dict[str, Any] = {"kind": type(tokenizer).__name__}
     if inner is None:
-        parts["vocabulary"] = given.encoder
-        parts["clean"] = getattr(given.clean_fn, "__name__", "")
+        parts["vocabulary"] = tokenizer.encoder
+        parts["clean"] = getattr(tokenizer.clean_fn, "__name__", "")
     else:
         parts["vocabulary"] = inner.get_vocab()
-        parts["mode"] = getattr(given, "tokenizer_mode", "")
+        parts["mode"] = getattr(tokenizer, "tokenizer_mode", "")
         backend = getattr(inner, "backend_tokenizer", None)
         if backend is not None:
             pipeline = json.loads(backend.to_str())
