@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.encoding import Encoder, GivenEncoder, TextSource, turn_of
+from ants_engine.clip.encoding import Encoder, GivenEncoder, TextSource, encoder_lock
 from ants_engine.clip.image_ref import Spool
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.web_address import address_name, web_scheme
@@ -450,7 +450,7 @@ class ANTS:
         picture = load_rgb(image, name=name, limits=self._settings.pictures)
         encoder = self.encoder
         inputs = [encoder.preprocess(picture)]
-        with turn_of(encoder):
+        with encoder_lock(encoder):
             feature = encoder.encode_inputs(inputs)[0]
         return self._state.detector.explain(feature, name, top)
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 
+from ants_engine.common.text_file import expand_home
 from ants_engine.errors import MissingDependencyError, ModelNotFoundError
 
 HUB_TIMEOUT = 5.0
@@ -79,7 +79,7 @@ def locate(model: str, revision: str | None, cache_dir: Path | None, *, with_cod
         MissingDependencyError: transformers is not installed.
     """
     if _is_folder(model):
-        folder = at_home(model)
+        folder = Path(expand_home(model))
         return Weights(source=str(folder), revision=None, sha256=_folder_sha256(model, folder, with_code=with_code))
     return _locate_on_hub(model, revision, cache_dir)
 
@@ -94,14 +94,9 @@ def check(model: str, revision: str | None, cache_dir: Path | None) -> None:
     if find_spec("transformers") is None:
         raise MissingDependencyError(INSTALL)
     if _is_folder(model):
-        _check_folder(model, at_home(model))
+        _check_folder(model, Path(expand_home(model)))
     else:
         _locate_on_hub(model, revision, cache_dir)
-
-
-def at_home(path: str) -> Path:
-    """Expand ``~/…``; another name that begins so stays as it is."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where there is no such user
 
 
 def _is_folder(model: str) -> bool:
@@ -111,7 +106,7 @@ def _is_folder(model: str) -> bool:
 def folder_model_type(model: str) -> str:
     """Read the family from a folder's config.json; empty when there is none or it cannot be read."""
     try:
-        config = json.loads((at_home(model) / "config.json").read_text("utf-8"))
+        config = json.loads(Path(expand_home(model), "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return ""
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import inspect
 import json
-import os
 import re
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping
@@ -24,7 +23,7 @@ from pydantic import (
 )
 
 from ants_engine import errors
-from ants_engine.common.text_file import read_text
+from ants_engine.common.text_file import expand_home, read_text
 from ants_engine.errors import BackendError, BadRequestError, RateLimitError, SettingError, UsageError
 from ants_engine.protocol import JSON, Answer, Call, Capabilities
 
@@ -302,8 +301,7 @@ def _compile(key: str) -> re.Pattern[str]:
 
 
 def _read(path: Path) -> _Table:
-    # pathlib's raises where there is no such user
-    path = Path(os.path.expanduser(path))  # noqa: PTH111
+    path = Path(expand_home(path))
     if path.exists() and not path.is_file():
         # a pipe would be waited for
         raise SettingError(f"mllm.answers: {path} cannot be read: it is not a file")

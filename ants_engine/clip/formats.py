@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: a picture that is read, or something else and what can be done about it."""
+"""Image file formats: signatures, limits of decoding cost, and PNG metadata; all examined before decoding."""
 
 import importlib
 import re
@@ -8,34 +8,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 HEAD = 512
-"""Bytes of a file that `kind_of` looks at."""
+"""Bytes of a file that `kind_of` examines."""
 
 RAW_SUFFIXES = frozenset({
     ".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".kdc", ".mrw", ".nef", ".nrw", ".orf", ".pef",
     ".raf", ".raw", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f",
 })  # fmt: skip
-"""Lower-case endings of cameras' RAW files. Many are TIFF files whose first picture is a thumbnail."""
+"""Lower-case suffixes of camera RAW files. Many are TIFF files whose first picture is a thumbnail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of file."""
+    """One kind of file, supported or not."""
 
     name: str
-    """What a person calls it: ``PNG``, ``a PDF document``."""
+    """Display name: ``PNG``, ``a PDF document``."""
     remedy: str = ""
-    """What to do with it, as it is not a picture that can be read; empty for one that is."""
+    """What the user can do where it cannot be read; empty for a supported kind."""
     plugin: "Plugin | None" = None
-    """What reads it, where Pillow alone does not."""
+    """The package that decodes it, where Pillow alone does not."""
 
     @property
     def is_picture(self) -> bool:
-        """Whether it is read, or would be if its plugin were installed."""
+        """Whether it is supported, if need be with its plugin."""
         return not self.remedy
 
     @property
     def complaint(self) -> str:
-        """Say why it is not read, and what to do."""
+        """Explain why it is not read, and what to do."""
         if self.plugin is not None:
             return (
                 f"is {self.name}, whose decoder is not installed: pip install {self.plugin.package} (it is found and "
@@ -46,18 +46,18 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """A package that teaches Pillow another format."""
+    """A package that adds a format to Pillow."""
 
     format: str
-    """Pillow's name of it."""
+    """Pillow's name of the format."""
     module: str
     package: str
-    """What to install."""
+    """The package's name on PyPI."""
     register: str | None = None
-    """A function of the module that has to be called; importing it is enough otherwise."""
+    """A function of the module to call; without one, importing is enough."""
 
     def use(self) -> bool:
-        """Register it with Pillow, if it is installed (blocking; not safe in two threads at once)."""
+        """Register it with Pillow, if it is installed (blocking; not thread-safe)."""
         from PIL import Image
 
         if self.format not in Image.OPEN:
@@ -65,7 +65,7 @@ class Plugin:
                 module = importlib.import_module(self.module)
                 if self.register is not None:
                     getattr(module, self.register)()
-            except Exception:  # a plugin that cannot be imported, for whatever reason, is one that is not there
+            except Exception:  # a plugin that fails to import, for whatever reason, counts as not installed
                 return False
         return self.format in Image.OPEN
 
@@ -115,7 +115,7 @@ _BEGINNINGS: tuple[tuple[bytes, Kind], ...] = (
     ),
 )
 _TABLE = tuple((re.compile(beginning, re.DOTALL), kind) for beginning, kind in _BEGINNINGS)
-"""How files begin; the first that fits counts."""
+"""Signatures; the first match wins."""
 
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIC_BRANDS = frozenset({
@@ -124,9 +124,9 @@ _HEIC_BRANDS = frozenset({
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """Tell a file's kind; None where nothing is known of it.
+    """Identify a file's kind; None if it is unknown.
 
-    Formats without a signature (TGA, PCX, DIB) are not told: they are recognised by their file name's ending only.
+    Formats without a signature (TGA, PCX, DIB) are not identified.
 
     Args:
         head: the first `HEAD` bytes, fewer for a shorter file.
@@ -137,7 +137,7 @@ def kind_of(head: bytes) -> Kind | None:
 
 
 def _boxed(head: bytes) -> Kind:
-    """Tell what is in an ISO base media file (HEIC, AVIF, Canon's RAW, videos) by all its brands."""
+    """Identify an ISO base media file (HEIC, AVIF, Canon's RAW, videos) by all its brands."""
     end = min(max(int.from_bytes(head[:4], "big"), 16), len(head))
     brands = {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
     if brands & _AVIF_BRANDS:
@@ -151,25 +151,25 @@ def _boxed(head: bytes) -> Kind:
 
 
 MAX_SCANS = 100
-"""A JPEG's scans: each goes over all pixels again. A progressive photo has about ten."""
+"""Limit of a JPEG's scans: each decodes all pixels again. A progressive photo has about ten."""
 MAX_PARTS = 200_000
-"""A TIFF's strips or tiles, and the numbers of any other field: each becomes an object."""
+"""Limit of a TIFF's strips or tiles, and of the values of any other field: each becomes an object."""
 
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
 _SCAN, _END = 0xDA, 0xD9
 _BARE = frozenset({0x01, 0xD8, _END})
 _TEXTS = frozenset({1, 2, 6, 7})
-"""TIFF types that are kept as bytes, whatever their number."""
+"""TIFF types that are kept as bytes."""
 
 
 def excess(data: bytes) -> str | None:
-    """Say what makes a picture's file too costly to decode; None where nothing does.
+    """Explain why a file costs far more to decode than its size and pixels suggest; None if it does not.
 
     Args:
         data: a whole file of any kind.
     """
     if data[:2] == b"\xff\xd8":
-        # the first count is quick, and an upper bound
+        # the first count is fast, and an upper bound
         scans = 0 if data.count(b"\xff\xda") <= MAX_SCANS else _scans(data)
         return f"has {scans:,} scans; at most {MAX_SCANS} are decoded" if scans > MAX_SCANS else None
     if data[:2] in (b"II", b"MM"):
@@ -192,7 +192,7 @@ def _scans(data: bytes) -> int:
 
 
 def _field_counts(data: bytes) -> Iterator[int]:
-    """Yield how many numbers each field of a TIFF's first directory says that it has."""
+    """Yield the declared number of values of each field in a TIFF's first directory."""
     order = "<" if data[:2] == b"II" else ">"
     try:
         big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
@@ -201,11 +201,11 @@ def _field_counts(data: bytes) -> Iterator[int]:
         first, step = (start + 8, 20) if big else (start + 2, 12)
         for number in range(min(entries, 65_535)):
             _, kind, count = struct.unpack_from(f"{order}HH{'Q' if big else 'I'}", data, first + number * step)
-            # what does not fit into the file is skipped by the decoder
+            # the decoder skips fields that do not fit into the file
             if kind not in _TEXTS and count <= len(data):
                 yield count
     except (struct.error, IndexError, OverflowError):
-        # damaged: the decoder says how
+        # damaged: the decoder reports it
         return
 
 
@@ -214,24 +214,25 @@ def _field_counts(data: bytes) -> Iterator[int]:
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _METADATA = frozenset({b"tEXt", b"zTXt", b"iTXt", b"iCCP"})
-_TURNING = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
-"""Texts that may say which way is up."""
+_ORIENTATION_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0")
+"""Texts that may contain the orientation."""
 _MAX_TEXT = 1 << 20
-"""Bytes of a text, unpacked; Pillow refuses the whole picture for a longer one."""
+"""Bytes of a decompressed text; Pillow refuses the whole picture for a longer one."""
 
 
 def without_long_texts(data: bytes) -> bytes:
-    """Leave out of a PNG file the chunks that say nothing about its samples and may be long: texts, colour profiles.
+    """Drop the metadata chunks of a PNG file that may be long: texts and colour profiles.
 
-    Kept is what may say which way is up, once, if it is shorter than 1 MiB unpacked. Nothing is unpacked beyond that.
+    A text that may contain the orientation is kept once, if it is shorter than 1 MiB decompressed. Nothing is
+    decompressed beyond that.
 
     Args:
-        data: a whole file. What is no PNG, or is damaged from some place on, is given back as it is from there on.
+        data: a whole file. A file that is no PNG, and the rest of a damaged one, is returned unchanged.
     """
     if not data.startswith(_PNG_SIGNATURE):
         return data
     at, kept, start = len(_PNG_SIGNATURE), [], 0
-    turning: set[bytes] = set()
+    oriented: set[bytes] = set()
     while at + 12 <= len(data):
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         kind = data[at + 4 : at + 8]
@@ -239,17 +240,17 @@ def without_long_texts(data: bytes) -> bytes:
             break
         if kind in _METADATA:
             keyword = data[at + 8 : at + 88].partition(b"\0")[0]
-            if keyword in turning or not _is_short_turning(kind, data[at + 8 : end - 4]):
+            if keyword in oriented or not _is_short_oriented(kind, data[at + 8 : end - 4]):
                 kept.append(data[start:at])
                 start = end
             else:
-                turning.add(keyword)
+                oriented.add(keyword)
         at = end
     return b"".join([*kept, data[start:]]) if kept else data
 
 
-def _is_short_turning(kind: bytes, body: bytes) -> bool:
-    if kind == b"iCCP" or not body.startswith(_TURNING) or len(body) > _MAX_TEXT:
+def _is_short_oriented(kind: bytes, body: bytes) -> bool:
+    if kind == b"iCCP" or not body.startswith(_ORIENTATION_TEXTS) or len(body) > _MAX_TEXT:
         return False
     rest = body[body.index(b"\0") + 1 :]
     if kind == b"iTXt":

@@ -1,52 +1,49 @@
-"""The last block of open_clip's transformers, computed only at the position that becomes the feature.
+"""open_clip's transformers without the work that does not reach the feature.
 
-In the last of a tower's blocks no position reads another one's result any more, so that all but the one that is read
-need nothing but their keys and values. That is a twelfth of a tower of twelve blocks, less its attention.
+A feature is read at one position. In the last block no position depends on another one's output any more, so all other
+positions need only their keys and values there: that saves a twelfth of a tower of twelve blocks, less its attention.
+A causal text tower needs no padding behind the position that is read.
 """
 
 import copy
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+
+import torch
+from torch import nn
 
 from ants_engine.common.row_blocks import filled
 
-if TYPE_CHECKING:
-    import torch
-
 LEAST_ROWS = 4
-"""From here on, what follows are products of as many rows as there are pictures; fewer take other ways through them."""
+"""Fewest rows of a matrix product: with fewer, other kernels give other last bits."""
 
 
 def is_plain(block: Any) -> bool:
-    """Tell whether `read_at` computes what this block computes: open_clip's own block of self-attention."""
+    """Return whether `read_at` supports this block: it must be open_clip's own self-attention block."""
     from open_clip.transformer import ResidualAttentionBlock
 
     return type(block) is ResidualAttentionBlock and block.attn.batch_first and not hasattr(block, "ln_1_kv")
 
 
-def read_at(
-    block: Any, x: "torch.Tensor", positions: "torch.Tensor", mask: "torch.Tensor | None" = None
-) -> "torch.Tensor":
-    """Compute one position per row of a plain block's result.
+def read_at(block: Any, x: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    """Compute one position per row of a plain block's output.
 
     Args:
         block: see `is_plain`.
-        x: (n, L, W), what goes into the block.
+        x: (n, L, W), the block's input.
         positions: int64 (n,), which position of each row.
         mask: (L, L), added to the attention's logits, or None.
 
     Returns:
-        (n, W): ``block(x, attn_mask=mask)[range(n), positions]``, but for the last bits; `LEAST_ROWS` rows where n is
-        less: the first one repeated, for the caller to cut off when it has done with them.
+        (n, W): ``block(x, attn_mask=mask)[range(n), positions]`` up to the last bits. Where n is below `LEAST_ROWS`,
+        the first row is repeated, and the caller cuts those rows off at its end.
     """
-    import torch
-
     x, positions = filled(x, LEAST_ROWS), filled(positions, LEAST_ROWS)
     rows = torch.arange(len(x), device=x.device)
     seen = block.ln_1(x)
-    # one query per row; a mask per row is wanted once per head
+    # one query per row; attention takes a row's mask once per head
     own = None if mask is None else mask[positions][:, None].repeat_interleave(block.attn.num_heads, dim=0)
-    asking = seen[rows, positions][:, None]
-    read = x[rows, positions][:, None] + block.ls_1(block.attention(asking, seen, seen, attn_mask=own))
+    query = seen[rows, positions][:, None]
+    read = x[rows, positions][:, None] + block.ls_1(block.attention(query, seen, seen, attn_mask=own))
     found: torch.Tensor = read + block.ls_2(block.mlp(block.ln_2(read)))
     return found[:, 0]
 
@@ -55,33 +52,30 @@ def read_at(
 
 
 class ClassTokenTower:
-    """open_clip's own vision transformer, read at its class token; the last block is computed there only."""
+    """open_clip's vision transformer with the last block computed at the class token only."""
 
     way = "last block at the class token"
-    """How it differs from the model's own way."""
+    """How it differs from the model's own computation; part of the encoder's identity."""
 
     # torch's modules are not typed by their attributes
     def __init__(self, tower: Any) -> None:
-        import torch
-        from torch import nn
-
         *blocks, last = tower.transformer.resblocks
 
         class AtClassToken(nn.Module):
-            def forward(self, x: "torch.Tensor", attn_mask: "torch.Tensor | None" = None) -> "torch.Tensor":
+            def forward(self, x: torch.Tensor, attn_mask: torch.Tensor | None = None) -> torch.Tensor:
                 return read_at(last, x, torch.zeros(len(x), dtype=torch.int64, device=x.device), attn_mask)[:, None]
 
-        # a twin that shares every other part: the model itself stays as it is
+        # a shallow copy that shares every other part; the model itself is not changed
         short = nn.ModuleList([*blocks, AtClassToken()])
         self._twin = _with(tower, transformer=_with(tower.transformer, resblocks=short))
 
     @classmethod
     def of(cls, model: object) -> "ClassTokenTower | None":
-        """Give the tower of an open_clip model; ``None`` for any other kind of tower (timm, ResNet, pooled, CoCa)."""
+        """Return the tower of an open_clip model; None for other kinds of tower (timm, ResNet, pooled, CoCa)."""
         from open_clip.model import CLIP, CustomTextCLIP
         from open_clip.transformer import Transformer, VisionTransformer
 
-        visual = cast(Any, model).visual
+        visual = cast("Any", model).visual
         if type(model) not in (CLIP, CustomTextCLIP) or type(visual) is not VisionTransformer:
             return None
         if visual.attn_pool is not None or visual.pool_type != "tok" or visual.output_tokens:
@@ -89,14 +83,14 @@ class ClassTokenTower:
         transformer = visual.transformer
         return cls(visual) if type(transformer) is Transformer and is_plain(transformer.resblocks[-1]) else None
 
-    def __call__(self, images: "torch.Tensor") -> "torch.Tensor":
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Encode (n, 3, H, W) to features (n, D), not normalised, in the model's own precision."""
         features: torch.Tensor = self._twin(images)
         return features[: len(images)]
 
 
 def _with(module: Any, **parts: Any) -> Any:
-    """Give a copy of a module that shares all its parts but these."""
+    """Return a shallow copy of a module with some parts replaced."""
     twin = copy.copy(module)
     twin._modules = {**module._modules, **parts}
     return twin
@@ -106,10 +100,10 @@ def _with(module: Any, **parts: Any) -> Any:
 
 
 class CausalTextTower:
-    """open_clip's own text transformer under a causal mask, run only as far as the position that is read.
+    """open_clip's causal text transformer without padding.
 
-    Such a tower reads one position per text, and nothing behind a position can change it, so that everything behind the
-    position that is read may be cut off; the caller does that. Of a plain last block, only that position is computed.
+    The feature is read at one position, and later positions cannot influence it, so the caller may cut them off. A
+    plain last block is computed at that position only.
     """
 
     # torch's modules are not typed by their attributes
@@ -118,17 +112,17 @@ class CausalTextTower:
         self._pool = pool
         self._end_id = end_id
         self.last_block_at_the_end = is_plain(tower.transformer.resblocks[-1])
-        """Whether the last block is computed only where it is read; one of another kind is computed whole."""
+        """Whether the last block is computed only at the position that is read."""
         self.way = "without padding" + (" and last block at the end" if self.last_block_at_the_end else "")
-        """How it differs from the model's own way."""
+        """How it differs from the model's own computation; part of the encoder's identity."""
 
     @classmethod
     def of(cls, model: object) -> "CausalTextTower | None":
-        """Give the tower of an open_clip model; ``None`` if its padding must stay (not causal, Hugging Face, CoCa)."""
+        """Return the tower of an open_clip model; None if it needs its padding (not causal, Hugging Face, CoCa)."""
         from open_clip.model import CLIP, CustomTextCLIP
         from open_clip.transformer import TextTransformer
 
-        kind, whole = type(model), cast(Any, model)
+        kind, whole = type(model), cast("Any", model)
         if kind is CLIP:
             tower, pool, end_id = whole, whole.text_pool_type, whole.text_eos_id
         elif kind is CustomTextCLIP and type(whole.text) is TextTransformer:
@@ -142,19 +136,17 @@ class CausalTextTower:
             return None
         return cls(tower, pool, end_id)
 
-    def positions(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        """Tell which position of each text is read: int64 (K,) for int64 tokens (K, L)."""
+    def positions(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the position that is read of each text: int64 (K,) for int64 tokens (K, L)."""
         if self._pool == "argmax":
             return tokens.argmax(dim=-1)
         return tokens.eq(-1 if self._end_id is None else self._end_id).int().argmax(dim=-1)
 
-    def __call__(self, tokens: "torch.Tensor") -> "torch.Tensor":
+    def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
         """Encode int64 tokens (K, L) to features (K, D), not normalised, in the model's own precision.
 
-        All L positions are computed; what lies behind the last one of `positions` may be cut off before.
+        All L positions are computed; cut the tokens after the last of `positions` beforehand.
         """
-        import torch
-
         tower = self._tower
         read = self.positions(tokens)
         length = tokens.shape[1]
@@ -168,10 +160,8 @@ class CausalTextTower:
         features: torch.Tensor = projection(pooled) if isinstance(projection, torch.nn.Linear) else pooled @ projection
         return features[: len(tokens)]
 
-    def _through(self, x: "torch.Tensor", mask: "torch.Tensor", read: "torch.Tensor") -> "torch.Tensor":
+    def _through(self, x: torch.Tensor, mask: torch.Tensor, read: torch.Tensor) -> torch.Tensor:
         """Run (K, L, W) through all blocks; return (K, W) or a few rows more, the positions that are read."""
-        import torch
-
         transformer = self._tower.transformer
         if not self.last_block_at_the_end:
             whole: torch.Tensor = transformer(x, attn_mask=mask)

@@ -1,4 +1,4 @@
-"""Files of a model on the Hugging Face hub: from its cache, else from the network, or quickly not at all."""
+"""Model files on the Hugging Face hub, and OpenAI's weights files."""
 
 import itertools
 import os
@@ -15,22 +15,22 @@ if TYPE_CHECKING:
     import torch
 
 CONNECT_TIMEOUT = 4.0
-"""Seconds that the hub has to accept a connection before it counts as out of reach."""
+"""Seconds for the hub to accept a connection before it counts as unreachable."""
 
 
 def fetch_from_hub(repo: str, names: Sequence[str], cache_dir: Path | None) -> Path:
-    """Find the first of several files of one repository, downloading it if need be (blocking).
+    """Return the first of several files of a repository that exists, from the hub cache or by download (blocking).
 
     Args:
         repo: ``owner/name``.
-        names: file names, in the order of preference.
+        names: file names in order of preference.
         cache_dir: the hub cache; the library's default (``HF_HOME``) when empty.
 
     Returns:
         The file in the hub cache.
 
     Raises:
-        ModelNotFoundError: not cached, and the hub is switched off, out of reach, or does not have it.
+        ModelNotFoundError: not cached, and the hub is disabled, unreachable, or does not have it.
     """
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -53,7 +53,7 @@ def fetch_from_hub(repo: str, names: Sequence[str], cache_dir: Path | None) -> P
 
 
 def revision_of(path: Path) -> str | None:
-    """Read the commit off a path in the hub cache (``…/snapshots/<commit>/…``)."""
+    """Return the commit in a path of the hub cache (``…/snapshots/<commit>/…``)."""
     parts = path.parts
     for parent, child in itertools.pairwise(parts):
         if parent == "snapshots" and re.fullmatch(r"[0-9a-f]{40}", child):
@@ -62,16 +62,16 @@ def revision_of(path: Path) -> str | None:
 
 
 def require_hub(what: str) -> None:
-    """Find out within seconds whether the hub can be reached. The hub's own client would retry for half a minute.
+    """Check within seconds that the hub is reachable; its own client would retry for half a minute.
 
     Raises:
-        ModelNotFoundError: it is switched off (``HF_HUB_OFFLINE``) or does not answer.
+        ModelNotFoundError: it is disabled (``HF_HUB_OFFLINE``) or does not answer.
     """
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
         raise ModelNotFoundError(f"{what} is not in the hub cache, and HF_HUB_OFFLINE forbids asking the network")
-    # behind a proxy only the proxy can tell
+    # a direct connection says nothing about one through a proxy
     if any(os.environ.get(name) for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
         return
     parts = urlsplit(constants.ENDPOINT)
@@ -85,7 +85,7 @@ def require_hub(what: str) -> None:
 
 
 def hub_host() -> str:
-    """Name the hub that is asked (``HF_ENDPOINT``)."""
+    """Return the hub's host name (``HF_ENDPOINT``)."""
     from huggingface_hub import constants
 
     return urlsplit(constants.ENDPOINT).hostname or constants.ENDPOINT
@@ -95,16 +95,13 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-# ---- weights files ---------------------------------------------------------------------------------------------------
-
-
 OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})
-"""Three numbers that OpenAI's own checkpoints hold beside the weights. open_clip drops them from TorchScript archives
-only, so that the same weights saved as safetensors or with ``torch.save`` would not fit."""
+"""Entries that OpenAI's own checkpoints hold besides the weights. open_clip drops them from TorchScript archives only,
+so that the same weights saved as safetensors or with ``torch.save`` would not load."""
 
 
 def tensor_names(weights: Path) -> frozenset[str]:
-    """Read the names, not the numbers (blocking). Empty where that does not work: loading the file will say why."""
+    """Read the tensors' names only (blocking). Empty on any error: loading the file will report it."""
     try:
         if weights.suffix == ".safetensors":
             from safetensors import safe_open
@@ -112,17 +109,17 @@ def tensor_names(weights: Path) -> frozenset[str]:
             with safe_open(weights, framework="pt") as file:
                 return frozenset(file.keys())
         return frozenset(_pickled(weights, device="meta"))
-    except Exception:  # damaged files raise what they like
+    except Exception:  # a damaged file may raise anything
         return frozenset()
 
 
 def has_openai_marks(weights: Path) -> bool:
-    """Tell whether the file was converted from OpenAI's own (blocking)."""
+    """Return whether the file was converted from OpenAI's own (blocking)."""
     return tensor_names(weights) >= OPENAI_MARKS
 
 
 def without_openai_marks(weights: Path) -> "dict[str, torch.Tensor]":
-    """Read a file that has the marks, and drop them (blocking)."""
+    """Read the weights of such a file, without the marks (blocking)."""
     if weights.suffix == ".safetensors":
         from safetensors.torch import load_file
 

@@ -80,10 +80,10 @@ class InitialDetector:
         # one list whatever the classes, so that it is encoded once; features from elsewhere need not have every word
         encoded = whole if self._worker.encoder.text_batches_sha256 else lexicon
         texts = [by_kind[kind].replace("{}", word) for word, kind in zip(encoded.words, encoded.kinds, strict=True)]
-        features = await self._worker.encode_texts_cached(
+        features = await self._worker.encode_texts(
             texts,
-            TextFeatureCache(text.feature_cache),
             lambda done: self._progress(ProgressEvent("lexicon", done, len(texts))),
+            cache=TextFeatureCache(text.feature_cache),
         )
         self._progress(ProgressEvent("lexicon", len(texts), len(texts)))
         if len(encoded) != len(lexicon):

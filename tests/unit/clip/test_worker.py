@@ -277,7 +277,7 @@ async def test_cached_texts(
     worker: ClipWorker, encoder: ClipEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, texts = TextFeatureCache(tmp_path / "cache"), ["a dog", "a cat"]
-    first = await worker.encode_texts_cached(texts, cache)
+    first = await worker.encode_texts(texts, cache=cache)
     calls = []
     real = encoder.encode_texts
 
@@ -286,7 +286,7 @@ async def test_cached_texts(
         return real(*arguments)
 
     monkeypatch.setattr(encoder, "encode_texts", watched)
-    assert torch.equal(await worker.encode_texts_cached(texts, cache), first)
+    assert torch.equal(await worker.encode_texts(texts, cache=cache), first)
     assert not calls
-    await worker.encode_texts_cached(texts[::-1], cache)
+    await worker.encode_texts(texts[::-1], cache=cache)
     assert calls
