@@ -19,7 +19,7 @@ _SOCKS = {"socks", "socks5", "socks5h"}
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentProxy:
-    """A proxy, and the variable that names it."""
+    """A proxy, and the environment variable that names it."""
 
     variable: str
     """Such as ``HTTPS_PROXY``, spelled as it is set."""
@@ -28,18 +28,18 @@ class EnvironmentProxy:
 
 
 def proxy_for(url: str) -> EnvironmentProxy | None:
-    """Find the proxy that the environment names for a server.
+    """Return the proxy that the environment names for a server.
 
     The variables are ``HTTP_PROXY`` or ``HTTPS_PROXY`` by the server's scheme, else ``ALL_PROXY``; hosts in
-    ``NO_PROXY`` need none. This machine (``localhost``, 127.0.0.1, ::1, 0.0.0.0) is always reached directly: a proxy
-    elsewhere would look for the server on its own machine. A proxy that is not used is not looked at.
+    ``NO_PROXY`` need none. This machine (``localhost``, 127.0.0.1, ::1, 0.0.0.0) is always reached directly, because a
+    remote proxy would look for the server on its own machine. A proxy that is not used is not checked.
 
     Raises:
-        SettingError: the variable holds no address of a proxy.
+        SettingError: the variable does not hold a proxy's address.
         MissingDependencyError: it names a SOCKS proxy, and the package for that is not installed.
     """
     found = _find(url)
-    # raised here, where no frame holds the address
+    # raised here, where no frame of the traceback holds the address
     if isinstance(found, UsageError):
         raise found
     return found
@@ -60,11 +60,11 @@ def _find(url: str) -> EnvironmentProxy | UsageError | None:
     address = address if "://" in address else f"http://{address}"
     scheme, _, rest = address.partition("://")
     scheme = scheme.lower()
-    # what desktops write into all_proxy
+    # desktops write this into all_proxy
     scheme = "socks5" if scheme == "socks" else scheme
     if scheme not in {"http", "https", *_SOCKS} or not _is_address(f"{scheme}://{rest}"):
         return SettingError(
-            f"{variable}: not the address of a proxy, which is http://host:port or socks5://host:port. "
+            f"{variable}: not the address of a proxy, such as http://host:port or socks5://host:port. "
             f"To reach {host} without it, put that into NO_PROXY"
         )
     if scheme in _SOCKS:
@@ -72,7 +72,7 @@ def _find(url: str) -> EnvironmentProxy | UsageError | None:
             importlib.import_module("socksio")
         except ImportError:
             return MissingDependencyError(
-                f"{variable} names a SOCKS proxy, which takes one more package: pip install 'httpx2[socks]'. "
+                f"{variable} names a SOCKS proxy, which needs one more package: pip install 'httpx2[socks]'. "
                 f"To reach {host} without it, put that into NO_PROXY"
             )
     return EnvironmentProxy(variable, SecretStr(f"{scheme}://{rest}"))
@@ -116,32 +116,32 @@ def _is_address(url: str) -> bool:
 
 
 BODY_LIMIT = 4 * 2**20
-"""Bytes of an answer. The longest that is kept is 20,000 characters."""
+"""Bytes of a response; the longest stored answer has 20,000 characters."""
 ERROR_LIMIT = 2**16
-"""Bytes of an error that are looked at; the rest is left unread."""
+"""Bytes of an error response that are read."""
 
 
 class OversizedBodyError(Exception):
-    """The answer is longer than the limit."""
+    """The response is longer than the limit."""
 
 
 class EncodedBodyError(Exception):
-    """The answer is compressed: how long it really is could only be found out by unpacking it."""
+    """The response is compressed (guards against decompression bombs)."""
 
 
 async def ask_for_plain(request: httpx2.Request) -> None:
-    """Ask for a body that is not compressed. A request hook of the client."""
+    """Ask for an uncompressed body. A request hook of the client."""
     request.headers["Accept-Encoding"] = "identity"
 
 
 async def bound(response: httpx2.Response) -> None:
-    """Let no more than the limit of a body through. A response hook of the client.
+    """Bound a response's body. A response hook of the client.
 
-    An error's status counts, whatever its body: that is cut, and left out when it is compressed.
+    The body of an error response is cut at its limit, and dropped when it is compressed: the status counts.
 
     Raises:
-        OversizedBodyError: the answer says that it is too long; raised while it is read if it says nothing.
-        EncodedBodyError: the answer is compressed.
+        OversizedBodyError: the response is too long by its Content-Length, or, while it is read, by its bytes.
+        EncodedBodyError: the response is compressed.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     plain = encoding in {"", "identity"}
@@ -180,4 +180,4 @@ class _BoundedStream(httpx2.AsyncByteStream):
 
 
 def _too_long(length: str) -> str:
-    return f"{length}, and {BODY_LIMIT} are allowed"
+    return f"{length}; the limit is {BODY_LIMIT}"

@@ -391,7 +391,7 @@ class Coordinator:
         if runs is not None:
             self._run_folder = RunFolder(runs, self._settings)
             yield self._run_folder
-        telemetry = Telemetry.if_configured()
+        telemetry = Telemetry.of_application()
         if telemetry is not None:
             yield telemetry
         yield from observers

@@ -106,8 +106,7 @@ class PlaceIndex:
         """Return how far it goes; None when it is empty or of another version."""
         with _translated():
             data = self._cache.get(_MARK, retry=True)
-            parts = {"version": None} if data is None else json.loads(data)
-            if parts.pop("version") != VERSION:
+            if data is None or (parts := json.loads(data)).pop("version") != VERSION:
                 return None
             return Mark(str(parts["journal"]), int(parts["end"]), tuple((int(a), int(b)) for a, b in parts["models"]))
 
