@@ -210,7 +210,7 @@ class Document(_Part):
     """Section → one sentence that says what is missing, and the command that would give it."""
 
 
-OOD_COLOURS = ("foreign", "set-2", "set-3", "set-4")
+OOD_COLOURS = ("unknown", "set-2", "set-3", "set-4")
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,5 +45,5 @@ def test_a_csv_says_what_the_page_says(page: Any) -> None:
     data = json.loads(page.evaluate("JSON.stringify(antsReport.data().pictures)"))
     assert [float(row["id_score"]) for row in rows] == pytest.approx(data["id_score"])
     foreign = sum(row["verdict"] == "unknown" for row in rows)
-    shown = page.locator('[data-score="id_score"] [data-f="foreign"]').all_inner_texts()
+    shown = page.locator('[data-score="id_score"] [data-f="unknown"]').all_inner_texts()
     assert foreign == sum(map(int, shown))

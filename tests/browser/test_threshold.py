@@ -16,7 +16,7 @@ def counts(page: Any, score: str = "id_score") -> dict[str, tuple[int, int]]:
     return {
         row.get_attribute("data-group"): (
             int(row.locator('[data-f="known"]').inner_text()),
-            int(row.locator('[data-f="foreign"]').inner_text()),
+            int(row.locator('[data-f="unknown"]').inner_text()),
         )
         for row in rows
     }

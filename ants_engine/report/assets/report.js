@@ -101,7 +101,7 @@ const antsReport = (() => {
       for (const line of all("tr[data-group]", figure)) {
         const one = found.get(line.dataset.group);
         put(line, "known", one.known);
-        put(line, "foreign", one.unknown);
+        put(line, "unknown", one.unknown);
         put(line, "share", percent(one.unknown, one.unknown + one.known));
         called += one.unknown;
         total += one.unknown + one.known;

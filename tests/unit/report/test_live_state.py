@@ -14,8 +14,7 @@ from ants_engine.errors import ImageUnreadableError
 from ants_engine.learning.report import BatchRecord
 from ants_engine.learning.run_observer import AnsweredQuestion, FirstLook, RunStart, ScoredBatch
 from ants_engine.protocol import Answer
-from ants_engine.report.live_gallery import LONGEST, SHOWN
-from ants_engine.report.live_state import REST, LiveState
+from ants_engine.report.live_state import LONGEST, REST, SHOWN, LiveState
 from ants_engine.settings.config import Settings
 from tests.unit.dispatch.fakes import make_request
 
