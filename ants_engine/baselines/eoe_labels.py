@@ -13,8 +13,7 @@ from ants_engine.dispatch.coordinator import Coordinator, Outcome
 from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
 from ants_engine.dispatch.request import Request
 from ants_engine.errors import UsageError
-from ants_engine.learning.answers import ENDS_A_BUILD, Tally, sort_answers
-from ants_engine.learning.negative_texts import NegativeTexts, judge_labels, look_alikes
+from ants_engine.learning.answers import ENDS_A_BUILD, NegativeTexts, Tally, judge_labels, look_alikes, sort_answers
 from ants_engine.learning.report import SetAside
 from ants_engine.method.answer import Rejection
 from ants_engine.method.final_part import final_part

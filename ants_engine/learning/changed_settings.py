@@ -6,7 +6,6 @@ worked out anew from what the state has kept: the latest ``stream.history`` pict
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,7 +52,7 @@ def with_changed_settings(
     detector = _with_scoring(state.detector, changed, after, logit_scale)
     if untaught:
         return AdaptationState.cold(detector, after)
-    state = _resized(state, after)
+    state = state.resized(after)
     if "mining.gamma" in changed:
         state = replace(state, gamma=after.mining.gamma)
     scoring = [key for key in changed if use_of(key).use is Use.SCORING]
@@ -163,25 +162,6 @@ def _refuse_without_history(settings: Settings) -> None:
             f"this detector was saved without the features of its pictures, so {' and '.join(open_ones)} cannot be "
             "found anew: give numbers for them too, or build again"
         )
-
-
-def _resized(state: AdaptationState, settings: Settings) -> AdaptationState:
-    """Give every bounded queue the length that the settings say; the latest rows stay."""
-    cold = AdaptationState.cold(state.detector, settings)
-    names = ("recent", "recent_initial", "recent_scores", "past_scores", "activation_scores")
-    queues: dict[str, Any] = {name: _with_limit(getattr(state, name), getattr(cold, name).limit) for name in names}
-    candidates, limit = state.candidates, cold.candidates.scores.limit
-    candidates = replace(
-        candidates,
-        items=dict(list(candidates.items.items())[-limit:]),
-        scores=_with_limit(candidates.scores, limit),
-        features=_with_limit(candidates.features, limit),
-    )
-    return replace(state, candidates=candidates, **queues)
-
-
-def _with_limit(rows: Rows, limit: int) -> Rows:
-    return rows if rows.limit == limit else replace(rows, limit=limit, chunks=()).append(rows.tensor())
 
 
 def _refilled(rows: Rows, values: Tensor) -> Rows:

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from ants_engine.detector.detector import EncodedBatch
+from ants_engine.learning.answers import NegativeTexts
 from ants_engine.learning.candidates import Candidate, Candidates
 from ants_engine.learning.policy import Abilities, Composition, classes_of, looks_for_classes, recompose
 from ants_engine.learning.state import AdaptationState
 from ants_engine.learning.updates import EnsUpdate, VsnlUpdate
 from ants_engine.method.mining import mine_negative_images
 from ants_engine.method.near_duplicates import unlike
-from ants_engine.settings.config import Settings
+from ants_engine.settings.config import MiningSettings, Settings
 
 
 class PaperPolicy:
@@ -32,10 +35,10 @@ class PaperPolicy:
         if rows:
             more = [candidate for candidate in candidates if candidate is not None]
             history = state.candidates.append(more, look.initial[rows], look.features[rows])
-            state, update = self._mine(replace(state, candidates=history), abilities)
+            state, update = self.mine(replace(state, candidates=history), abilities)
             updates += [update] if update is not None else []
         if abilities.words and state.looked and looks_for_classes(state, self._settings.vsnl):
-            state, similar = self._similar(state)
+            state, similar = self.find_similar(state)
             updates += [similar] if similar is not None else []
         return state, updates
 
@@ -45,17 +48,22 @@ class PaperPolicy:
 
     def sentences(self, state: AdaptationState, update: EnsUpdate) -> Composition:
         """See `Policy.sentences` (eq. 7): those of all negative images, lowest score first."""
-        found = [state.captions[member] for member in update.members if member in state.captions]
-        said = [(caption.text, caption.source) for caption in found if caption.text is not None]
-        return recompose(_each_once(said)[: self._settings.ens.bank_size], state.detector.ens.texts)
+        found = NegativeTexts()
+        for caption in (state.captions[member] for member in update.members if member in state.captions):
+            if caption.text is not None:
+                found.keep(caption.text, caption.source, self._settings.ens.bank_size)
+        return recompose(found.kept(), state.detector.ens.texts, found.set_aside)
 
     def look_alikes(self, state: AdaptationState, update: VsnlUpdate) -> Composition:
         """See `Policy.look_alikes` (eq. 11): those of the classes, most similar class first."""
-        names = state.detector.classes.names
-        labels = [(label, names[member]) for member in update.members for label in state.labels.get(member, ())]
-        return recompose(_each_once(labels), state.detector.vsnl.texts)
+        found = NegativeTexts()
+        for member in update.members:
+            for label in state.labels.get(member, ()):
+                found.keep(label, state.detector.classes.names[member])
+        return recompose(found.kept(), state.detector.vsnl.texts, found.set_aside)
 
-    def _mine(self, state: AdaptationState, abilities: Abilities) -> tuple[AdaptationState, EnsUpdate | None]:
+    def mine(self, state: AdaptationState, abilities: Abilities) -> tuple[AdaptationState, EnsUpdate | None]:
+        """Mine the negative images anew; return what is to be asked, or None where they are the same as before."""
         mining, history = self._settings.mining, state.candidates
         mined = mine_negative_images(history.scores.tensor(), mining.gamma, mining.eta, mining.max_images)
         ids = list(history.items)
@@ -86,17 +94,17 @@ class PaperPolicy:
         self, history: Candidates, asked: tuple[Candidate, ...], known: set[int]
     ) -> tuple[Candidates, tuple[Candidate, ...]]:
         """Leave out what looks like a picture that is known, for good: it is let go of."""
-        cosine = self._settings.mining.same_picture
-        if cosine is None or not asked:
+        if self._settings.mining.same_picture is None or not asked:
             return history, asked
         row_of = {key: row for row, key in enumerate(history.items)}
         features = history.features.tensor()
         described = features[[row for key, row in row_of.items() if key in known]]
-        new = unlike(features[[row_of[item.id] for item in asked]], described, cosine)
+        new = to_describe(features[[row_of[item.id] for item in asked]], described, self._settings.mining)
         again = [item.id for item, wanted in zip(asked, new, strict=True) if not wanted]
         return history.described(again), tuple(item for item, wanted in zip(asked, new, strict=True) if wanted)
 
-    def _similar(self, state: AdaptationState) -> tuple[AdaptationState, VsnlUpdate | None]:
+    def find_similar(self, state: AdaptationState) -> tuple[AdaptationState, VsnlUpdate | None]:
+        """Choose the classes anew; return whose look-alikes are to be asked for, or None where nothing changes."""
         ranked = classes_of(state, self._settings.vsnl)
         known = set(state.labels).union(*(update.asked for update in state.pending if isinstance(update, VsnlUpdate)))
         asked = tuple(index for index in ranked if index not in known)
@@ -106,9 +114,14 @@ class PaperPolicy:
         return replace(state, held=ranked), VsnlUpdate(0, asked, ranked)
 
 
-def _each_once(texts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Keep the first of texts, given with their sources, that differ only in case."""
-    first: dict[str, tuple[str, str]] = {}
-    for text, source in texts:
-        first.setdefault(text.casefold(), (text, source))
-    return list(first.values())
+def to_describe(features: Tensor, described: Tensor, settings: MiningSettings) -> list[bool]:
+    """Decide which of n negative images the MLLM is asked about, in a build and in a stream.
+
+    Args:
+        features: (n, D), the lowest score first.
+        described: (K, D) of the pictures that are described, or are going to be.
+        settings: ``same_picture``: no near-duplicate of another is described.
+    """
+    if settings.same_picture is None:
+        return [True] * len(features)
+    return unlike(features, described, settings.same_picture)

@@ -8,6 +8,7 @@ import torch
 
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.learning.candidates import Candidate
+from ants_engine.learning.report import SetAside
 from ants_engine.learning.state import AdaptationState
 from ants_engine.learning.updates import EnsUpdate, VsnlUpdate
 from ants_engine.method.similar_classes import most_frequent_classes, similar_classes
@@ -32,6 +33,8 @@ class Composition:
     sources: tuple[str, ...]
     rows: tuple[int | None, ...]
     """Per text: its row in the bank that it replaces, or None where it has to be encoded."""
+    left_out: tuple[SetAside, ...] = ()
+    """Good texts that it has no use for."""
 
 
 class Policy(Protocol):
@@ -65,49 +68,25 @@ class Policy(Protocol):
 
 def count_classes(state: AdaptationState, look: EncodedBatch) -> AdaptationState:
     """Count the predictions of a batch, and sum its features."""
-    counts, first = class_counts(look.predicted, len(state.class_counts), state.looked)
+    classes, predicted = len(state.class_counts), look.predicted
+    # the earliest position wins, whatever the order of the writes
+    positions = state.looked + torch.arange(len(predicted))
     return replace(
         state,
-        class_counts=state.class_counts + counts,
-        first_seen=torch.minimum(state.first_seen, first),
+        class_counts=state.class_counts + torch.bincount(predicted, minlength=classes),
+        first_seen=state.first_seen.scatter_reduce(0, predicted, positions, "amin"),
         feature_sum=state.feature_sum + look.features.double().sum(dim=0),
-        looked=state.looked + len(look.predicted),
+        looked=state.looked + len(predicted),
     )
 
 
-def class_counts(predicted: torch.Tensor, classes: int, since: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Count predictions (N,), the first of which is at position ``since``.
-
-    Returns:
-        (C,) int64: how often each class was predicted; and its first position, the largest int64 where there is none.
-    """
-    first = torch.full((classes,), torch.iinfo(torch.int64).max)
-    # the earliest position wins, whatever the order of the writes
-    first.scatter_reduce_(0, predicted, since + torch.arange(len(predicted)), "amin")
-    return torch.bincount(predicted, minlength=classes), first
-
-
-def ranked_classes(
-    settings: VsnlSettings, class_features: torch.Tensor, mean: torch.Tensor, counts: torch.Tensor, first: torch.Tensor
-) -> tuple[int, ...]:
-    """Choose the classes whose look-alikes are wanted, by ``vsnl.rule``.
-
-    Args:
-        settings: the rule and its numbers.
-        class_features: (C, D).
-        mean: (D,), the mean of the pictures' features.
-        counts: (C,), see `class_counts`.
-        first: (C,), likewise.
-    """
-    if settings.rule == "most_frequent":
-        return tuple(most_frequent_classes(counts, first, settings.max_classes).tolist())
-    return tuple(similar_classes(class_features, mean, settings.delta, settings.min_classes).tolist())
-
-
 def classes_of(state: AdaptationState, settings: VsnlSettings) -> tuple[int, ...]:
-    """Choose the classes by what a stream has seen so far, at least one picture."""
+    """Choose the classes whose look-alikes are wanted, by ``vsnl.rule``; at least one picture has been seen."""
+    if settings.rule == "most_frequent":
+        return tuple(most_frequent_classes(state.class_counts, state.first_seen, settings.max_classes).tolist())
     mean = (state.feature_sum / state.looked).float()
-    return ranked_classes(settings, state.detector.class_features, mean, state.class_counts, state.first_seen)
+    ranked = similar_classes(state.detector.class_features, mean, settings.delta, settings.min_classes)
+    return tuple(ranked.tolist())
 
 
 def looks_for_classes(state: AdaptationState, settings: VsnlSettings) -> bool:
@@ -116,8 +95,8 @@ def looks_for_classes(state: AdaptationState, settings: VsnlSettings) -> bool:
     return since >= 0 and since % settings.interval == 0
 
 
-def recompose(texts: Sequence[tuple[str, str]], old: Sequence[str]) -> Composition:
+def recompose(texts: Sequence[tuple[str, str]], old: Sequence[str], left_out: Sequence[SetAside] = ()) -> Composition:
     """Reuse the rows of texts, given with their sources, that the old bank holds already."""
     rows = {text: row for row, text in enumerate(old)}
     said, sources = tuple(text for text, _ in texts), tuple(source for _, source in texts)
-    return Composition(said, sources, tuple(rows.get(text) for text in said))
+    return Composition(said, sources, tuple(rows.get(text) for text in said), tuple(left_out))

@@ -1,6 +1,9 @@
 """The latest rows of something that grows: an immutable, bounded queue of tensors."""
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -40,6 +43,17 @@ class Rows:
             chunks[:1] = [_own(first[extra:])] if extra < len(first) else []
             extra -= len(first)
         return replace(self, chunks=tuple(chunks))
+
+    def take(self, rows: Sequence[int]) -> Tensor:
+        """Return some rows (n, …), without putting all of them together."""
+        starts = list(accumulate((len(chunk) for chunk in self.chunks), initial=0))
+        parts = [bisect_right(starts, row) - 1 for row in rows]
+        found = [self.chunks[part][row - starts[part]] for part, row in zip(parts, rows, strict=True)]
+        return torch.stack(found) if found else self.empty
+
+    def limited(self, limit: int) -> "Rows":
+        """Return the queue with another limit; the latest rows stay."""
+        return self if self.limit == limit else replace(self, limit=limit, chunks=()).append(self.tensor())
 
     def tensor(self) -> Tensor:
         """Return all rows (n, …), oldest first."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from ants_engine.learning.candidates import Candidates, Caption
 from ants_engine.learning.rows import Rows
 from ants_engine.learning.updates import Update
 from ants_engine.settings.config import Settings
+
+UNBOUNDED = torch.iinfo(torch.int64).max
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,25 +69,27 @@ class AdaptationState:
     """Asked for, not in effect yet; in the order in which they take effect."""
 
     @classmethod
-    def cold(cls, detector: Detector, settings: Settings) -> "AdaptationState":
+    def cold(cls, detector: Detector, settings: Settings, *, bounded: bool = True) -> "AdaptationState":
         """Return the state before the first picture.
 
         Args:
             detector: its initial bank and classes are used; its other banks are emptied.
             settings: bounds, gamma, and what the ENS bank starts with.
+            bounded: without it every picture is kept, however many come: a build learns from all of them.
         """
-        dim, classes, keep = detector.dim, len(detector.classes), settings.stream.history
+        dim, classes = detector.dim, len(detector.classes)
+        keep = settings.stream.history if bounded else UNBOUNDED
         ens = NegativeBank.empty("ens", dim)
         if settings.ens.start == "lexicon" and settings.mining.rule == "histogram":
             initial = detector.initial
             ens = NegativeBank("ens", initial.texts, initial.sources, initial.features)
         bare = replace(detector, ens=ens, vsnl=NegativeBank.empty("vsnl", dim), activation=None)
         # the reference describes what waits and forgets it; it never waits long enough to be cut off
-        room = keep if settings.mining.rule == "lowest_share" else torch.iinfo(torch.int64).max
+        room = keep if settings.mining.rule == "lowest_share" else UNBOUNDED
         return cls(
             detector=replace(bare, weight=start_weight(settings), threshold=start_threshold(settings)),
             class_counts=torch.zeros(classes, dtype=torch.int64),
-            first_seen=torch.full((classes,), torch.iinfo(torch.int64).max),
+            first_seen=torch.full((classes,), UNBOUNDED),
             feature_sum=torch.zeros(dim, dtype=torch.float64),
             recent=Rows.of(keep, dim),
             recent_initial=Rows.of(keep),
@@ -95,6 +100,19 @@ class AdaptationState:
             negatives=torch.empty(0, dim),
             gamma=settings.mining.gamma,
         )
+
+    def resized(self, settings: Settings) -> "AdaptationState":
+        """Return the state with every queue as long as the settings say; the latest rows stay."""
+        cold = type(self).cold(self.detector, settings)
+        names = ("recent", "recent_initial", "recent_scores", "past_scores", "activation_scores")
+        queues: dict[str, Any] = {name: getattr(self, name).limited(getattr(cold, name).limit) for name in names}
+        candidates, limit = self.candidates, cold.candidates.scores.limit
+        candidates = Candidates(
+            dict(list(candidates.items.items())[-limit:]),
+            candidates.scores.limited(limit),
+            candidates.features.limited(limit),
+        )
+        return replace(self, candidates=candidates, **queues)
 
 
 def start_weight(settings: Settings) -> float:

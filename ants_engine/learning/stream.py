@@ -99,7 +99,7 @@ class Stream:
         if self._task is None:
             self._owner.begin(self)
             self._state = self._owner.state
-            self._task = asyncio.create_task(_pump(self._run, self._state, self._queue), name="ants-stream")
+            self._task = asyncio.create_task(_run_behind(self._run, self._state, self._queue), name="ants-stream")
             self._task.add_done_callback(partial(_tell_closed, self._queue))
             # a stream that is merely dropped must not leave its task behind
             weakref.finalize(self, _cancel, self._task, asyncio.get_running_loop()).atexit = False
@@ -186,7 +186,7 @@ def _reader_ended(stream: "weakref.ref[Stream]", task: "asyncio.Task[Any]") -> N
     found.left_by(task, broken_off)
 
 
-async def _pump(run: Run, state: AdaptationState, queue: "asyncio.Queue[Delivered | _End]") -> None:
+async def _run_behind(run: Run, state: AdaptationState, queue: "asyncio.Queue[Delivered | _End]") -> None:
     try:
         await run(state, queue)
     except asyncio.CancelledError:

@@ -21,13 +21,22 @@ def remember(state: AdaptationState, look: EncodedBatch) -> AdaptationState:
     )
 
 
-def rebalance(state: AdaptationState, settings: Settings) -> AdaptationState:
-    """Find lambda and the threshold anew, after a bank has changed (paper eq. 13, 14)."""
-    if settings.scoring.weight == "balanced":
-        # that lambda, and the threshold with it, follow every batch
-        return state
+def settle(state: AdaptationState, settings: Settings, *, complete: bool = False) -> AdaptationState:
+    """Find lambda and the threshold anew, after a bank has changed (paper eq. 13, 14).
+
+    Args:
+        state: with its banks.
+        settings: how.
+        complete: these are all the pictures there are. Without it a batch will follow, and what follows every batch
+            is left to `score_batch`: the ranking by activation, and the public code's lambda with its threshold.
+    """
     features, initial = state.recent.tensor(), state.recent_initial.tensor()
-    return replace(state, detector=balance(state.detector, features, initial, state.negatives, settings))
+    detector = state.detector
+    if complete:
+        detector = ranked_by_activation(detector, features, initial, settings)
+    elif settings.scoring.weight == "balanced":
+        return state
+    return replace(state, detector=balance(detector, features, initial, state.negatives, settings))
 
 
 def score_batch(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ants_engine.evaluation.metrics import auroc, fpr95
+from ants_engine.method.metrics import auroc, fpr95
 from benchmarks.verdicts.worlds import Sources
 
 PREVALENCES = (0.5, 0.2, 0.05, 0.01)

@@ -10,7 +10,7 @@ from ants_engine import errors
 from ants_engine.backends.openai import OpenAIBackend, OpenAIOptions
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.request import Request
-from ants_engine.learning.negative_texts import judge_caption
+from ants_engine.learning.answers import judge_caption
 from ants_engine.protocol import Decoding
 from ants_engine.settings.config import DispatchSettings, MLLMSettings, Settings
 from tests.integration.faulty_server import FAULTS, KINDS, question_of, right_answer

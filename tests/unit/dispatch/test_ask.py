@@ -7,7 +7,7 @@ import pytest
 from ants_engine import errors
 from ants_engine.dispatch.ask import BackendResponder
 from ants_engine.dispatch.request import LazyPicture, RequestProgress
-from ants_engine.learning.negative_texts import judge_caption, judge_labels
+from ants_engine.learning.answers import judge_caption, judge_labels
 from ants_engine.protocol import Answer, Call, Capabilities, Decoding, Picture
 from tests.unit.dispatch.fakes import PICTURE, FakeBackend, make_request
 

@@ -1,13 +1,56 @@
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import pytest
+import torch
 
 from ants_engine.detector.class_list import ClassList
 from ants_engine.dispatch.prompt_template import TemplateLibrary
+from ants_engine.dispatch.request import Outcome
 from ants_engine.errors import EmptyAnswerError, RefusedAnswerError, TruncatedAnswerError
-from ants_engine.learning.negative_texts import judge_verdict, look_alikes, sentences
-from ants_engine.settings.config import EnsSettings, VsnlSettings
+from ants_engine.learning.answers import AnswerReader, NegativeTexts, Tally, judge_verdict, look_alikes
+from ants_engine.learning.candidates import Candidate
+from ants_engine.learning.report import BuildReport, SetAside
 from ants_engine.method.verify import VerdictReader
-from ants_engine.negative_texts import judge_verdict, look_alikes, sentences
+from ants_engine.protocol import Answer
+from ants_engine.settings.config import EnsSettings, VsnlSettings
+from ants_engine.settings.loader import load_settings
 from tests.support.verdict_wordings import EVERY, NAMES
+from tests.unit.dispatch.fakes import make_request
+
+
+@dataclass
+class Read:
+    """What became of answers about pictures."""
+
+    texts: list[str]
+    sources: list[str]
+    set_aside: list[SetAside]
+    tally: Tally
+
+    @property
+    def unusable(self) -> int:
+        return self.tally.useless
+
+    def notes(self, answers: int) -> list[str]:
+        assert answers >= self.tally.answered
+        return [note for note in self.tally.notes() if "they name the class" in note]
+
+
+def sentences(
+    answers: Sequence[tuple[str, str]], classes: ClassList, settings: EnsSettings, fits: Callable[[str], bool]
+) -> Read:
+    """Read ENS answers, given as (picture name, raw answer), as builds and streams do, and keep each text once."""
+    report, tally, kept = BuildReport(), Tally("ens"), NegativeTexts()
+    reader = AnswerReader(
+        classes, load_settings(environment={}).model_copy(update={"ens": settings}), fits, report, {"ens": tally}
+    )
+    for number, (name, raw) in enumerate(answers):
+        outcome = Outcome(make_request(), Answer(raw), None, "backend", 1, 0.0)
+        caption = reader.caption(Candidate(number, name, 0, None), outcome, torch.eye(64)[number])
+        if caption.text is not None:
+            kept.keep(caption.text, caption.source, settings.bank_size)
+    return Read(kept.texts, kept.sources, [*report.set_aside, *kept.set_aside], tally)
 
 
 def fits(text: str) -> bool:

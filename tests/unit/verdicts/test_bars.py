@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ants_engine.evaluation.metrics import auroc, fpr95
+from ants_engine.method.metrics import auroc, fpr95
 from benchmarks.verdicts import k_centre, worlds
 from benchmarks.verdicts.__main__ import main
 from benchmarks.verdicts.bars import Ranking, Report
