@@ -15,7 +15,11 @@ from ants_engine.settings_loader import load_settings
 from tests.unit.detectors import unit_rows
 from tests.unit.evaluation.benchmarks import benchmark, id_set, ood_set
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(autouse=True)
+def sklearn() -> None:
+    """Needed, and imported by no process of pytest-xdist that runs none of these tests."""
+    pytest.importorskip("sklearn")
 
 
 @pytest.fixture

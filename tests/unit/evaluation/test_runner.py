@@ -9,7 +9,11 @@ from ants_engine.evaluation.plan import EvaluationPlan
 from ants_engine.evaluation.runner import run_passes, unreadable_pictures
 from tests.unit.evaluation.benchmarks import Told, benchmark, id_set, ood_set, unreadable
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(autouse=True)
+def sklearn() -> None:
+    """Needed, and imported by no process of pytest-xdist that runs none of these tests."""
+    pytest.importorskip("sklearn")
 
 
 def by_side(features: torch.Tensor) -> torch.Tensor:
