@@ -24,7 +24,12 @@ from ants_engine.method.metrics import measure
 from ants_engine.settings.loader import load_settings
 from tests.integration.conftest import CLASSES, OBJECTS, WORLD
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(autouse=True)
+def sklearn() -> None:
+    """Needed, and imported by no process of pytest-xdist that runs none of these tests."""
+    pytest.importorskip("sklearn")
+
 
 COLUMNS = ["dataset", "FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC"]
 

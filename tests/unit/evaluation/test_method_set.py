@@ -14,7 +14,11 @@ from ants_engine.settings.loader import load_settings
 from tests.unit.detector.detectors import unit_rows
 from tests.unit.evaluation.benchmarks import benchmark, id_set, ood_set
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(autouse=True)
+def sklearn() -> None:
+    """Needed, and imported by no process of pytest-xdist that runs none of these tests."""
+    pytest.importorskip("sklearn")
 
 
 @pytest.fixture

@@ -7,7 +7,11 @@ from ants_engine.evaluation.method import EvaluationStream, MethodFacts, MethodR
 from ants_engine.evaluation.runner import EvaluationPlan, PassResult, PassScores, run_passes, unreadable_pictures
 from tests.unit.evaluation.benchmarks import Told, benchmark, id_set, ood_set, unreadable
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(autouse=True)
+def sklearn() -> None:
+    """Needed, and imported by no process of pytest-xdist that runs none of these tests."""
+    pytest.importorskip("sklearn")
 
 
 def by_side(features: torch.Tensor) -> torch.Tensor:

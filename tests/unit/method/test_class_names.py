@@ -3,9 +3,10 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from open_clip import IMAGENET_CLASSNAMES
 
 from ants_engine.method.class_names import ClassNames, synonyms
+from ants_engine.method.class_names import ClassNames, names_class, synonyms
+from tests.support.imagenet import IMAGENET_CLASSNAMES
 
 NAMES = [
     "wolf",
