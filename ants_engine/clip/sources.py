@@ -93,8 +93,8 @@ def open_images(images: Images) -> ImageStream:
     reports it. Repetitions are kept.
 
     Raises:
-        NoImagesError: there are no pictures (an empty list or folder, a pattern without a match, a missing path), or the
-            type is unsupported (a mapping, a tensor, an open file).
+        NoImagesError: there are no pictures (an empty list or folder, a pattern without a match, a missing path), or
+            the type is unsupported (a mapping, a tensor, an open file).
     """
     if isinstance(images, ImageStream):
         return images
