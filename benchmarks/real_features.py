@@ -17,9 +17,9 @@ from ants_engine import ANTS, Settings, load_settings
 from ants_engine.baselines import registry
 from ants_engine.baselines.baseline import TextSpace
 from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet, Group
-from ants_engine.evaluation.method import EvaluationStream, Method, MethodResult
+from ants_engine.evaluation.method import EvaluationPlan, EvaluationStream, Method, MethodResult
 from ants_engine.evaluation.methods import AntsMethod, AntsRun, BaselineMethod
-from ants_engine.evaluation.runner import EvaluationPlan, run_passes
+from ants_engine.evaluation.runner import run_passes
 from ants_engine.evaluation.summary import SummaryRow, summarise
 from ants_engine.method.metrics import COLUMNS, FprConvention
 from ants_engine.method.neglabel import mine_negative_labels

@@ -21,7 +21,7 @@ from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine.evaluation.evaluation import Evaluation
-    from ants_engine.evaluation.runner import EvaluationPlan, PassResult
+    from ants_engine.evaluation.method import EvaluationPlan, PassResult
     from ants_engine.evaluation.summary import SummaryRow
     from ants_engine.method.metrics import FprConvention
 
@@ -90,8 +90,8 @@ def evaluate_methods(
     from ants_engine.common.progress import progress_reporter
     from ants_engine.datasets.source import read_benchmark
     from ants_engine.evaluation.evaluation import evaluate
+    from ants_engine.evaluation.method import EvaluationPlan
     from ants_engine.evaluation.results_folder import ResultsFolder
-    from ants_engine.evaluation.runner import EvaluationPlan
 
     benchmark = read_benchmark(
         source,

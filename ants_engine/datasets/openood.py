@@ -1,4 +1,4 @@
-"""Reading a benchmark from OpenOOD's lists.
+"""Benchmarks in OpenOOD's lists: ``benchmark_imglist/<id>/test_<name>.txt``, one ``relative/path label`` a line.
 
 Source: OpenOOD v1.5, arXiv 2306.09301.
 """
@@ -22,7 +22,7 @@ class ListedImage:
     """One line of a list."""
 
     path: Path
-    """The root and the relative path together."""
+    """Root and relative path joined."""
     label: int
     """Class index, or -1 for OOD."""
 
@@ -30,18 +30,17 @@ class ListedImage:
 def read_image_list(list_file: Path | str, root: Path | str, *, check_files: bool = True) -> list[ListedImage]:
     """Read an image list.
 
-    A line is split at its first space, so a path in a list holds none. Blank lines and lines that begin with ``#`` are
-    skipped.
+    A line is split at its first space, so paths contain none. Blank lines and lines that begin with ``#`` are skipped.
 
     Args:
-        list_file: the list, in UTF-8, or UTF-16 with its mark; the names of files that are there may be any bytes.
+        list_file: the list, in UTF-8, or UTF-16 with a byte order mark; names of existing files may be any bytes.
         root: folder that the paths are relative to.
-        check_files: look whether every picture is there.
+        check_files: check that every picture exists.
 
     Raises:
-        UsageError: the list is missing, not UTF-8 or empty; a line (named by its number) is of another form, its label
-            is no whole number from -1 up, or its path leads out of ``root``.
-        ImageNotFoundError: a picture is not there.
+        UsageError: the list is missing, not UTF-8 or empty; a line (given by number) is malformed, its label is not an
+            integer from -1 up, or its path leads out of ``root``.
+        ImageNotFoundError: a picture does not exist.
     """
     list_file, root = Path(list_file), Path(root)
     try:
@@ -57,7 +56,7 @@ def read_image_list(list_file: Path | str, root: Path | str, *, check_files: boo
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
             if not _is_utf8(stripped) and not (root / stripped.partition(" ")[0]).exists():
-                # the bytes of a file's name are its own business; a list in another encoding is a mistake
+                # file names may be any bytes, but a list in another encoding is a mistake
                 raise UsageError(f"{list_file} is not UTF-8: is it an image list?")
             images.append(_image(stripped, root, f"{list_file}, line {number}", check_files=check_files))
     if not images:
@@ -95,14 +94,11 @@ def _image(line: str, root: Path, where: str, *, check_files: bool) -> ListedIma
     return ListedImage(path=path, label=label)
 
 
-# ---- a folder of lists -----------------------------------------------------------------------------------------------
-
-
 LISTS = "benchmark_imglist"
 CLASSES = "classes.txt"
 _TEST = "test_"
 DATA_FOLDERS = ("images_largescale", "images_classic")
-"""Where OpenOOD's downloads put the pictures, below the folder that holds the lists."""
+"""Picture folders of OpenOOD's downloads, below the folder that holds the lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +123,7 @@ class ListFolder:
 
     @property
     def classes_file(self) -> Path | None:
-        """Return ``classes.txt`` beside the lists, if it is there."""
+        """Return ``classes.txt`` beside the lists, if it exists."""
         path = self.folder / CLASSES
         return path if path.is_file() else None
 
@@ -135,7 +131,7 @@ class ListFolder:
         """Read ``classes.txt``: the ID classes in the order of the labels, see `read_class_file`.
 
         Raises:
-            UsageError: it is not there, cannot be read, or is empty.
+            UsageError: it is missing, unreadable or empty.
         """
         path = self.folder / CLASSES
         if not path.exists():
@@ -146,7 +142,7 @@ class ListFolder:
 
 
 def find_list_folder(source: Path, id_name: str | None = None) -> ListFolder | None:
-    """Find the lists of a benchmark.
+    """Find a benchmark's lists.
 
     Args:
         source: the folder that holds ``benchmark_imglist``, one that holds ``pictures/benchmark_imglist``, or
@@ -157,8 +153,7 @@ def find_list_folder(source: Path, id_name: str | None = None) -> ListFolder | N
         The lists; ``None`` where ``source`` is of another kind.
 
     Raises:
-        UsageError: there are several and none is named, the named one is not there, or it holds no list of ID
-            pictures; says which there are.
+        UsageError: there are several and none is named, the named one is missing, or it has no list of ID pictures.
     """
     source = source.resolve() if source.name in ("", "..") else source
     if source.parent.name == LISTS and any(source.glob(f"{_TEST}*.txt")):
@@ -170,7 +165,7 @@ def find_list_folder(source: Path, id_name: str | None = None) -> ListFolder | N
 
 
 def root_of(listed: str, root: Path) -> Path:
-    """Return where a listed relative path is: ``root``, or one of OpenOOD's data folders below it."""
+    """Return the folder of a listed relative path: ``root``, or one of OpenOOD's data folders below it."""
     if not (root / listed).is_file():
         for name in DATA_FOLDERS:
             if (root / name / listed).is_file():
@@ -201,9 +196,6 @@ def _lists_in(folder: Path) -> ListFolder:
     return ListFolder(folder, id_list, lists)
 
 
-# ---- reading them ----------------------------------------------------------------------------------------------------
-
-
 def read_openood(
     lists: ListFolder,
     *,
@@ -211,10 +203,10 @@ def read_openood(
     classes: Sequence[str] | None = None,
     chosen: Collection[str] | None = None,
 ) -> Benchmark:
-    """Read the lists; nothing is decoded, and a picture that is not there is found out later.
+    """Read the lists; nothing is decoded, and missing pictures are not reported here.
 
-    Lists that hold ID classes under another light (``imagenet_v2`` and the like) are left out, with a note, unless they
-    are chosen. Labels in an OOD list are forced to -1, with a note.
+    Covariate-shifted ID sets (``imagenet_v2`` and the like) are left out, with a note, unless they are chosen. Labels
+    in an OOD list are replaced by -1, with a note.
 
     Args:
         lists: what `find_list_folder` found.
@@ -224,8 +216,8 @@ def read_openood(
         chosen: names of the OOD sets; all by default.
 
     Raises:
-        UsageError: a list is malformed (file and line are named), a chosen one is not there, the classes are not
-            known, or the labels do not fit them.
+        UsageError: a list is malformed, a chosen one is missing, the classes are unknown, or the labels do not fit
+            them.
     """
     notes: list[str] = []
     names = _names(lists, chosen, notes)
@@ -252,7 +244,7 @@ def _names(lists: ListFolder, chosen: Collection[str] | None, notes: list[str]) 
     shifted = [name for name in lists.ood_lists if plain_name(name) in SHIFTED]
     if shifted:
         notes.append(
-            f"left out, because they hold ID classes under another light and no OOD pictures: {', '.join(shifted)} "
+            f"left out, because they hold covariate-shifted ID pictures and no OOD pictures: {', '.join(shifted)} "
             "(--ood takes them all the same)"
         )
     return [name for name in lists.ood_lists if name not in shifted]

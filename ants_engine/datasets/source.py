@@ -1,4 +1,11 @@
-"""Finding out what kind of benchmark a path is, and reading it."""
+"""Reading a benchmark of any kind: OpenOOD's lists, feature files, or folders of pictures.
+
+::
+
+    id/<class>/…       class folders give labels and names; or unlabelled pictures directly in id/
+    near/<name>/…      one OOD set per folder, at any depth; or pictures directly in near/
+    far/<name>/…
+"""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -8,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ants_engine.clip.folder import SUFFIXES, is_clutter, left_out_note, pictures_below
-from ants_engine.datasets.benchmark import ID_SET, OOD_LABEL, UNLABELLED, Benchmark, BenchmarkSet, Group
-from ants_engine.datasets.feature_file import is_feature_folder, read_features
+from ants_engine.datasets.benchmark import ID_SET, OOD_LABEL, UNLABELLED, Benchmark, BenchmarkSet, Group, chosen_sets
 from ants_engine.datasets.openood import find_list_folder, read_openood
 from ants_engine.errors import UsageError
 from ants_engine.method.class_names import same_name
@@ -24,13 +30,13 @@ def read_picture_folders(
 
     Args:
         source: holds ``id/`` and at least one of ``near/`` and ``far/``.
-        classes: the ID classes in the order that labels are to have. By default the names of the folders in ``id/``,
-            sorted, with spaces for underscores.
+        classes: the ID classes in label order; by default the sorted folder names in ``id/``, with spaces for
+            underscores.
         chosen: names of the OOD sets; all by default.
 
     Raises:
-        UsageError: a folder is missing or holds no picture, pictures and folders lie side by side, a class folder's
-            name is none of ``classes``, or the classes cannot be known.
+        UsageError: a folder is missing or empty, holds both pictures and folders, a class folder is not among
+            ``classes``, or the classes are unknown.
     """
     left_out: Counter[str] = Counter()
     folders = _class_folders(source / ID_SET)
@@ -42,12 +48,7 @@ def read_picture_folders(
         )
     known = names if classes is None else tuple(classes)
     sets = [one for group in _GROUPS for one in _ood_sets(source / group, group, left_out)]
-    if chosen is not None:
-        there = [one.name for one in sets]
-        missing = sorted(set(chosen) - set(there))
-        if missing:
-            raise UsageError(f"{source}: no OOD set {', '.join(missing)}; there are: {', '.join(there) or 'none'}")
-        sets = [one for one in sets if one.name in chosen]
+    sets = chosen_sets(sets, chosen, source)
     id_set = _id_set(source / ID_SET, folders, known, left_out)
     note = left_out_note(left_out)
     notes = () if note is None else (note,)
@@ -71,7 +72,7 @@ def _class_folders(folder: Path) -> list[Path]:
 def _id_set(folder: Path, folders: list[Path], classes: tuple[str, ...], left_out: Counter[str]) -> BenchmarkSet:
     images: list[Path] = []
     labels: list[int] = []
-    # of two classes of one name the first is the one that is predicted
+    # of two classes with one name the first is predicted
     index = {same_name(name): label for label, name in reversed([*enumerate(classes)])}
     unknown = [path.name for path in folders if same_name(_class_name(path)) not in index]
     if unknown:
@@ -115,9 +116,6 @@ def _is_picture(path: Path) -> bool:
     return path.is_file() and path.suffix.lower() in SUFFIXES
 
 
-# ---- telling the kinds apart -----------------------------------------------------------------------------------------
-
-
 SETTINGS = "ants.toml"
 
 
@@ -139,18 +137,20 @@ def read_benchmark(
         root: what the lists' paths are relative to.
         classes: the ID classes, in the order of the labels.
         chosen: names of the OOD sets; all by default.
-        near: names of OOD sets that are near, whatever is known of them.
-        far: names of OOD sets that are far.
+        near: OOD sets to count as near.
+        far: OOD sets to count as far.
 
     Raises:
-        UsageError: nothing of the kind is there, or it cannot be used; says what is looked for.
+        UsageError: there is no benchmark, or it cannot be used.
         FeatureError: features that cannot be used.
     """
     if not source.exists():
         raise UsageError(f"{source}: no such file or folder")
-    if source.is_file() or is_feature_folder(source):
+    if source.is_file() or (source / f"{ID_SET}.npz").is_file():
         if source.is_file() and source.suffix != ".npz":
             raise UsageError(f"{source}: a file of features ends in .npz; lists are given by the folder they lie in")
+        from ants_engine.datasets.feature_file import read_features
+
         return regrouped(read_features(source, classes=classes, chosen=chosen), near, far)
     lists = find_list_folder(source, id_name)
     if lists is not None:
@@ -168,7 +168,7 @@ def read_benchmark(
 
 
 def regrouped(benchmark: Benchmark, near: Collection[str], far: Collection[str]) -> Benchmark:
-    """Put OOD sets into the groups that they are said to be in; note those of which nobody knows.
+    """Move OOD sets into the given groups; note those of unknown group.
 
     Raises:
         UsageError: a name is no OOD set, or is called both near and far.

@@ -1,10 +1,9 @@
-"""ANTS as methods under evaluation: adapting as it goes, and built once and frozen."""
+"""The methods under evaluation: ANTS adapting or frozen, the baselines, and all of them by name."""
 
 import asyncio
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,26 +20,29 @@ from ants_engine.detector.detector import Detector
 from ants_engine.detector.scores import Scores
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.errors import ANTSError, UsageError
-from ants_engine.evaluation.method import EvaluationStream, Method, MethodFacts, MethodResult
+from ants_engine.evaluation.method import (
+    COLUMNS,
+    EOE,
+    FROZEN,
+    EvaluationStream,
+    Method,
+    MethodFacts,
+    MethodResult,
+    check_names,
+    method_names,
+    missing_parts,
+)
 from ants_engine.learning.report import BuildReport
 from ants_engine.method.weighting import union_score
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
 
-Column: TypeAlias = Literal["id_score", "ens_score", "vsnl_score", "union_score"]
-
-COLUMNS: dict[str, Column] = {
-    "ants": "id_score", "ants-ens": "ens_score", "ants-vsnl": "vsnl_score", "ants-union": "union_score"
-}  # fmt: skip
-"""Methods that are columns of one run: the score of the settings, each bank alone, and both in one softmax."""
-FROZEN = "ants-frozen"
-
 
 class AntsRun:
-    """The adaptive stream. Run once per stream, however many of its columns are asked for."""
+    """The adaptive stream; run once per stream, whichever columns are requested."""
 
     def __init__(self, ants: ANTS) -> None:
-        """Wrap a detector, which is reset before every stream."""
+        """Wrap a detector; it is reset before every stream."""
         self._ants = ants
         self._stream: EvaluationStream | None = None
         self._done: tuple[dict[str, Any], MethodFacts] | ANTSError | None = None
@@ -57,7 +59,7 @@ class AntsRun:
             try:
                 self._done = await self._run(stream)
             except ANTSError as error:
-                # run again for every column, a dead server would be waited for as often
+                # kept, so that a dead server is not waited for once per column
                 self._done = error
         if isinstance(self._done, ANTSError):
             raise self._done
@@ -103,12 +105,12 @@ class AntsMethod:
 
 
 class FrozenAntsMethod:
-    """A detector built on all pictures of the stream, which then scores them without adapting any more."""
+    """A detector built on all pictures of the stream, which then scores them without further adaptation."""
 
     name = FROZEN
 
     def __init__(self, classes: tuple[str, ...], settings: Settings, encoder: Encoder) -> None:
-        """Keep what a detector is built with.
+        """Keep the arguments of the build.
 
         Args:
             classes: the ID classes.
@@ -130,17 +132,17 @@ class FrozenAntsMethod:
 
 
 def _union(scores: Scores) -> NDArray[np.float32]:
-    """Return the score of ``scoring.in_score="union"`` for a batch that may have been scored by another one."""
+    """Return the score of ``scoring.in_score="union"`` for a batch scored with any setting."""
     now = scores.adaptation
     if now is None or not now.ens_texts or not now.vsnl_texts:
-        # an empty bank has no mass, and its column holds the initial score
+        # an empty bank has no mass; its column holds the initial score
         return scores.ens_score if now is not None and now.ens_texts else scores.vsnl_score
     both = union_score(torch.from_numpy(scores.ens_score), torch.from_numpy(scores.vsnl_score))
     return np.asarray(both.numpy(), dtype=np.float32)
 
 
 def facts_of(report: BuildReport, weight: float) -> MethodFacts:
-    """Take what a report says, and lambda."""
+    """Convert a report and lambda."""
     return MethodFacts(
         asked=report.asked,
         from_store=report.from_store,
@@ -180,12 +182,12 @@ class BaselineMethod:
 
 
 class EoeMethod:
-    """EOE; the MLLM is asked for its labels before the first stream, and once for all."""
+    """EOE; the MLLM is asked for its labels once, before the first stream."""
 
-    name = "eoe"
+    name = EOE
 
     def __init__(self, detector: Detector, settings: Settings, encoder: Encoder) -> None:
-        """Prepare; nothing is asked yet.
+        """Prepare; no request is sent yet.
 
         Args:
             detector: the ID classes and the temperature.
@@ -209,7 +211,7 @@ class EoeMethod:
             try:
                 self._baseline = await self._ask()
             except ANTSError as error:
-                # asked again before every stream, a dead server would be waited for as often
+                # kept, so that a dead server is not waited for before every stream
                 self._error = error
                 raise
         found = await asyncio.to_thread(score_stream, self._baseline, stream)
@@ -247,46 +249,15 @@ def score_stream(baseline: Baseline, stream: EvaluationStream) -> MethodResult:
 # ---- all methods by name ---------------------------------------------------------------------------------------------
 
 
-WITHOUT_NEGATIVES = frozenset({"mcm", "max-logit", "energy", "eoe"})
-"""What can do without initial negatives."""
-WITH_TEXTS = frozenset({"eoe", FROZEN, *COLUMNS})
-"""What asks an MLLM, and needs a CLIP to encode its texts."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class MethodSet:
-    """Methods ready to run."""
+    """Methods that are ready to run."""
 
     methods: tuple[Method, ...]
     ants: ANTS
-    """The cold start that they share: classes, initial negatives, temperature."""
+    """The initial detector that they share: classes, initial negatives, temperature."""
     notes: tuple[str, ...]
-    """Which methods were left out, and why."""
-
-
-def method_names() -> tuple[str, ...]:
-    """Return every method's name: the baselines, then ANTS."""
-    return (*registry.names(), *COLUMNS, FROZEN)
-
-
-def check_names(names: Sequence[str]) -> None:
-    """Refuse what is no method.
-
-    Raises:
-        UsageError: names the nearest one and all there are.
-    """
-    known = method_names()
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise UsageError(f"no method {name!r}{hint} There are: {', '.join(known)}")
-
-
-def asking_methods(names: Sequence[str] | None, benchmark: Benchmark) -> list[str]:
-    """Return those of the methods that will ask an MLLM on this benchmark; ``names`` as for `make_methods`."""
-    missing = _missing(benchmark)
-    return [name for name in names or method_names() if name in WITH_TEXTS and name not in missing]
+    """Methods that were left out, with the reason."""
 
 
 async def make_methods(
@@ -301,13 +272,13 @@ async def make_methods(
         names: of `method_names`; all that this benchmark allows by default.
         benchmark: with ``space``, its text features are used and no CLIP is needed.
         settings: of ANTS and of the MLLM.
-        encoder: a loaded CLIP; may be ``None`` where the benchmark has a ``space``.
+        encoder: a loaded CLIP model; may be None where the benchmark has a ``space``.
 
     Raises:
-        UsageError: no such method, or one that was named cannot be run on features alone; says what is missing.
+        UsageError: an unknown method, or a named one that cannot be run on features alone; says what is missing.
     """
     check_names(names or ())
-    missing = _missing(benchmark)
+    missing = missing_parts(benchmark)
     chosen, notes = [], []
     for name in names or method_names():
         if name not in missing:
@@ -335,22 +306,6 @@ async def make_methods(
         else:
             methods.append(BaselineMethod(registry.create(name, space)))
     return MethodSet(tuple(methods), ants, tuple(notes))
-
-
-def _missing(benchmark: Benchmark) -> dict[str, str]:
-    """Return the methods that cannot be run, each with what is missing."""
-    if benchmark.space is None:
-        return {}
-    missing = {}
-    for name in method_names():
-        if name in WITH_TEXTS:
-            missing[name] = (
-                "it encodes an MLLM's texts, and text features that were given leave no CLIP for that; without "
-                "class_features in the file, the CLIP of the settings is used"
-            )
-        elif name not in WITHOUT_NEGATIVES and benchmark.space.negative_features is None:
-            missing[name] = "there are no negative_features"
-    return missing
 
 
 async def _cold_start(benchmark: Benchmark, settings: Settings, encoder: Encoder | None) -> ANTS:

@@ -1,146 +1,46 @@
-"""Running methods over a benchmark: per OOD set, seed and prevalence one pass each, from nothing.
+"""Running methods over a benchmark: one pass per OOD set, seed and prevalence, each from the initial state.
 
 Source of the protocol: OpenOOD v1.5 (arXiv 2306.09301) and ANTS (arXiv 2509.03951): per OOD set the memory is empty
 at the start, ID and OOD pictures come mixed, and each is seen once.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ants_engine.datasets.benchmark import OOD_LABEL, Benchmark, BenchmarkSet, Group
-from ants_engine.datasets.draw import Draw, draw, sizes
+from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.sources import open_images
+from ants_engine.clip.worker import ClipWorker
+from ants_engine.datasets.benchmark import OOD_LABEL, Benchmark, BenchmarkSet
+from ants_engine.datasets.draw import Draw, draw
 from ants_engine.errors import ANTSError, ImageError, UsageError
-from ants_engine.evaluation.method import EvaluationStream, Method, MethodFacts, MethodResult
+from ants_engine.evaluation.method import (
+    EvaluationPlan,
+    EvaluationStream,
+    Method,
+    MethodFacts,
+    MethodResult,
+    PassKey,
+    PassResult,
+    PassScores,
+    check_sizes,
+)
 from ants_engine.learning.answers import FATAL
 from ants_engine.method.metrics import FprConvention, Metrics, measure, require_metrics
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationPlan:
-    """Every OOD set is run once per seed and prevalence, with a method that starts anew."""
-
-    seeds: tuple[int, ...] = (0,)
-    """Each gives the pictures another order and, with a prevalence, draws other ones."""
-    prevalences: tuple[float | None, ...] = (None,)
-    """Shares of OOD pictures in a stream, each in (0, 1); ``None`` takes all pictures as they are."""
-    share: float = 1.0
-    """Share of every set's pictures, in (0, 1], that the benchmark is cut down to: the same ones at every seed."""
-    batch_size: int = 256
-    """Pictures that a method scores together; test-time methods depend on it."""
-    conventions: tuple[FprConvention, ...] = ("openood",)
-    """Which FPR95 is reported."""
-
-    def __post_init__(self) -> None:
-        """Check the numbers.
-
-        Raises:
-            UsageError: one is outside its range, or there is no seed, prevalence or convention.
-        """
-        for prevalence in self.prevalences:
-            if prevalence is not None and not 0.0 < prevalence < 1.0:
-                raise UsageError(f"a prevalence is a share of OOD pictures above 0 and below 1, not {prevalence}")
-        if not 0.0 < self.share <= 1.0:
-            raise UsageError(f"share must be above 0 and at most 1, not {self.share}")
-        if self.batch_size < 1:
-            raise UsageError(f"batch size must be at least 1, not {self.batch_size}")
-        for what, values in (
-            ("seed", self.seeds), ("prevalence", self.prevalences), ("convention", self.conventions)
-        ):  # fmt: skip
-            if not values or len(set(values)) != len(values):
-                raise UsageError(f"at least one {what} is needed, and each once; given: {list(values)}")
-
-
-# ---- one pass --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class PassKey:
-    """Which pass."""
-
-    method: str
-    ood_set: str
-    seed: int
-    prevalence: float | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PassScores:
-    """What a score file holds, unreadable pictures included, in the stream's order."""
-
-    pred: NDArray[np.int64]
-    """(N,): predicted ID class; -1 for an unreadable picture."""
-    conf: NDArray[np.float64]
-    """(N,): higher means more ID; an unreadable picture lies 1 below the lowest of the others."""
-    label: NDArray[np.int64]
-    """(N,): the ID class, -1 for OOD, -2 for an ID picture whose class nobody says."""
-
-
-@dataclass(frozen=True, slots=True)
-class PassResult:
-    """Numbers of one pass, or why there are none."""
-
-    key: PassKey
-    group: Group
-    ids: int
-    """ID pictures in the stream, unreadable ones included."""
-    oods: int
-    """OOD pictures, unreadable ones included."""
-    unreadable_ids: int
-    unreadable_oods: int
-    facts: MethodFacts
-    degraded: bool
-    """Too many requests failed: the numbers are not the method's."""
-    seconds: float
-    metrics: Mapping[FprConvention, Metrics] | None = None
-    error: str | None = None
-    """Why there are no metrics."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain, JSON-able values; metrics in percent, unrounded."""
-        facts = self.facts
-        return {
-            "method": self.key.method,
-            "ood_set": self.key.ood_set,
-            "group": self.group,
-            "seed": self.key.seed,
-            "prevalence": self.key.prevalence,
-            "id_pictures": self.ids,
-            "ood_pictures": self.oods,
-            "actual_prevalence": self.oods / (self.ids + self.oods),
-            "unreadable_id_pictures": self.unreadable_ids,
-            "unreadable_ood_pictures": self.unreadable_oods,
-            "metrics": None
-            if self.metrics is None
-            else {convention: one.percent(None) for convention, one in self.metrics.items()},
-            "error": self.error,
-            "degraded": self.degraded,
-            "asked": facts.asked,
-            "from_store": facts.from_store,
-            "failed": facts.failed,
-            "prompt_tokens": facts.prompt_tokens,
-            "completion_tokens": facts.completion_tokens,
-            "same_run_as": facts.same_run_as,
-            "notes": list(facts.notes),
-            **dict(facts.more),
-            "seconds": round(self.seconds, 3),
-        }
-
-
-# ---- running the passes ----------------------------------------------------------------------------------------------
-
+from ants_engine.settings.config import Settings
 
 OnPass = Callable[[PassResult, PassScores | None], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Mixed:
-    """A drawn stream: what a method gets, and which rows of the whole it is."""
+    """A drawn stream: the input of methods, and the rows that are readable."""
 
     stream: EvaluationStream
     labels: NDArray[np.int64]
@@ -159,16 +59,16 @@ async def run_passes(
 ) -> list[PassResult]:
     """Run every method on every stream.
 
-    An error of a method costs that pass and no other; after one that would meet every question (a key that is refused,
-    a store that cannot be used), that method is not run again. An unreadable picture never reaches a method; it keeps
-    its row as one that never passes as known: ``conf`` below all others and ``pred`` -1, so that an unreadable ID
-    picture is a false alarm and a wrong prediction, and an unreadable OOD picture is caught.
+    A method's error ends that pass only; after a permanent one (a rejected key, an unusable store) the method is not
+    run again. Unreadable pictures are not given to methods; they keep their rows with ``conf`` below all others and
+    ``pred`` -1, so that an unreadable ID picture is a false alarm and a wrong prediction, and an unreadable OOD picture
+    counts as detected.
 
     Args:
         benchmark: with features.
         methods: of different names.
         plan: the protocol.
-        min_success: with a larger share of failed requests than 1 - this, a pass is marked as degraded.
+        min_success: a pass with a smaller share of answered requests is marked as degraded.
         on_pass: called after every pass with its scores.
 
     Raises:
@@ -194,17 +94,6 @@ async def run_passes(
                     if on_pass is not None:
                         on_pass(result, scores)
     return results
-
-
-def check_sizes(benchmark: Benchmark, plan: EvaluationPlan) -> None:
-    """See that every stream can be drawn: that must not come up after hours of scoring.
-
-    Raises:
-        UsageError: a prevalence leaves no picture on one side.
-    """
-    for one in benchmark.ood_sets:
-        for prevalence in plan.prevalences:
-            sizes(benchmark.id_set, one, prevalence, plan.share)
 
 
 async def _pass(
@@ -279,7 +168,7 @@ def _mix(
 
 
 def _defect(found: MethodResult, rows: int) -> str | None:
-    """Say what is wrong with a method's scores."""
+    """Describe what is wrong with a method's scores; None for valid ones."""
     if found.predicted.shape != (rows,) or found.id_score.shape != (rows,):
         shapes = f"{found.predicted.shape} predictions and {found.id_score.shape} scores"
         return f"a defect of the method: {shapes} for {rows} pictures"
@@ -288,7 +177,7 @@ def _defect(found: MethodResult, rows: int) -> str | None:
 
 
 def _whole(found: MethodResult, mixed: _Mixed) -> PassScores:
-    """Give the unreadable pictures their rows."""
+    """Insert the rows of unreadable pictures."""
     scores = found.id_score.astype(np.float64)
     pred = np.full(len(mixed.labels), -1, dtype=np.int64)
     conf = np.full(len(mixed.labels), scores.min() - 1.0)
@@ -313,5 +202,76 @@ def _measure(scores: PassScores, conventions: Sequence[FprConvention]) -> dict[F
 
 
 def unreadable_pictures(benchmark: Benchmark) -> list[tuple[str, ImageError]]:
-    """Return every picture that cannot be used, with the set that it is of."""
+    """Return the set and error of every unusable picture."""
     return [(one.name, error) for one in benchmark.sets for _, error in sorted(one.failures.items())]
+
+
+# ---- features of the pictures -------------------------------------------------------------------------------------
+
+
+async def encode_pictures(
+    benchmark: Benchmark,
+    encoder: ClipEncoder,
+    settings: Settings,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Benchmark:
+    """Return the benchmark with features; each distinct picture is encoded once.
+
+    Sets are encoded one after the other, the ID set first, in list order, in batches of ``clip.batch_size``: the
+    batches, and with them a feature's last bits, do not depend on seed or prevalence. An unusable picture gets an entry
+    in its set's ``failures`` and keeps its row.
+
+    Args:
+        benchmark: sets that have features already are left unchanged.
+        encoder: a loaded CLIP model.
+        settings: ``clip.batch_size``, ``clip.feature_store`` and ``pictures`` are used, with ``on_error`` "skip".
+        on_progress: called with the number of pictures done and in total.
+
+    Raises:
+        FeatureError: the model gave a number that is not finite.
+    """
+    limits = settings.pictures.model_copy(update={"on_error": "skip"})
+    known: dict[object, torch.Tensor | ImageError] = {}
+    waiting = [one for one in benchmark.sets if one.features is None]
+    total = sum(len(one) for one in waiting)
+    before = 0
+    encoded: dict[str, BenchmarkSet] = {}
+    async with ClipWorker(encoder) as worker:
+        for one in waiting:
+            if one.images is None:
+                raise ValueError(f"{one.name}: neither images nor features")
+            new = {_key(image): image for image in one.images if _key(image) not in known}
+            keys, done = list(new), before + len(one) - len(new)
+            if new:
+                stream = open_images(list(new.values()))
+                clip = settings.clip
+                async for batch in worker.image_batches(
+                    stream, clip.batch_size, limits, feature_store=clip.feature_store
+                ):
+                    for ref, feature in zip(batch.refs, batch.features, strict=True):
+                        known[keys[ref.index]] = feature
+                    for ref, error in batch.failures:
+                        known[keys[ref.index]] = error
+                    done += len(batch.refs) + len(batch.failures)
+                    if on_progress is not None:
+                        on_progress(done, total)
+            before += len(one)
+            encoded[one.name] = _with_features(one, known, encoder.dim)
+    return replace(
+        benchmark,
+        id_set=encoded.get(benchmark.id_set.name, benchmark.id_set),
+        ood_sets=tuple(encoded.get(one.name, one) for one in benchmark.ood_sets),
+    )
+
+
+def _with_features(one: BenchmarkSet, known: dict[object, torch.Tensor | ImageError], dim: int) -> BenchmarkSet:
+    found = [known[_key(image)] for image in one.images or ()]
+    blank = torch.zeros(dim)
+    features = torch.stack([blank if isinstance(each, ImageError) else each for each in found])
+    failures = {row: each for row, each in enumerate(found) if isinstance(each, ImageError)}
+    return replace(one, features=features, failures=failures)
+
+
+def _key(image: Any) -> object:
+    """Return a key that is equal for equal pictures: the path of a file, or the object's identity."""
+    return str(Path(image).absolute()) if isinstance(image, str | Path) else id(image)

@@ -17,9 +17,8 @@ from ants_engine.common.progress import ProgressEvent
 from ants_engine.datasets.source import read_benchmark
 from ants_engine.errors import FeatureError, ImageNotFoundError, ImageUnreadableError, UsageError
 from ants_engine.evaluation.evaluation import evaluate
-from ants_engine.evaluation.methods import method_names
+from ants_engine.evaluation.method import EvaluationPlan, method_names
 from ants_engine.evaluation.results_folder import ResultsFolder
-from ants_engine.evaluation.runner import EvaluationPlan
 from ants_engine.method.metrics import measure
 from ants_engine.settings.loader import load_settings
 from tests.integration.conftest import CLASSES, OBJECTS, WORLD

@@ -7,8 +7,9 @@ import torch
 
 from ants_engine.datasets.benchmark import Benchmark, FeatureSpace
 from ants_engine.errors import UsageError
-from ants_engine.evaluation.methods import make_methods, method_names
-from ants_engine.evaluation.runner import EvaluationPlan, run_passes
+from ants_engine.evaluation.method import EvaluationPlan, method_names
+from ants_engine.evaluation.methods import make_methods
+from ants_engine.evaluation.runner import run_passes
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
 from tests.unit.detector.detectors import unit_rows

@@ -3,8 +3,15 @@ import pytest
 import torch
 
 from ants_engine.errors import AuthenticationError, NotEnoughAnswersError, UsageError
-from ants_engine.evaluation.method import EvaluationStream, MethodFacts, MethodResult
-from ants_engine.evaluation.runner import EvaluationPlan, PassResult, PassScores, run_passes, unreadable_pictures
+from ants_engine.evaluation.method import (
+    EvaluationPlan,
+    EvaluationStream,
+    MethodFacts,
+    MethodResult,
+    PassResult,
+    PassScores,
+)
+from ants_engine.evaluation.runner import run_passes, unreadable_pictures
 from tests.unit.evaluation.benchmarks import Told, benchmark, id_set, ood_set, unreadable
 
 

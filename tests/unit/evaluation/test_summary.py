@@ -2,8 +2,7 @@ from typing import Any
 
 import pytest
 
-from ants_engine.evaluation.method import MethodFacts
-from ants_engine.evaluation.runner import PassKey, PassResult
+from ants_engine.evaluation.method import MethodFacts, PassKey, PassResult
 from ants_engine.evaluation.summary import Spread, summarise
 from ants_engine.method.metrics import Metrics
 
