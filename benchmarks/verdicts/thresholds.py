@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ants_engine.method.conformal import conformal_threshold
 from ants_engine.method.empirical_null import empirical_null
-from ants_engine.method.judge import CHOSEN_WEIGHT, JudgedThreshold, judged_threshold, near_sample
+from ants_engine.method.judge import JudgedThreshold, judged_threshold, near_sample
 from ants_engine.method.threshold import otsu_threshold, tpr_threshold
 from benchmarks.verdicts.states import State, Verdict, answers, batch_build, drawn, judged
 from benchmarks.verdicts.worlds import World, further_worlds, sources, standard_worlds
@@ -105,8 +105,8 @@ def by_judge(
     others = [place for place in places[state.described].tolist() if place not in set(sampled)] if mined else []
     asked = torch.tensor([*sampled, *others])
     said = yes[state.seen[asked]].tolist()
-    weights = [1.0] * len(sampled) + [CHOSEN_WEIGHT] * len(others)
-    return judged_threshold(verdict.log_odds, verdict.log_odds[asked], said, weights=weights, false_alarms=AIM)
+    random = [True] * len(sampled) + [False] * len(others)
+    return judged_threshold(verdict.log_odds, verdict.log_odds[asked], said, sampled=random, false_alarms=AIM)
 
 
 def in_two_rounds(state: State, yes: Tensor, seed: int) -> tuple[Verdict, float | None]:
