@@ -31,7 +31,7 @@ from ants_engine.method.masses import Cut, IdMass, bank_masses
 from ants_engine.method.mining import mine_negative_images
 from ants_engine.method.pool import Votes, bank_vote, log_masses
 from ants_engine.method.similar_classes import similar_classes
-from ants_engine.method.spread import farthest_first, share_to_describe
+from ants_engine.method.spread import EpsilonNet, farthest_first, share_to_describe
 from ants_engine.method.verified import VerifiedPictures, purity, with_pictures
 from ants_engine.method.weighting import adaptive_weight
 from benchmarks.verdicts.worlds import World
@@ -41,6 +41,7 @@ QUESTIONS, STRATA = 100, 10
 TOP_STRATA = 0.7
 """Where the strata begin whose yes-rate says how often the judge confirms an ID picture."""
 DESCRIBE_LEAST = 50
+"""So many of the mined pictures are described, however small the share."""
 JUDGE_SEED = 5
 """Of what a simulated judge gets wrong."""
 
@@ -141,27 +142,29 @@ def batch_build(
         describe: share of the mined pictures that is asked about, spread out farthest point first.
         least: so many are asked about, however small the share.
     """
-    mining, vsnl = MiningSettings(), VsnlSettings()
-    mined = order[mine_negative_images(world.initial[order], mining.gamma, mining.eta).indices]
-    if len(mined) and describe < 1.0:
+    mined = described = _mined(world, order)
+    if describe < 1.0:
         described = mined[farthest_first(world.features[mined], share_to_describe(len(mined), describe, least))]
-    else:
-        described = mined
-    said = world.said[described]
-    if yes is not None:
-        said = said[~yes[described]]
-    top = similar_classes(world.classes, world.features[order].double().mean(dim=0), vsnl.delta, vsnl.min_classes)
-    alike = [label for row in top.tolist() for label in world.similar.get(row, ())]
-    return State(world, order, mined, described, _each_once(said[said >= 0].tolist()), _each_once(alike))
+    return _with_banks(world, order, mined, described, yes)
 
 
 def stream(
-    world: World, order: Tensor, yes: Tensor | None = None, describe: float = 1.0
+    world: World, order: Tensor, yes: Tensor | None = None, describe: float = 1.0, least: int = DESCRIBE_LEAST
 ) -> Iterator[tuple[State, Tensor]]:
-    """Yield the state after each batch of a stream, that batch included, and the batch's rows; see `batch_build`."""
+    """Yield the state after each batch of a stream, that batch included, and the batch's rows; see `batch_build`.
+
+    A share of the mined pictures is chosen by an epsilon-net, once and for all when a picture is first mined.
+    """
+    net, decided = EpsilonNet(), dict[int, bool]()
     for start in range(0, len(order), world.batch):
-        end = start + world.batch
-        yield batch_build(world, order[:end], yes, describe), order[start:end]
+        history = order[: start + world.batch]
+        mined = described = _mined(world, history)
+        if describe < 1.0:
+            new = [row for row in mined.tolist() if row not in decided]
+            net, taken = net.choose(world.features[new], share=describe, least=least, most=len(order))
+            decided |= dict(zip(new, taken.tolist(), strict=True))
+            described = mined[torch.tensor([decided[row] for row in mined.tolist()], dtype=torch.bool)]
+        yield _with_banks(world, history, mined, described, yes), order[start : start + world.batch]
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,6 +222,22 @@ def judged(state: State, yes: Tensor, questions: int = QUESTIONS, seed: int = 0)
         yes=yes[rows[sample]],
         questions=len(asked),
     )
+
+
+def _mined(world: World, history: Tensor) -> Tensor:
+    """Return the negative images, lowest S_nl first."""
+    mining = MiningSettings()
+    return history[mine_negative_images(world.initial[history], mining.gamma, mining.eta).indices]
+
+
+def _with_banks(world: World, history: Tensor, mined: Tensor, described: Tensor, yes: Tensor | None) -> State:
+    said = world.said[described]
+    if yes is not None:
+        said = said[~yes[described]]
+    vsnl, mean = VsnlSettings(), world.features[history].double().mean(dim=0)
+    similar = similar_classes(world.classes, mean, vsnl.delta, vsnl.min_classes).tolist()
+    alike = [label for row in similar for label in world.similar.get(row, ())]
+    return State(world, history, mined, described, _each_once(said[said >= 0].tolist()), _each_once(alike))
 
 
 def _each_once(rows: list[int]) -> Tensor:

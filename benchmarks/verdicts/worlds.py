@@ -155,7 +155,9 @@ class Shown:
 
     features: Tensor
     captions: Sequence[str | None]
-    """What a person wrote of each; None where nobody did."""
+    """What was written of each; None where nothing was."""
+    written: Mapping[str, Tensor] = field(default_factory=dict)
+    """Caption → its feature (D,), where it is not among the stored texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,18 +335,27 @@ def further_worlds(found: Sources, more: Mapping[str, Path] | None = None) -> It
 
     Args:
         found: the stored features.
-        more: name → a file with ``image_features`` (n, 512).
+        more: name → a file with ``image_features`` (n, 512), and perhaps ``captions`` with ``caption_features``.
 
     Raises:
         FileNotFoundError: a file is missing.
     """
     files = {name: found.folder / file for name, file in FURTHER.items()} | dict(more or {})
     for name, path in files.items():
-        with np.load(path) as archive:
-            features = _unit(archive["image_features"])
-        oods = Shown(features, [None] * len(features))
+        oods = _shown(path)
         yield _cifar_world(found, f"cifar10|{name}", "far", CLASSES, [oods], ood_name=name)
         yield _food_world(found, f"food9|{name}", "far", found.food_classes, [oods], ood_name=name)
+
+
+def _shown(path: Path) -> Shown:
+    """Read pictures, with their captions or titles where the features of these are stored, too."""
+    with np.load(path) as archive:
+        features = _unit(archive["image_features"])
+        for said in ("caption", "title"):
+            if f"{said}_features" in archive:
+                captions = [str(text).casefold() for text in archive[f"{said}s"]]
+                return Shown(features, captions, dict(zip(captions, _unit(archive[f"{said}_features"]), strict=True)))
+    return Shown(features, [None] * len(features))
 
 
 def _cifar_world(
@@ -409,6 +420,7 @@ def _world(
     captions = [caption for part in (ids, *oods) for caption in part.captions]
     nearest = (features @ say.T).argmax(dim=1).tolist()
     said = [caption or sayable[row] for caption, row in zip(captions, nearest, strict=True)]
+    written = {text: feature for part in oods for text, feature in part.written.items()}
     texts = list(dict.fromkeys(said))
     row_of = {text: row for row, text in enumerate(texts)}
     names = ClassNames(classes)
@@ -430,7 +442,7 @@ def _world(
         features=features,
         ids=len(ids.features),
         said=torch.tensor([row_of[text] if useful[row_of[text]] else -1 for text in said]),
-        sentences=torch.stack([found.text(text) for text in texts]),
+        sentences=torch.stack([written[text] if text in written else found.text(text) for text in texts]),
         similar={row: tuple(alike_row[label.casefold()] for label in own) for row, own in labels.items()},
         look_alikes=torch.from_numpy(encode([FOOD_TEXT_OF.get(label, label) for label in alike])),
         ood_name=ood_name,

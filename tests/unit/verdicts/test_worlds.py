@@ -21,35 +21,7 @@ from benchmarks.verdicts.states import (
     stream,
 )
 from benchmarks.verdicts.worlds import World, further_worlds, sources, standard_worlds
-
-IDS, OODS, DIM = 300, 200, 24
-
-
-@pytest.fixture(scope="module")
-def world() -> World:
-    """Pictures around four ID classes and four other things, each described by the text that it is near to."""
-    random = torch.Generator().manual_seed(0)
-
-    def unit(*shape: int) -> torch.Tensor:
-        return torch.nn.functional.normalize(torch.randn(*shape, generator=random), dim=-1)
-
-    classes, others = unit(4, DIM), unit(4, DIM)
-    shown = torch.cat([torch.arange(IDS) % 4, 4 + torch.arange(OODS) % 4])
-    things = torch.cat([classes, others])
-    features = torch.nn.functional.normalize(things[shown] + 0.9 * unit(IDS + OODS, DIM), dim=1)
-    return World(
-        name="made up",
-        kind="far",
-        classes=classes,
-        lexicon=unit(300, DIM),
-        features=features,
-        ids=IDS,
-        said=torch.where(shown < 4, -1, shown - 4),
-        sentences=others,
-        similar={0: (0, 1), 2: (1,)},
-        look_alikes=unit(2, DIM),
-        temperature=0.1,
-    )
+from tests.unit.verdicts.conftest import IDS, OODS
 
 
 @pytest.mark.parametrize("prevalence", [0.5, 0.2, 0.01])
@@ -92,6 +64,16 @@ def test_a_share_of_the_mined_is_described(world: World) -> None:
     assert len(half.described) == -(-len(half.mined) * 6 // 10)
     assert set(half.described.tolist()) < set(half.mined.tolist())
     assert len(batch_build(world, order, describe=0.01).described) == min(DESCRIBE_LEAST, len(whole.mined))
+
+
+def test_a_stream_describes_its_share_and_never_changes_its_mind(world: World) -> None:
+    order, asked, left = drawn(world, 0, 0.4), set[int](), set[int]()
+    for state, _ in stream(world, order, describe=0.5, least=5):
+        described = set(state.described.tolist())
+        asked |= described
+        left |= set(state.mined.tolist()) - described
+    assert not asked & left
+    assert 0.3 < len(asked) / len(asked | left) <= 0.51
 
 
 def test_answers_are_wrong_as_often_as_asked(world: World) -> None:
