@@ -29,7 +29,9 @@ LEAST_ANSWERS = 10
 FEW_PICTURES = 100
 """A threshold out of fewer pictures is given, with a word of caution."""
 CHOSEN_WEIGHT = 0.5
-"""Weight of an answer about a mined picture: those were chosen because they look OOD, and not at random."""
+"""Weight of an answer about a mined picture, which was chosen because it seems OOD and not at random."""
+NEAR = 0.08
+"""A second round is asked about so much of the history to either side of the threshold, or as much as it takes."""
 MOST_LEVELS = 4096
 """A longer history is thinned to this number of quantiles."""
 
@@ -67,7 +69,7 @@ class Worth(StrEnum):
     NEVER_YES = "never_yes"
     """The judge said yes to no picture: no threshold, since a model that only ever describes looks the same."""
     FEW_ANSWERS = "few_answers"
-    """Less than ten usable answers: no threshold."""
+    """Less than ten usable answers about the random sample: no threshold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +172,7 @@ def spread_sample(scores: Tensor, ids: Sequence[str], questions: int = 100, seed
 
     Args:
         scores: ``(N,)`` finite scores, in any unit.
-        ids: N names, one per picture. Equal scores are ordered by id.
+        ids: N names, one per picture.
         questions: how many to choose; at most N are.
         seed: of the sample.
 
@@ -182,14 +184,10 @@ def spread_sample(scores: Tensor, ids: Sequence[str], questions: int = 100, seed
     """
     if questions < 1:
         raise ValueError(f"questions must be at least 1, not {questions}")
-    order = _order(scores, ids)
-    strata = np.array_split(np.array(order), min(STRATA, questions))
+    order, digests = _ranked(scores, ids, seed)
+    strata = np.array_split(order, min(STRATA, questions))
     quotas = [len(part) for part in np.array_split(np.arange(questions), len(strata))]
-    chosen: list[int] = []
-    for stratum, quota in zip(strata, quotas, strict=True):
-        first = set(sorted(stratum.tolist(), key=lambda at: (_digest(seed, ids[at]), at))[:quota])
-        chosen += [at for at in stratum.tolist() if at in first]
-    return chosen
+    return [at for stratum, quota in zip(strata, quotas, strict=True) for at in _first(stratum, digests, quota)]
 
 
 def near_sample(
@@ -214,14 +212,11 @@ def near_sample(
     Raises:
         ValueError: not a vector of finite scores, or as many ids.
     """
-    order = _order(scores, ids)
+    order, digests = _ranked(scores, ids, seed)
     middle = int((scores.detach().cpu().double() < threshold).sum())
-    # a window of 8 % of the history to each side, or as wide as the questions need
-    reach = max(math.ceil(0.08 * len(order)), math.ceil(0.75 * questions))
-    known = set(asked)
-    window = [at for at in order[max(0, middle - reach) : middle + reach] if at not in known]
-    first = set(sorted(window, key=lambda at: (_digest(seed, ids[at]), at))[:questions])
-    return [at for at in window if at in first]
+    reach = max(math.ceil(NEAR * len(order)), math.ceil(0.75 * questions))
+    window = order[max(0, middle - reach) : middle + reach]
+    return _first(window[~np.isin(window, np.array(asked, dtype=np.int64))], digests, questions)
 
 
 def judged_threshold(
@@ -229,7 +224,7 @@ def judged_threshold(
     scores: Tensor,
     answers: Sequence[bool | None],
     *,
-    weights: Sequence[float] | None = None,
+    sampled: Sequence[bool] | None = None,
     false_alarms: float = 0.05,
     false_yes: float = 0.1,
 ) -> JudgedThreshold:
@@ -243,19 +238,19 @@ def judged_threshold(
         scores: ``(K,)`` scores of the pictures that were asked about, on the same scale. They need not be in
             ``history``.
         answers: K answers: whether the picture shows an ID class, None where the question failed.
-        weights: K weights in (0, 1]: 1 for a picture of the random sample (the default), `CHOSEN_WEIGHT` for one that
-            was asked for another reason.
+        sampled: K times whether the picture is of a random sample (`spread_sample`, `near_sample`; the default), and
+            not one that was asked about because it seems OOD. Those count half, and together no more than the sample.
         false_alarms: aim, in (0, 1).
         false_yes: how often such a judge is expected to say yes to an OOD picture, in [0, 0.5]; the prior mean of b.
 
     Raises:
-        ValueError: scores that are no finite vectors, K that differ, or a share or weight outside its range.
+        ValueError: scores that are no finite vectors, K that differ, or a share outside its range.
     """
     if not 0.0 < false_alarms < 1.0 or not 0.0 <= false_yes <= 0.5:
         raise ValueError(
             f"false_alarms must be in (0, 1) and false_yes in [0, 0.5], not {false_alarms} and {false_yes}"
         )
-    if scores.ndim != 1 or not len(scores) == len(answers) == len(answers if weights is None else weights):
+    if scores.ndim != 1 or not len(scores) == len(answers) == len(answers if sampled is None else sampled):
         raise ValueError(f"{tuple(scores.shape)} scores, {len(answers)} answers: there must be one answer per score")
     ordered: Floats = sorted_scores(history).numpy()
     answered = np.array([answer is not None for answer in answers], dtype=bool)
@@ -263,12 +258,11 @@ def judged_threshold(
     if not np.isfinite(asked).all():
         raise ValueError("scores must be finite")
     yes = np.array([bool(answer) for answer in answers if answer is not None], dtype=bool)
-    weight: Floats = (np.ones(len(answers)) if weights is None else np.array(weights, dtype=np.float64))[answered]
-    if len(weight) and not 0.0 < weight.min() <= weight.max() <= 1.0:
-        raise ValueError(f"weights must be in (0, 1], not {weight.min()} to {weight.max()}")
+    random = (np.ones(len(answers), dtype=bool) if sampled is None else np.array(sampled, dtype=bool))[answered]
     nothing = JudgedThreshold(None, Worth.FEW_ANSWERS, len(ordered), len(answers), len(yes))
-    if weight.sum() < LEAST_ANSWERS:
+    if random.sum() < LEAST_ANSWERS:
         return nothing
+    weight = np.where(random, 1.0, min(CHOSEN_WEIGHT, random.sum() / max(1, (~random).sum())))
     if ordered[0] == ordered[-1]:
         return replace(nothing, threshold=float(ordered[0]), worth=Worth.ONE_SCORE)
     levels, numbers = np.unique(thinned(ordered, MOST_LEVELS), return_counts=True)
@@ -413,19 +407,22 @@ def _just_above(score: float) -> float:
     return float(np.nextafter(np.float32(score), np.float32(math.inf)))
 
 
-def _order(scores: Tensor, ids: Sequence[str]) -> list[int]:
-    """Positions, lowest score first, ties by id."""
+def _ranked(scores: Tensor, ids: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Positions, lowest score first, ties by digest; and the digests, the first 8 bytes of each picture's sha256."""
     if scores.ndim != 1 or len(scores) != len(ids):
         raise ValueError(f"scores must be a vector with one entry per id, not {tuple(scores.shape)} and {len(ids)}")
     values = scores.detach().cpu().double()
     if not bool(values.isfinite().all()):
         raise ValueError("scores must be finite")
-    listed = values.tolist()
-    return sorted(range(len(listed)), key=lambda at: (listed[at], ids[at]))
+    joined = b"".join(hashlib.sha256(f"{seed}\n{name}".encode()).digest()[:8] for name in ids)
+    digests = np.frombuffer(joined, dtype=">u8").astype(np.uint64)
+    return np.lexsort((digests, values.numpy())), digests
 
 
-def _digest(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}\n{name}".encode()).digest()
+def _first(positions: NDArray[np.int64], digests: NDArray[np.uint64], count: int) -> list[int]:
+    """Of the positions the ``count`` with the lowest digests, in the order given."""
+    chosen = np.sort(np.argsort(digests[positions], kind="stable")[:count])
+    return [int(at) for at in positions[chosen]]
 
 
 def _weighted_median(values: NDArray[np.int64], weights: Floats) -> int:

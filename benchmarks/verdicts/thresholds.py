@@ -1,19 +1,12 @@
-"""Where the unknown begins: known pictures flagged and unknown ones caught, by every rule for the threshold.
+"""Bars 2 and 4: known pictures flagged and unknown ones caught, by every rule for the threshold; `calibrate`.
 
-    python -m benchmarks.verdicts.thresholds [--seeds 5] [--first 0] [--food FILE] [--further]
-
-prints three tables and the bars that they are held to. In the first, every set is built on at prevalences from 0 to
-80 %, and a simulated judge that confirms the share a of ID pictures, and b of OOD ones, is asked 100 questions. The
-second holds the estimates that come with a threshold to the truth, the third `calibrate`'s rule to what it promises.
-The exit status is 1 when a bar is missed.
+For bar 2 every set is built on at prevalences from 0 to 80 %, and a simulated judge that confirms the share a of ID
+pictures, and b of OOD ones, is asked 100 questions. The estimates that come with each threshold are held to the truth.
 """
 
-import argparse
 import math
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,10 +15,11 @@ from torch import Tensor
 
 from ants_engine.method.conformal import conformal_threshold
 from ants_engine.method.empirical_null import empirical_null
-from ants_engine.method.judge import CHOSEN_WEIGHT, JudgedThreshold, judged_threshold, near_sample
+from ants_engine.method.judge import JudgedThreshold, judged_threshold, near_sample
 from ants_engine.method.threshold import otsu_threshold, tpr_threshold
+from benchmarks.verdicts.bars import Given, Report, markdown
 from benchmarks.verdicts.states import State, Verdict, answers, batch_build, drawn, judged
-from benchmarks.verdicts.worlds import World, further_worlds, sources, standard_worlds
+from benchmarks.verdicts.worlds import World, standard_worlds
 
 PREVALENCES = (0.0, 0.01, 0.05, 0.1, 0.2, 0.35, 0.5, 0.8)
 JUDGES = ((0.9, 0.1), (0.8, 0.05), (0.8, 0.2), (1.0, 0.0))
@@ -35,17 +29,10 @@ QUESTIONS = 100
 TRIALS = 200
 CALIBRATION_SIZES = (20, 50, 100, 500)
 
+WITHOUT = "**no judge: empirical null**"
+
 Shares = tuple[float, float]
 """OOD pictures caught (NaN without one) and ID pictures flagged."""
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What a figure is held to."""
-
-    what: str
-    figure: str
-    met: bool
 
 
 # ---- a simulated judge
@@ -105,8 +92,8 @@ def by_judge(
     others = [place for place in places[state.described].tolist() if place not in set(sampled)] if mined else []
     asked = torch.tensor([*sampled, *others])
     said = yes[state.seen[asked]].tolist()
-    weights = [1.0] * len(sampled) + [CHOSEN_WEIGHT] * len(others)
-    return judged_threshold(verdict.log_odds, verdict.log_odds[asked], said, weights=weights, false_alarms=AIM)
+    random = [True] * len(sampled) + [False] * len(others)
+    return judged_threshold(verdict.log_odds, verdict.log_odds[asked], said, sampled=random, false_alarms=AIM)
 
 
 def in_two_rounds(state: State, yes: Tensor, seed: int) -> tuple[Verdict, float | None]:
@@ -143,6 +130,11 @@ class Estimated:
     truth: float
 
 
+def ours(a: float, b: float) -> str:
+    """Return what the engine's rule is called in the table."""
+    return f"**judge a {a:g}, b {b:g}**"
+
+
 def measure(
     worlds: Sequence[World], seeds: Iterable[int]
 ) -> tuple[dict[tuple[str, float], list[Shares]], list[Estimated]]:
@@ -168,7 +160,7 @@ def measure(
                         f"{name}: sample only": shares(
                             verdict.log_odds, verdict.is_id, by_judge(state, verdict, yes, mined=False).threshold
                         ),
-                        f"**{name}**": shares(verdict.log_odds, verdict.is_id, threshold.threshold),
+                        ours(a, b): shares(verdict.log_odds, verdict.is_id, threshold.threshold),
                         f"{name}: two rounds": shares(twice.log_odds, twice.is_id, second),
                         f"{name}: best possible": best(verdict.log_odds, verdict.is_id),
                     }
@@ -191,7 +183,7 @@ def without_judge(state: State) -> Iterable[tuple[str, Shares]]:
     adaptive = weight * banks[0] + (1 - weight) * banks[1]
     yield "Otsu on S_ada (`paper`)", shares(adaptive, is_id, otsu_threshold(adaptive))
     yield "Otsu on `pool`", shares(scores, is_id, otsu_threshold(scores))
-    yield "**no judge: empirical null**", shares(scores, is_id, empirical_null(scores, AIM).threshold)
+    yield WITHOUT, shares(scores, is_id, empirical_null(scores, AIM).threshold)
     yield "no judge: best possible", best(scores, is_id)
 
 
@@ -258,110 +250,89 @@ def calibrated(worlds: Sequence[World]) -> list[Calibrated]:
     return rows
 
 
-# ---- tables and bars
+# ---- the bars
+
+
+def judge(given: Given) -> Report:
+    """Bar 2: about the aim is flagged at any prevalence, with a judge and without."""
+    found, estimates = measure(standard_worlds(given.found), range(given.seeds))
+    report = Report("2. The threshold: OOD caught / ID flagged ± its root mean square distance from 5, in %")
+    report.say(threshold_table(found))
+    report.say("Estimates that come with a judged threshold, in %; the last column is to be about 95:")
+    report.say(estimate_table(estimates))
+
+    def means(rule: str) -> tuple[list[float], list[float]]:
+        # 80 % of OOD pictures are measured, but no bar is set there
+        over = [mean_shares(found[rule, prevalence]) for prevalence in PREVALENCES if prevalence <= 0.5]
+        return [100 * caught for caught, _ in over if not math.isnan(caught)], [100 * flagged for _, flagged in over]
+
+    caught, flagged = means(ours(0.9, 0.1))
+    report.bar("judge a 0.9, b 0.1, prevalence 0 to 50 %: least flagged", min(flagged), 3.0, at_least=True)
+    report.bar("the same: most flagged", max(flagged), 7.5)
+    report.bar("the same, from 1 %: least caught", min(caught), 80.0, at_least=True)
+    report.bar("judge a 0.8, b 0.2: most flagged", max(means(ours(0.8, 0.2))[1]), 7.0)
+    caught, flagged = means(WITHOUT)
+    report.bar("no judge: most flagged", max(flagged), 7.0)
+    report.bar("no judge: least caught", min(caught), 55.0, at_least=True)
+    return report
+
+
+def calibrate(given: Given) -> Report:
+    """Bar 4: `calibrate` keeps the share of fresh known pictures that it promises."""
+    rows = calibrated(standard_worlds(given.found))
+    report = Report(f"4. Calibration with n known pictures, {TRIALS} trials: share of fresh known pictures kept, in %")
+    report.say(
+        markdown(
+            ["n", "rule", "kept", "expected, 1 − k / (n + 1)", "from trial to trial"],
+            [
+                [
+                    str(row.pictures),
+                    row.rule,
+                    f"{100 * row.kept:.2f} ± {100 * row.error:.2f}",
+                    "" if row.expected is None else f"{100 * row.expected:.2f}",
+                    f"{100 * row.spread:.2f}",
+                ]
+                for row in rows
+            ],
+        )
+    )
+    for row in rows:
+        if row.expected is not None:
+            report.bar(f"n = {row.pictures}: kept", 100 * row.kept, 94.5, at_least=True)
+            away = abs(row.kept - row.expected) / row.error
+            report.bar(f"n = {row.pictures}: standard errors from the expected share", away, 3.0)
+    return report
 
 
 def threshold_table(found: Mapping[tuple[str, float], Sequence[Shares]]) -> str:
     """Return caught / flagged ± the flagged share's root mean square distance from the aim, in percent."""
-    lines = ["| rule | " + " | ".join(f"{100 * prevalence:g} %" for prevalence in PREVALENCES) + " |"]
-    lines.append("|---" * (len(PREVALENCES) + 1) + "|")
-    for rule in dict.fromkeys(rule for rule, _ in found):
-        cells = []
-        for prevalence in PREVALENCES:
-            caught, flagged = mean_shares(found[rule, prevalence])
-            distance = math.sqrt(np.mean([(one[1] - AIM) ** 2 for one in found[rule, prevalence]]))
-            said = "–" if math.isnan(caught) else f"{100 * caught:.0f}"
-            cells.append(f"{said} / {100 * flagged:.1f} ± {100 * distance:.1f}")
-        lines.append(f"| {rule} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+
+    def cell(rule: str, prevalence: float) -> str:
+        caught, flagged = mean_shares(found[rule, prevalence])
+        distance = math.sqrt(np.mean([(one - AIM) ** 2 for _, one in found[rule, prevalence]]))
+        said = "–" if math.isnan(caught) else f"{100 * caught:.0f}"
+        return f"{said} / {100 * flagged:.1f} ± {100 * distance:.1f}"
+
+    rules = dict.fromkeys(rule for rule, _ in found)
+    return markdown(
+        ["rule", *(f"{100 * prevalence:g} %" for prevalence in PREVALENCES)],
+        [[rule, *(cell(rule, prevalence) for prevalence in PREVALENCES)] for rule in rules],
+    )
 
 
 def estimate_table(estimates: Sequence[Estimated]) -> str:
-    """Return how far the reported estimates are from the truth, beside the standard errors that they report."""
-    lines = ["| estimate | mean | truth | standard error | real error | within two |", "|---|---|---|---|---|---|"]
+    """Return how far the estimates are from the truth, beside the standard errors that they report."""
+    lines = []
     for name in dict.fromkeys(one.name for one in estimates):
-        rows = np.array([(one.value, one.truth, one.error) for one in estimates if one.name == name])
-        value, truth, error = rows.T
-        real = math.sqrt(np.mean((value - truth) ** 2))
-        claimed = math.sqrt(np.mean(error**2))
+        value, truth, error = np.array([(one.value, one.truth, one.error) for one in estimates if one.name == name]).T
+        real, reported = math.sqrt(np.mean((value - truth) ** 2)), math.sqrt(np.mean(error**2))
         within = float((np.abs(value - truth) <= 2 * error + 1e-9).mean())
-        figures = (value.mean(), truth.mean(), claimed, real, within)
-        lines.append(f"| {name} | " + " | ".join(f"{100 * figure:.1f}" for figure in figures) + " |")
-    return "\n".join(lines)
-
-
-def calibration_table(rows: Sequence[Calibrated]) -> str:
-    """Return the share of fresh known pictures that is kept, beside the expected one."""
-    lines = ["| n | rule | kept | expected | from trial to trial |", "|---|---|---|---|---|"]
-    for row in rows:
-        expected = "" if row.expected is None else f"{100 * row.expected:.2f}"
-        kept = f"{100 * row.kept:.2f} ± {100 * row.error:.2f}"
-        lines.append(f"| {row.pictures} | {row.rule} | {kept} | {expected} | {100 * row.spread:.2f} |")
-    return "\n".join(lines)
+        figures = (value.mean(), truth.mean(), reported, real, within)
+        lines.append([name, *(f"{100 * figure:.1f}" for figure in figures)])
+    return markdown(["estimate", "mean", "truth", "standard error", "real error", "within two errors"], lines)
 
 
 def mean_shares(one: Sequence[Shares]) -> Shares:
     """Return the mean caught and flagged; caught is NaN where there is no OOD picture."""
     caught, flagged = np.array(one).T
     return float(caught.mean()), float(flagged.mean())
-
-
-def bars(found: Mapping[tuple[str, float], Sequence[Shares]], rows: Sequence[Calibrated]) -> list[Bar]:
-    """Hold the figures to their bars; 80 % OOD pictures are measured, but no bar is set there."""
-    held = [prevalence for prevalence in PREVALENCES if prevalence <= 0.5]
-
-    def over(rule: str) -> tuple[list[float], list[float]]:
-        means = [mean_shares(found[rule, prevalence]) for prevalence in held]
-        return [100 * caught for caught, _ in means if not math.isnan(caught)], [100 * flagged for _, flagged in means]
-
-    caught, flagged = over("**judge a 0.9, b 0.1**")
-    weak_caught, weak_flagged = over("**judge a 0.8, b 0.2**")
-    null_caught, null_flagged = over("**no judge: empirical null**")
-    made = [
-        _bar("judge a 0.9, b 0.1: flagged 3 to 7.5 %", flagged, 3.0, 7.5),
-        _bar("judge a 0.9, b 0.1: caught ≥ 80 %", caught, 80.0),
-        _bar("judge a 0.8, b 0.2: flagged ≤ 7 %", weak_flagged, most=7.0),
-        _bar("judge a 0.8, b 0.2: caught (no bar)", weak_caught),
-        _bar("no judge: flagged ≤ 7 %", null_flagged, most=7.0),
-        _bar("no judge: caught ≥ 55 %", null_caught, 55.0),
-    ]
-    conformal = [row for row in rows if row.expected is not None]
-    made.append(_bar("calibrate: kept ≥ 94.5 %", [100 * row.kept for row in conformal], 94.5))
-    away = [abs(row.kept - row.expected) / row.error for row in conformal if row.expected is not None]
-    made.append(_bar("calibrate: standard errors from the expected share ≤ 3", away, most=3.0))
-    return made
-
-
-def _bar(what: str, figures: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Bar:
-    low, high = min(figures), max(figures)
-    return Bar(what, f"{low:.1f} to {high:.1f}", least <= low and high <= most)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables and the bars."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts.thresholds", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--food", type=Path, help="other Food-101 pictures, of the form of food10_500.npz")
-    parser.add_argument("--further", action="store_true", help="the further sets in place of the 17")
-    given = parser.parse_args(arguments)
-    here = sources(food=given.food)
-    if here is None:
-        print("skipped: the stored features are absent")
-        return 0
-    worlds = list(further_worlds(here)) if given.further else standard_worlds(here)
-    seeds = range(given.first, given.first + given.seeds)
-    found, estimates = measure(worlds, seeds)
-    rows = calibrated(worlds)
-    print(f"{len(worlds)} sets, seeds {given.first} to {seeds[-1]}; OOD caught / ID flagged (aim {100 * AIM:g}) in %\n")
-    print(threshold_table(found), estimate_table(estimates), calibration_table(rows), sep="\n\n")
-    missed = 0
-    print()
-    for bar in bars(found, rows):
-        print(f"{'met   ' if bar.met else 'MISSED'} {bar.what}: {bar.figure}")
-        missed += not bar.met
-    return 1 if missed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ants_engine.method.judge import (
-    CHOSEN_WEIGHT,
     Estimate,
     JudgedThreshold,
     Worth,
@@ -222,14 +221,35 @@ def test_failed_questions_are_left_out():
     assert found == dataclasses.replace(without, questions=100)
 
 
-def test_a_weight_halves_what_an_answer_says():
-    scores, is_known = world(900, 200)
+def test_mined_pictures_make_it_surer_but_never_outweigh_the_sample():
+    scores, is_known = world(4000, 1000)
+    said = judge(is_known, 0.9, 0.1)
     sample = spread_sample(scores, [str(row) for row in range(len(scores))])
-    answers = [bool(is_known[at]) for at in sample]
-    once = judged_threshold(scores, scores[sample], answers)
-    twice = judged_threshold(scores, scores[sample + sample], answers + answers, weights=[CHOSEN_WEIGHT] * 200)
-    assert twice.threshold == once.threshold
-    assert twice.prevalence.value == pytest.approx(once.prevalence.value, abs=1e-12)
+    mined = [at for at in torch.argsort(scores)[:1500].tolist() if at not in set(sample)]
+    alone = judged_threshold(scores, scores[sample], said[sample].tolist())
+
+    def with_mined(rows):
+        asked = sample + rows
+        random = [True] * len(sample) + [False] * len(rows)
+        return judged_threshold(scores, scores[asked], said[asked].tolist(), sampled=random)
+
+    assert with_mined([]) == alone
+    some = with_mined(mined[::10])
+    assert some.prevalence.error < alone.prevalence.error
+    assert float((scores < some.threshold).double().numpy()[is_known].mean()) == pytest.approx(0.05, abs=0.02)
+    # each twice: the same answers at half their weight
+    assert with_mined(mined + mined).prevalence.value == pytest.approx(with_mined(mined).prevalence.value, abs=1e-9)
+    # mined pictures that are all OOD do not outweigh a sample that says all are ID
+    ids = torch.arange(500).double()
+    rows = [*range(0, 500, 5), *range(1, 250, 2)]
+    answers, random = [True] * 100 + [False] * 125, [True] * 100 + [False] * 125
+    assert judged_threshold(ids, ids[rows], answers, sampled=random).worth is Worth.SOUND
+
+
+def test_few_answers_about_the_sample_are_few_whatever_was_mined():
+    scores = torch.arange(400).double()
+    found = judged_threshold(scores, scores[:109], [True, False] * 54 + [True], sampled=[True] * 9 + [False] * 100)
+    assert found.worth is Worth.FEW_ANSWERS
 
 
 def test_a_million_scores_are_thinned():
@@ -338,12 +358,11 @@ def test_strata_hold_every_answer():
         (torch.rand(5), torch.rand(2), [True], {}),
         (torch.rand(5), torch.rand(2, 1), [True, False], {}),
         (torch.rand(5), torch.tensor([0.5, math.nan]), [True, False], {}),
-        (torch.rand(5), torch.rand(2), [True, False], {"weights": [1.0]}),
-        (torch.rand(5), torch.rand(2), [True, False], {"weights": [1.0, 0.0]}),
+        (torch.rand(5), torch.rand(2), [True, False], {"sampled": [True]}),
         (torch.rand(5), torch.rand(2), [True, False], {"false_alarms": 0.0}),
         (torch.rand(5), torch.rand(2), [True, False], {"false_yes": 0.6}),
     ],
 )
 def test_misuse(history, scores, answers, options):
-    with pytest.raises(ValueError, match=r"vector|one answer|finite|weights|false_alarms"):
+    with pytest.raises(ValueError, match=r"vector|one answer|finite|false_alarms"):
         judged_threshold(history, scores, answers, **options)
