@@ -7,8 +7,8 @@ never stands in for one. With E the mass of the ID classes and E_g that of a gro
 `ants_engine.method.masses`), s_g = E / (E + E_g):
 
 - lexicon: z_L = log sum_g s_g - log sum_g (1 - s_g), the logit of the grouped mean;
-- sentences and look-alikes: z = log E - log((R / M) * sum_n exp l_n) of a bank of M texts, so that a growing bank does
-  not shift the score; a bank that is scored in groups has the logit of the grouped mean of the same.
+- every other bank, of M texts: z = log E - log((R / M) * sum_n exp l_n), so that a growing bank does not shift the
+  score; a bank that is scored in groups has the logit of the grouped mean of the same.
 
 Votes are taken in log space. A logit of a float32 score would be infinite or coarse where the score is next to 0 or 1.
 """
@@ -38,10 +38,17 @@ class Votes:
     """(N,) z_S."""
     look_alikes: Tensor | None
     """(N,) z_V."""
+    activated: Tensor | None = None
+    """(N,) of the words that verified pictures activate, see `ants_engine.method.verified.activated_words`."""
 
     def given(self) -> Mapping[str, Tensor]:
         """Return the votes of the banks that are not empty, by name, each (N,)."""
-        named = {"lexicon": self.lexicon, "sentences": self.sentences, "look_alikes": self.look_alikes}
+        named = {
+            "lexicon": self.lexicon,
+            "sentences": self.sentences,
+            "look_alikes": self.look_alikes,
+            "activated": self.activated,
+        }
         return {name: vote for name, vote in named.items() if vote is not None}
 
     def log_odds(self) -> Tensor:
@@ -64,7 +71,13 @@ class Votes:
 
 
 def votes_of(
-    scaled: Tensor, id_mass: IdMass, *, lexicon: Cut | None, sentences: Cut | None, look_alikes: Cut | None
+    scaled: Tensor,
+    id_mass: IdMass,
+    *,
+    lexicon: Cut | None,
+    sentences: Cut | None,
+    look_alikes: Cut | None,
+    activated: Cut | None = None,
 ) -> Votes:
     """Return every bank's vote, without ever holding a bank's logits.
 
@@ -74,6 +87,7 @@ def votes_of(
         lexicon: the initial negatives in their groups; None or without texts for an empty bank.
         sentences: likewise; one group, or the groups that the bank is scored in.
         look_alikes: likewise.
+        activated: words of the lexicon that verified pictures activate, likewise.
     """
 
     def bank(cut: Cut | None) -> Tensor | None:
@@ -84,7 +98,7 @@ def votes_of(
     words = None
     if lexicon is not None and lexicon.sizes:
         words = grouped_vote(id_mass, log_masses(scaled, lexicon, id_mass.top))
-    return Votes(words, bank(sentences), bank(look_alikes))
+    return Votes(words, bank(sentences), bank(look_alikes), bank(activated))
 
 
 def log_masses(scaled: Tensor, cut: Cut, top: Tensor, masses: Tensor | None = None) -> Tensor:

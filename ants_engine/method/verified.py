@@ -1,4 +1,4 @@
-"""The fourth witness: pictures that the MLLM has verified, as prototypes.
+"""What pictures that the MLLM has verified say: as prototypes, and of the negative texts.
 
 Every answer to verify-or-describe is also a label of a picture: Y are the pictures that it confirmed to be of an ID
 class, N all others that it was asked about. A picture v is compared with both:
@@ -8,6 +8,10 @@ class, N all others that it was asked about. A picture v is compared with both:
 never with itself. At low prevalence most of N is ID pictures that the MLLM failed to confirm, so the vote is weighted
 by rho, the share of N that is more than these (see `purity`). The final score is
 ``sigmoid(mean of the text votes + rho * z_P)``.
+
+They also tell the negative texts apart (`activated_texts`): words of the lexicon that N activates more than Y are a
+bank of their own, with a vote among the text votes; and a sentence that Y activates more than N is a false negative.
+That is TANL's activation (CVPR 2026, arXiv 2603.25250) with verified pictures in place of merely likely ones.
 """
 
 from collections.abc import Iterator
@@ -22,7 +26,11 @@ TEMPERATURE = 0.1
 """tau': of pictures compared with pictures, whose cosines are far higher than those with texts."""
 LOWEST_YES_RATE = 0.3
 """A judge that confirms less than this of ID pictures is taken for one that confirms so many."""
+WORDS = 200
+"""Words of the lexicon that vote as activated ones; 100 to 500 of 1,000 do as well."""
 _ROWS = 1024
+_CELLS = 4_000_000
+"""Softmax probabilities computed at once."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,6 +107,37 @@ class VerifiedPictures:
         return row, cosine
 
 
+def activated_texts(
+    pictures: VerifiedPictures, classes: Tensor, texts: Tensor, temperature: float, count: int | None = None
+) -> Tensor:
+    """Pick the negative texts that pictures described otherwise activate more than confirmed ones do.
+
+    A text's activation by a picture is its softmax probability among the ID classes and all the texts. Texts are ranked
+    by the mean over N minus the mean over Y: ID pictures that the MLLM failed to confirm are in both, and cancel.
+
+    Args:
+        pictures: what the MLLM has answered.
+        classes: ``(C, D)`` L2-normalised.
+        texts: ``(M, D)`` L2-normalised.
+        temperature: of the softmax.
+        count: most texts picked, those activated most; `WORDS` of a lexicon, all that are activated when left out.
+
+    Returns:
+        ``(K,)`` int64 on the CPU: rows of ``texts``, most activated first, ties by row.
+
+    Raises:
+        ValueError: there are too few pictures of a kind to say anything.
+    """
+    if not pictures.votes:
+        found = f"{len(pictures.confirmed)} confirmed and {len(pictures.others)} other pictures"
+        raise ValueError(f"{found}; at least {FEWEST} of each are needed")
+    together = torch.cat([classes, texts])
+    by_others = _activation(pictures.others, together, temperature)
+    gain = (by_others - _activation(pictures.confirmed, together, temperature))[len(classes) :].cpu()
+    ranked = torch.argsort(gain, descending=True, stable=True)[:count]
+    return ranked[gain[ranked] > 0.0]
+
+
 def purity(confirmed: int, others: int, yes_rate: float) -> float:
     """Return rho in [0, 1]: the share of N that is more than ID pictures which the judge failed to confirm.
 
@@ -129,6 +168,14 @@ def with_pictures(text_log_odds: Tensor, vote: Tensor, weight: float) -> Tensor:
         weight: rho.
     """
     return text_log_odds + weight * vote
+
+
+def _activation(features: Tensor, texts: Tensor, temperature: float) -> Tensor:
+    """Return each text's mean softmax probability (M,) float64 over pictures ``(n, D)``."""
+    total = torch.zeros(len(texts), dtype=torch.float64, device=features.device)
+    for rows in torch.split(features, max(1, _CELLS // len(texts))):
+        total += (rows @ texts.T).div_(temperature).softmax(dim=1).sum(dim=0, dtype=torch.float64)
+    return total / len(features)
 
 
 def _blocks(features: Tensor, keys: Tensor) -> Iterator[tuple[Tensor, Tensor]]:

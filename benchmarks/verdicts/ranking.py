@@ -19,7 +19,7 @@ from benchmarks.verdicts.states import (
 )
 from benchmarks.verdicts.worlds import World, further_worlds, standard_worlds
 
-POOL, WHOLE = "pool", "the whole of it"
+POOL, WHOLE, REFINED = "pool", "the whole of it", "the whole, refined"
 IF_ID, IF_OOD = 0.9, 0.1
 """The simulated judge: how often it says yes of ID and of OOD pictures."""
 
@@ -69,6 +69,8 @@ def questions(given: Given) -> Report:
                     verdict = judged(state, yes)
                     found.add(f"{name}", prevalence, world.name, verdict.text_log_odds, is_id)
                     found.add(f"{name}, with pictures", prevalence, world.name, verdict.log_odds, is_id)
+                    verdict = judged(state, yes, refine=True)
+                    found.add(f"{name}, with pictures, refined", prevalence, world.name, verdict.log_odds, is_id)
                     asked[name].append((len(state.mined), len(state.described), verdict.questions))
                     scores, asked_of, mined_of = _streamed(world, order, yes, share)
                     streamed.add(name, prevalence, world.name, scores, is_id)
@@ -127,12 +129,15 @@ def further(given: Given) -> Report:
                 state = batch_build(world, order)
                 for name, rule in RULES.items():
                     found.add(name, prevalence, world.name, rule(state, order), is_id)
-                verdict = judged(batch_build(world, order, yes, 0.5), yes)
-                found.add(WHOLE, prevalence, world.name, verdict.log_odds, is_id)
+                state = batch_build(world, order, yes, 0.5)
+                for name, refine in ((WHOLE, False), (REFINED, True)):
+                    scores = judged(state, yes, refine=refine).log_odds
+                    found.add(name, prevalence, world.name, scores, is_id)
     report = Report(f"Bar 8: {len(found.worlds)} further sets, batch builds, {given.seeds} seeds")
     report.say(
         f'"{WHOLE}": verify-or-describe (yes of {IF_ID:g} of the ID and {IF_OOD:g} of the OOD pictures), half of the '
-        "mined pictures, pool, the pictures' vote; every other rule has a sentence of every mined picture."
+        "mined pictures, pool, the pictures' vote; refined: the verified pictures tell the negative texts apart, too. "
+        "Every other rule has a sentence of every mined picture."
     )
     report.say(found.by_prevalence())
     report.say(found.by_world())

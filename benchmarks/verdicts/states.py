@@ -19,7 +19,7 @@ about, what it answered, and (to measure it) the truth.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ from ants_engine.method.mining import mine_negative_images
 from ants_engine.method.pool import Votes, bank_vote, log_masses
 from ants_engine.method.similar_classes import similar_classes
 from ants_engine.method.spread import EpsilonNet, farthest_first, share_to_describe
-from ants_engine.method.verified import VerifiedPictures, purity, with_pictures
+from ants_engine.method.verified import WORDS, VerifiedPictures, activated_texts, purity, with_pictures
 from ants_engine.method.weighting import adaptive_weight
 from ants_engine.settings.config import MiningSettings, VsnlSettings
 from benchmarks.verdicts.worlds import World
@@ -94,6 +94,8 @@ class State:
     """(B,) rows of ``world.sentences``, each once."""
     look_alikes: Tensor
     """(L,) rows of ``world.look_alikes``, each once."""
+    words: Tensor | None = None
+    """(W,) rows of ``world.lexicon`` that verified pictures activate, see `refined`; none by itself."""
 
     def votes(self, rows: Tensor) -> Votes:
         """Return the votes of the lexicon, the sentences and the look-alikes about pictures (n,)."""
@@ -110,6 +112,7 @@ class State:
             world.initial_vote[rows],
             bank(world.sentences, self.sentences),
             bank(world.look_alikes, self.look_alikes),
+            None if self.words is None else bank(world.lexicon, self.words),
         )
 
     def bank_score(self, rows: Tensor, *texts: Tensor) -> Tensor:
@@ -195,7 +198,20 @@ def stratified_sample(log_odds: Tensor, rows: Tensor, questions: int = QUESTIONS
     return torch.tensor(found)
 
 
-def judged(state: State, yes: Tensor, questions: int = QUESTIONS, seed: int = 0) -> Verdict:
+def refined(state: State, pictures: VerifiedPictures) -> State:
+    """Return the state with the words that verified pictures activate, without the sentences that only ID ones do."""
+    if not pictures.votes:
+        return state
+    world = state.world
+    words = activated_texts(pictures, world.classes, world.lexicon, world.temperature, WORDS)
+    sentences = state.sentences
+    if len(sentences):
+        kept = activated_texts(pictures, world.classes, world.sentences[sentences], world.temperature)
+        sentences = sentences[kept] if len(kept) else sentences
+    return replace(state, words=words, sentences=sentences)
+
+
+def judged(state: State, yes: Tensor, questions: int = QUESTIONS, seed: int = 0, *, refine: bool = False) -> Verdict:
     """Ask the judge about a sample of the history, and score the history with the pictures' vote.
 
     Args:
@@ -203,6 +219,7 @@ def judged(state: State, yes: Tensor, questions: int = QUESTIONS, seed: int = 0)
         yes: (P,) bool, see `answers`.
         questions: size of the sample, the same number from each of 10 strata.
         seed: of the sample.
+        refine: let the verified pictures tell the negative texts apart, too.
     """
     world, rows = state.world, state.seen
     text = state.votes(rows).log_odds()
@@ -214,10 +231,11 @@ def judged(state: State, yes: Tensor, questions: int = QUESTIONS, seed: int = 0)
     top = sample[rank[sample] >= TOP_STRATA * len(rows)]
     rate = float(yes[rows[top]].float().mean())
     rho = purity(len(pictures.confirmed), len(pictures.others), rate)
+    final = refined(state, pictures).votes(rows).log_odds() if refine else text
     return Verdict(
         is_id=world.is_id[rows],
         text_log_odds=text,
-        log_odds=with_pictures(text, pictures.vote(world.features[rows], rows), rho),
+        log_odds=with_pictures(final, pictures.vote(world.features[rows], rows), rho),
         sample=sample,
         yes=yes[rows[sample]],
         questions=len(asked),

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from ants_engine.method import verified
 from ants_engine.method.verified import VerifiedPictures, purity, with_pictures
 from tests.unit.detector.detectors import unit_rows
+from ants_engine.method.verified import VerifiedPictures, activated_texts, purity, with_pictures
+from tests.unit.detectors import unit_rows
 
 
 def literal(features: torch.Tensor, pictures: torch.Tensor, own: list[int]) -> list[float]:
@@ -105,3 +107,39 @@ def test_the_final_log_odds_are_weighed_by_purity() -> None:
     text, vote = torch.tensor([1.0, -2.0]), torch.tensor([4.0, 2.0])
     assert with_pictures(text, vote, 0.0).tolist() == text.tolist()
     assert with_pictures(text, vote, 0.5).tolist() == [3.0, -1.0]
+
+
+def test_texts_that_only_other_pictures_activate_are_picked() -> None:
+    directions = torch.eye(8)
+    # words 0 and 1 are what the others show, word 2 is what confirmed pictures show, word 3 nobody's
+    words = directions[[2, 3, 1, 7]]
+    features = torch.cat([directions[[0, 1]].repeat(10, 1), directions[[2, 2, 2, 3]]])
+    answered = torch.arange(24) < 20
+    kept = VerifiedPictures.of(features, answered)
+    classes = directions[[0, 5]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(verified, "_CELLS", 12)
+        assert activated_texts(kept, classes, words, 0.05).tolist() == [0, 1]
+    assert activated_texts(kept, classes, words, 0.05, count=1).tolist() == [0]
+    # ID pictures that the MLLM failed to confirm do not make a word of theirs an activated one
+    missed = torch.cat([features, directions[[1]]])
+    answers = torch.cat([answered, torch.tensor([False])])
+    assert activated_texts(VerifiedPictures.of(missed, answers), classes, words, 0.05).tolist() == [0, 1]
+
+
+@given(yes=st.integers(3, 9), no=st.integers(3, 9), count=st.integers(1, 12), seed=st.integers(0, 99))
+def test_the_most_activated_texts_come_first(yes: int, no: int, count: int, seed: int) -> None:
+    features, classes, texts = unit_rows(yes + no, seed, 8), unit_rows(3, seed + 1, 8), unit_rows(12, seed + 2, 8)
+    answered = torch.arange(yes + no) < yes
+    logits = features.double() @ torch.cat([classes, texts]).double().T / 0.1
+    share = logits.softmax(dim=1)[:, 3:]
+    gain = share[~answered].mean(dim=0) - share[answered].mean(dim=0)
+    picked = activated_texts(VerifiedPictures.of(features, answered), classes, texts, 0.1, count)
+    assert len(picked) == min(count, int((gain > 0).sum()))
+    assert picked.tolist() == torch.argsort(gain, descending=True)[: len(picked)].tolist()
+
+
+def test_too_few_pictures_say_nothing_of_texts() -> None:
+    kept = VerifiedPictures.of(unit_rows(4, 0, 8), torch.arange(4) < 2)
+    with pytest.raises(ValueError, match="2 confirmed and 2 other pictures; at least 3"):
+        activated_texts(kept, unit_rows(2, 1, 8), unit_rows(2, 2, 8), 0.1)

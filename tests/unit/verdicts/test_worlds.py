@@ -9,6 +9,10 @@ import torch
 from ants_engine.datasets.benchmark import BenchmarkSet
 from ants_engine.datasets.draw import draw
 from ants_engine.method.metrics import auroc
+from ants_engine.evaluation.benchmark import BenchmarkSet
+from ants_engine.evaluation.draw import draw
+from ants_engine.evaluation.metrics import auroc
+from ants_engine.method.verified import VerifiedPictures
 from benchmarks.clip_features import DATA
 from benchmarks.verdicts.states import (
     DESCRIBE_LEAST,
@@ -17,6 +21,7 @@ from benchmarks.verdicts.states import (
     batch_build,
     drawn,
     judged,
+    refined,
     stratified_sample,
     stream,
 )
@@ -103,6 +108,22 @@ def test_a_perfect_judge_ranks_no_worse_and_is_asked_each_picture_once(world: Wo
     assert 0.5 < text <= final
     assert torch.equal(verdict.yes, known[verdict.sample])
     assert max(len(state.described), 100) <= verdict.questions <= len(state.described) + 100
+
+
+def test_verified_pictures_tell_the_texts_apart(world: World) -> None:
+    order, yes = drawn(world, 0, 0.3), answers(world, 0.9, 0.1)
+    state = batch_build(world, order, yes)
+    pictures = VerifiedPictures.of(world.features[order], yes[order], order)
+    better = refined(state, pictures)
+    assert better.words is not None
+    assert 0 < len(better.words) <= 200
+    assert set(better.sentences.tolist()) <= set(state.sentences.tolist())
+    assert list(better.votes(order).given())[-1] == "activated"
+    nobody = torch.zeros_like(yes[order])
+    assert refined(state, VerifiedPictures.of(world.features[order], nobody, order)) is state
+    plain, final = judged(state, yes), judged(state, yes, refine=True)
+    assert not torch.equal(plain.log_odds, final.log_odds)
+    assert torch.equal(plain.sample, final.sample)
 
 
 def test_sources_are_none_where_there_are_no_features(tmp_path: Path) -> None:
