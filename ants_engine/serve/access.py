@@ -1,16 +1,16 @@
-"""Who may connect: where the server may listen, which names it answers to, and the token."""
+"""Who may connect: where the server listens, which names it answers to, and the token."""
 
 import hmac
 import ipaddress
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ants_engine.common.text_file import read_text
 from ants_engine.errors import UsageError
-from ants_engine.serve.options import ServeOptions
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.options import Refusal, ServeOptions
 
 TOKEN_VARIABLE = "ANTS_SERVE_TOKEN"  # noqa: S105  # the variable's name
 SHORTEST_TOKEN = 16
@@ -114,3 +114,23 @@ def read_token(file: Path | None, environment: Mapping[str, str] | None = None) 
 
 def _bare(place: str) -> str:
     return place.lower().removesuffix(":80").removesuffix(":443")
+
+
+def listen(options: ServeOptions) -> socket.socket:
+    """Bind the address, once it is clear that it may be listened on.
+
+    Raises:
+        UsageError: it cannot be had, or others could connect without a token.
+    """
+    Access(options)
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    # the protocol by name: asyncio sends small packets at once (TCP_NODELAY) only where it is
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((options.host, options.port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot listen on {options.host}, port {options.port}: {reason}") from None
+    return bound

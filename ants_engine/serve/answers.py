@@ -8,26 +8,26 @@ from ants_engine.detector.explanation import Explanation, NearText
 from ants_engine.detector.scores import Score
 
 
-class Answer(BaseModel):
+class _Answer(BaseModel):
     """Base of all answers."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class Problem(Answer):
+class Problem(_Answer):
     """What went wrong, and what to do."""
 
     type: str = Field(description="One word for programs.")
     message: str
 
 
-class ErrorAnswer(Answer):
+class ErrorAnswer(_Answer):
     """The answer to a request that was refused as a whole."""
 
     error: Problem
 
 
-class ItemScore(Answer):
+class ItemScore(_Answer):
     """The scores of one picture; every score lies in [0, 1]."""
 
     verdict: Literal["known", "unknown"]
@@ -56,7 +56,7 @@ class ItemScore(Answer):
         )
 
 
-class ItemResult(Answer):
+class ItemResult(_Answer):
     """One picture or feature: its score, or its error."""
 
     name: str
@@ -67,7 +67,7 @@ class ItemResult(Answer):
     error: Problem | None = None
 
 
-class ScoreAnswer(Answer):
+class ScoreAnswer(_Answer):
     """Results in the order of the request."""
 
     results: list[ItemResult]
@@ -75,7 +75,7 @@ class ScoreAnswer(Answer):
     weight: float = Field(description="Lambda, the share of ens_score in id_score.")
 
 
-class Near(Answer):
+class Near(_Answer):
     """A text near the picture."""
 
     text: str
@@ -112,7 +112,7 @@ class ItemExplanation(ItemResult):
         )
 
 
-class ExplainAnswer(Answer):
+class ExplainAnswer(_Answer):
     """Explanations in the order of the request."""
 
     results: list[ItemExplanation]
@@ -120,7 +120,7 @@ class ExplainAnswer(Answer):
     weight: float
 
 
-class Limits(Answer):
+class Limits(_Answer):
     """What one request may hold."""
 
     body_bytes: int
@@ -128,7 +128,7 @@ class Limits(Answer):
     pixels: int
 
 
-class DetectorAnswer(Answer):
+class DetectorAnswer(_Answer):
     """Which detector answers."""
 
     classes: list[str]
@@ -145,13 +145,13 @@ class DetectorAnswer(Answer):
     limits: Limits
 
 
-class State(Answer):
+class State(_Answer):
     """Whether the server lives, or takes requests."""
 
     status: Literal["ok", "starting", "stopping"]
 
 
-class AdaptationState(Answer):
+class StreamAdaptation(_Answer):
     """Where a stream stood when it scored a batch."""
 
     batch: int = Field(description="The batch, from 1.")
@@ -172,10 +172,10 @@ class StreamScoreAnswer(ScoreAnswer):
     """Results of one batch of a stream."""
 
     stream: str
-    adaptation: AdaptationState
+    adaptation: StreamAdaptation
 
 
-class StreamAnswer(Answer):
+class StreamAnswer(_Answer):
     """A named stream."""
 
     name: str
@@ -188,7 +188,7 @@ class StreamAnswer(Answer):
     saved: bool = Field(description="Whether everything that it has learned is in the streams' folder.")
 
 
-class StreamsAnswer(Answer):
+class StreamsAnswer(_Answer):
     """All open streams."""
 
     streams: list[StreamAnswer]

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Collection, Iterator
 from itertools import count
 
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.options import Refusal
 
 PIECE = 1 << 16
 """Bytes of one step."""

@@ -1,5 +1,6 @@
-"""How a server behaves: what it takes, how long it waits, and where it listens."""
+"""What a server takes: its options, and the refusal of everything else."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,3 +47,35 @@ class ServeOptions:
     """Where streams are saved, and found again."""
     stream_timeout: float = 600.0
     """As ``request_timeout``, for a stream, which waits for the MLLM."""
+
+
+class Refusal(Exception):  # noqa: N818  # it is an answer, and no defect
+    """Ends a request with a status, a short name and a sentence that says what to do."""
+
+    def __init__(self, status: int, kind: str, message: str, *, retry_after: int | None = None) -> None:
+        """Say why.
+
+        Args:
+            status: HTTP status.
+            kind: one word for programs, such as ``too_many_pictures``.
+            message: for people.
+            retry_after: seconds after which it is worth trying again.
+        """
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.message = message
+        self.retry_after = retry_after
+
+    @property
+    def body(self) -> dict[str, dict[str, str]]:
+        """The answer's JSON."""
+        return {"error": {"type": self.kind, "message": self.message}}
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The answer's own headers."""
+        headers = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        if self.status == 401:
+            headers["WWW-Authenticate"] = "Bearer"
+        return headers

@@ -25,7 +25,7 @@ def serve(ants: ANTS, bound: socket.socket, options: ServeOptions, on_ready: Cal
 
     Args:
         ants: the detector.
-        bound: what `ants_engine.serve.listening.listen` gave.
+        bound: what `ants_engine.serve.access.listen` gave.
         options: the server's.
         on_ready: told the address when requests are taken.
 

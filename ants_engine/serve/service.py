@@ -16,7 +16,6 @@ from ants_engine.common.versions import installed_versions
 from ants_engine.errors import ANTSError, ImageError
 from ants_engine.serve.access import Access
 from ants_engine.serve.answers import (
-    AdaptationState,
     DetectorAnswer,
     ExplainAnswer,
     ItemExplanation,
@@ -25,19 +24,15 @@ from ants_engine.serve.answers import (
     Limits,
     Problem,
     ScoreAnswer,
+    StreamAdaptation,
     StreamAnswer,
     StreamScoreAnswer,
 )
-from ants_engine.serve.feed import make_batch
-from ants_engine.serve.inputs import read_items
-from ants_engine.serve.item import Item
-from ants_engine.serve.metrics import Metrics
-from ants_engine.serve.named_stream import NamedStream
-from ants_engine.serve.named_streams import NamedStreams
-from ants_engine.serve.options import ServeOptions
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.inputs import ByteBudget, Item, Upload, read_items
+from ants_engine.serve.metrics import ServerMetrics
+from ants_engine.serve.options import Refusal, ServeOptions
 from ants_engine.serve.scorer import Scored, Scorer
-from ants_engine.serve.upload import ByteBudget, Upload
+from ants_engine.serve.streams import NamedStream, NamedStreams, make_batch
 
 T = TypeVar("T")
 _LOG = logging.getLogger("ants_engine.serve")
@@ -62,7 +57,7 @@ class Service:
         """
         self.options = options
         self.access = Access(options)
-        self.metrics = Metrics()
+        self.metrics = ServerMetrics()
         encoder = ants.encoder
         self._detector = ants.detector
         limits = ants.settings.pictures
@@ -269,7 +264,7 @@ class Service:
             results=results,
             threshold=scores.threshold,
             weight=scores.weight,
-            adaptation=AdaptationState(**asdict(now)),
+            adaptation=StreamAdaptation(**asdict(now)),
         )
 
     def _result(self, item: Item, one: Scored | ANTSError) -> ItemResult:

@@ -7,7 +7,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.options import Refusal
 
 FREE_CHUNKS = 1000
 """Chunks of a body that may be of any size."""
