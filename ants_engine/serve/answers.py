@@ -1,4 +1,4 @@
-"""What the server answers, as OpenAPI describes it."""
+"""The server's answers, as OpenAPI describes them."""
 
 from typing import Literal
 
@@ -15,14 +15,14 @@ class _Answer(BaseModel):
 
 
 class Problem(_Answer):
-    """What went wrong, and what to do."""
+    """An error with its remedy."""
 
     type: str = Field(description="One word for programs.")
     message: str
 
 
 class ErrorAnswer(_Answer):
-    """The answer to a request that was refused as a whole."""
+    """The answer to a refused request."""
 
     error: Problem
 
@@ -42,7 +42,7 @@ class ItemScore(_Answer):
 
     @classmethod
     def of(cls, score: Score) -> "ItemScore":
-        """Take over a row of `Scores`."""
+        """Convert a row of `Scores`."""
         return cls.model_construct(
             verdict="unknown" if score.is_outlier else "known",
             is_outlier=bool(score.is_outlier),
@@ -83,11 +83,11 @@ class Near(_Answer):
     kind: Literal["class", "ens", "vsnl", "neglabel"] = Field(
         description="An ID class, a sentence of the MLLM, a look-alike, or a word of the lexicon."
     )
-    origin: str = Field(description="Where the text came from, in words.")
+    origin: str = Field(description="The source of the text, in words.")
 
     @classmethod
     def of(cls, near: NearText) -> "Near":
-        """Take over a text; of a picture's path only its last part is told."""
+        """Convert a text; a picture's path is reduced to its last part."""
         source = near.source.rstrip("/\\").replace("\\", "/").rpartition("/")[2] if near.kind == "ens" else near.source
         bare = NearText(near.text, near.cosine, near.kind, source)
         return cls(text=near.text, cosine=near.cosine, kind=near.kind, origin=bare.origin())
@@ -101,7 +101,7 @@ class ItemExplanation(ItemResult):
 
     @classmethod
     def of_explanation(cls, name: str, score: Score, why: Explanation) -> "ItemExplanation":
-        """Take over an explanation."""
+        """Convert an explanation."""
         return cls.model_construct(
             name=name,
             verdict=score.verdict.value,
@@ -121,7 +121,7 @@ class ExplainAnswer(_Answer):
 
 
 class Limits(_Answer):
-    """What one request may hold."""
+    """Limits of one request."""
 
     body_bytes: int
     pictures: int
@@ -129,7 +129,7 @@ class Limits(_Answer):
 
 
 class DetectorAnswer(_Answer):
-    """Which detector answers."""
+    """The served detector."""
 
     classes: list[str]
     threshold: float
@@ -137,7 +137,7 @@ class DetectorAnswer(_Answer):
     sentences: int
     look_alikes: int
     lexicon_words: int
-    feature_size: int = Field(description="D, how many numbers a CLIP feature has.")
+    feature_size: int = Field(description="D, the length of a CLIP feature.")
     clip: str = Field(description="sha256 of the CLIP model's parts that determine features.")
     version: str = Field(description="Of ants-engine.")
     same_bits: bool = Field(description="Whether the same picture gets the same bits whatever arrives with it.")
@@ -146,13 +146,13 @@ class DetectorAnswer(_Answer):
 
 
 class State(_Answer):
-    """Whether the server lives, or takes requests."""
+    """Liveness or readiness of the server."""
 
     status: Literal["ok", "starting", "stopping"]
 
 
 class StreamAdaptation(_Answer):
-    """Where a stream stood when it scored a batch."""
+    """A stream's state when it scored a batch."""
 
     batch: int = Field(description="The batch, from 1.")
     pictures: int = Field(description="Pictures that the stream has seen, this batch included.")
@@ -185,7 +185,7 @@ class StreamAnswer(_Answer):
     look_alikes: int
     threshold: float
     weight: float
-    saved: bool = Field(description="Whether everything that it has learned is in the streams' folder.")
+    saved: bool = Field(description="Whether all that it has learned is in the streams' folder.")
 
 
 class StreamsAnswer(_Answer):

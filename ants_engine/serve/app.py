@@ -1,9 +1,8 @@
 """The ASGI application: routes, pages and errors behind a guard."""
 
-import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
@@ -15,10 +14,10 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Match
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ants_engine.common.versions import installed_versions
-from ants_engine.serve.access import Access
 from ants_engine.serve.answers import (
     DetectorAnswer,
     ErrorAnswer,
@@ -30,19 +29,12 @@ from ants_engine.serve.answers import (
     StreamScoreAnswer,
 )
 from ants_engine.serve.inputs import BODIES
-from ants_engine.serve.metrics import ServerMetrics
 from ants_engine.serve.options import Refusal
 from ants_engine.serve.service import GoneError, Service
 from ants_engine.serve.streams import NAME
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json", "/healthz", "/readyz"})
-"""They tell nothing of the detector, and a page has to come before a token can be typed into it."""
+"""Paths without a token: they say nothing about the detector, and a page has to load before a token can be typed in."""
 HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -54,24 +46,15 @@ NO_CONTENT_POLICY = (b"content-security-policy", b"default-src 'none'; frame-anc
 
 
 class Guard:
-    """ASGI middleware: the outermost layer."""
+    """ASGI middleware, the outermost layer: checks who asks, adds security headers and counts requests."""
 
-    def __init__(self, app: App, access: Access, metrics: ServerMetrics, stopping: Callable[[], bool]) -> None:
-        """Wrap ``app``.
-
-        Args:
-            app: what is guarded.
-            access: who may come in.
-            metrics: told of every request.
-            stopping: whether the server is about to stop, so that connections should not be used again.
-        """
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        """Wrap ``app``, which answers with ``service``."""
         self._app = app
-        self._access = access
-        self._metrics = metrics
-        self._stopping = stopping
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or refuse it."""
+        """Answer a request, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -85,44 +68,35 @@ class Guard:
                 message["headers"] = [*message["headers"], *self._own_headers(message["headers"])]
             await send(message)
 
+        app = self._app
         try:
             self._check(scope)
         except Refusal as refusal:
-            self._metrics.refused(refusal.kind)
-            await _answer(refusal, send_with_headers)
-        else:
-            await self._app(scope, receive, send_with_headers)
+            app = _refused(self._service, refusal)
+        try:
+            await app(scope, receive, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.request(route, status, time.perf_counter() - started)
+            self._service.metrics.request(route, status, time.perf_counter() - started)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
-        self._access.check_place(headers.get("host"), headers.get("origin"))
+        self._service.access.check_place(headers.get("host"), headers.get("origin"))
         if scope["path"] not in OPEN_PATHS:
-            self._access.check_token(headers.get("authorization"))
+            self._service.access.check_token(headers.get("authorization"))
 
     def _own_headers(self, given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         own = list(HEADERS)
         if not any(name == NO_CONTENT_POLICY[0] for name, _ in given):
             own.append(NO_CONTENT_POLICY)
-        if self._stopping():
+        if self._service.stopping:
             own.append((b"connection", b"close"))
         return own
 
 
-async def _answer(refusal: Refusal, send: Send) -> None:
-    body = json.dumps(refusal.body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
-    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-def add_pages(app: FastAPI) -> None:
-    """Add ``/`` and ``/docs``."""
-    for path, name in (("/", "score"), ("/docs", "api")):
-        app.add_api_route(path, _page(name), include_in_schema=False, response_class=HTMLResponse, methods=["GET"])
+def _refused(service: Service, refusal: Refusal) -> Response:
+    service.metrics.refused(refusal.kind)
+    return JSONResponse(refusal.body, refusal.status, refusal.headers)
 
 
 def _page(name: str) -> Callable[[], Awaitable[HTMLResponse]]:
@@ -139,28 +113,24 @@ def _page(name: str) -> Callable[[], Awaitable[HTMLResponse]]:
 
 @cache
 def _text(name: str) -> str:
-    """Put a page together from its files; nothing of it depends on a request."""
+    """Assemble a page from its files; nothing in it depends on a request."""
     folder = resources.files(__package__) / "page"
-    read = {kind: (folder / f"{file}.{kind}").read_text("utf-8") for kind, file in _files(name)}
-    return read["html"].replace("/* STYLE */", read["css"]).replace("/* SCRIPT */", read["js"])
+    page, style, script = ((folder / file).read_text("utf-8") for file in (f"{name}.html", "page.css", f"{name}.js"))
+    return page.replace("/* STYLE */", style).replace("/* SCRIPT */", script)
 
 
-def _files(name: str) -> tuple[tuple[str, str], ...]:
-    return ("html", name), ("css", "page"), ("js", name)
-
-
-_SAID = {
+_DESCRIPTIONS = {
     400: "The request or its body is malformed.",
     401: "The token is missing or wrong.",
-    403: "A page of another site has sent this.",
-    404: "There is no such thing.",
+    403: "The request comes from a page of another site.",
+    404: "There is no such resource.",
     408: "The body did not arrive in time.",
-    409: "Not as things stand; the message says what to do.",
+    409: "The current state does not allow it; the message says what to do.",
     413: "Too many bytes or pictures.",
-    415: "A body of another kind.",
+    415: "The body has another content type.",
     421: "The Host header names another server.",
     422: "The request is not as described.",
-    429: "More is waiting than the server takes; Retry-After says when to try again.",
+    429: "The queue is full; Retry-After says when to try again.",
     503: "The server is stopping, or it took too long.",
 }
 _ALWAYS = (400, 401, 403, 421)
@@ -168,8 +138,8 @@ _BODY = (408, 413, 415, 422, 429, 503)
 _SCHEMAS = "#/components/schemas/"
 
 
-def add_routes(routes: FastAPI, service: Service) -> None:
-    """Add all routes but the pages', the busiest first: a router of their own would be one more to search."""
+def _add_routes(routes: FastAPI, service: Service) -> None:
+    """Add all routes but the pages', the busiest first, since they are searched in order."""
 
     @routes.post(
         "/v1/score", tags=["scoring"], response_model=ScoreAnswer, responses=_errors(*_BODY), openapi_extra=_bodies()
@@ -235,7 +205,7 @@ def _add_streams(routes: FastAPI, service: Service) -> None:
     @routes.get("/v1/streams", tags=["streams"], responses=_errors())
     async def streams() -> StreamsAnswer:
         """List the open streams."""
-        return StreamsAnswer(streams=service.list_streams(), most=service.options.streams)
+        return StreamsAnswer(streams=[one.describe() for one in service.streams.all()], most=service.options.streams)
 
     @routes.post("/v1/streams/{name}/score", tags=["streams"], responses=_errors(409, *_BODY), openapi_extra=_bodies())
     async def score_stream(request: Request, name: name_of) -> StreamScoreAnswer:
@@ -248,7 +218,7 @@ def _add_streams(routes: FastAPI, service: Service) -> None:
     @routes.get("/v1/streams/{name}", tags=["streams"], responses=_errors(404, 422))
     async def stream(name: name_of) -> StreamAnswer:
         """Describe an open stream."""
-        return service.find_stream(name)
+        return service.streams.find(name).describe()
 
     @routes.post("/v1/streams/{name}/save", tags=["streams"], responses=_errors(404, 409, 422, 503))
     async def save_stream(name: name_of) -> StreamAnswer:
@@ -258,16 +228,16 @@ def _add_streams(routes: FastAPI, service: Service) -> None:
     @routes.delete("/v1/streams/{name}", tags=["streams"], responses=_errors(404, 422), status_code=204)
     async def delete_stream(name: name_of) -> None:
         """End a stream and forget what it has learned since it was last saved."""
-        await service.delete_stream(name)
+        await service.streams.close(name)
 
 
 def _json(answer: BaseModel) -> Response:
-    """Write an answer of ours; FastAPI would check it once more before."""
+    """Return an answer without FastAPI's second validation."""
     return Response(answer.model_dump_json(), media_type="application/json")
 
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ErrorAnswer, "description": _SAID[status]} for status in (*_ALWAYS, *statuses)}
+    return {status: {"model": ErrorAnswer, "description": _DESCRIPTIONS[status]} for status in (*_ALWAYS, *statuses)}
 
 
 def _bodies() -> dict[str, Any]:
@@ -289,8 +259,8 @@ def _bodies() -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-def body_schemas() -> dict[str, Any]:
-    """Return what `_bodies` refers to, by name."""
+def _body_schemas() -> dict[str, Any]:
+    """Return the schemas that `_bodies` refers to, by name."""
     schemas: dict[str, Any] = {}
     for body in BODIES:
         schema = body.model_json_schema(ref_template=_SCHEMAS + "{model}")
@@ -305,7 +275,7 @@ Send pictures as files (multipart/form-data) or in base64 (application/json), ma
 
 
 def build_app(service: Service) -> Guard:
-    """Put the application together; its lifespan starts and ends the service."""
+    """Build the application; its lifespan starts and ends the service."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -320,14 +290,14 @@ def build_app(service: Service) -> Guard:
     app = FastAPI(
         title="ants-engine", description=ABOUT, version=version, lifespan=lifespan, docs_url=None, redoc_url=None
     )
-    add_routes(app, service)
-    add_pages(app)
+    _add_routes(app, service)
+    for path, name in (("/", "score"), ("/docs", "api")):
+        app.add_api_route(path, _page(name), include_in_schema=False, response_class=HTMLResponse, methods=["GET"])
     _describe_bodies(app, wants_token=service.access.wants_token)
 
     @app.exception_handler(Refusal)
     async def refused(_: Request, refusal: Refusal) -> Response:
-        service.metrics.refused(refusal.kind)
-        return JSONResponse(refusal.body, refusal.status, refusal.headers)
+        return _refused(service, refusal)
 
     @app.exception_handler(RequestValidationError)
     async def unfit(_: Request, error: RequestValidationError) -> Response:
@@ -340,35 +310,30 @@ def build_app(service: Service) -> Guard:
         headers = dict(error.headers or {})
         if error.status_code == 405:
             # each method is a route of its own, and Starlette names those of the first
-            headers["Allow"] = ", ".join(_methods(app.routes, request.scope))
+            matching = [route for route in app.routes if route.matches(request.scope)[0] is not Match.NONE]
+            headers["Allow"] = ", ".join(
+                sorted({one for route in matching for one in getattr(route, "methods", None) or ()})
+            )
         return JSONResponse(Refusal(error.status_code, kind, str(error.detail)).body, error.status_code, headers)
 
     @app.exception_handler(GoneError)
     async def gone(_: Request, __: GoneError) -> Response:
+        # nobody reads the answer
         service.metrics.refused("gone")
-        # nobody reads it
         return Response(status_code=499)
 
-    return Guard(app, service.access, service.metrics, lambda: service.stopping)
-
-
-def _methods(routes: Sequence[BaseRoute], scope: MutableMapping[str, Any]) -> list[str]:
-    found: set[str] = set()
-    for route in routes:
-        if route.matches(scope)[0] is not Match.NONE:
-            found |= getattr(route, "methods", None) or set()
-    return sorted(found)
+    return Guard(app, service)
 
 
 def _describe_bodies(app: FastAPI, *, wants_token: bool) -> None:
-    """Add what FastAPI cannot find out by itself to the OpenAPI document: bodies, and the token."""
+    """Add to the OpenAPI document what FastAPI cannot know: bodies, and the token."""
     made = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = made()
             parts = document.setdefault("components", {})
-            parts.setdefault("schemas", {}).update(body_schemas())
+            parts.setdefault("schemas", {}).update(_body_schemas())
             if wants_token:
                 parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
                 document["security"] = [{"token": []}]

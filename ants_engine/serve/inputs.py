@@ -27,45 +27,45 @@ LONGEST_NAME = 255
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a client has sent; exactly one of ``data`` and ``feature`` is given, or else an ``error``."""
+    """One thing to score, as sent: exactly one of ``data``, ``feature`` and ``error`` is given."""
 
     name: str
     data: bytes | None = None
     """A picture file's content."""
     feature: NDArray[np.float32] | None = None
-    """(D,) as it came, not checked."""
+    """(D,) as sent, not checked."""
     error: str | None = None
-    """Why there is neither."""
+    """Why the item cannot be used."""
 
 
 def item_name(given: str | None, index: int) -> str:
-    """Return what an item is called: its given name, cut, or its position."""
+    """Return an item's name: the given one, cut, or its position."""
     return (given or "").strip()[:LONGEST_NAME] or f"#{index}"
 
 
 Receive = Any
 
 STEP = 1 << 16
-"""Bytes that a body has to bring every `PATIENCE` seconds; a slower one gives way when there is no room left."""
+"""Bytes that a body has to send every `PATIENCE` seconds; a slower one is ended when the budget is used up."""
 PATIENCE = 1.0
 
 
 class ByteBudget:
-    """Bytes of bodies that are in memory now."""
+    """Bounds the bytes of all bodies in memory."""
 
     def __init__(self, limit: int) -> None:
         """Start with none."""
         self._limit = limit
         self.held = 0
-        """How many there are."""
+        """Bytes in memory now."""
         self.reading: set[Upload] = set()
-        """Bodies that have not come to their end."""
+        """Uploads in progress."""
 
     def take(self, count: int) -> None:
-        """Make room, if need be by ending uploads that are too slow, the slowest first.
+        """Reserve bytes, if need be by ending uploads that are too slow, the slowest first.
 
         Raises:
-            Refusal: 429, there is none.
+            Refusal: 429, the budget is used up.
         """
         while self.held + count > self._limit:
             slowest = min(self.reading, key=lambda upload: upload.moved, default=None)
@@ -75,18 +75,18 @@ class ByteBudget:
         self.held += count
 
     def give_back(self, count: int) -> None:
-        """Free as much."""
+        """Release bytes."""
         self.held -= count
 
 
 class Upload:
-    """One body. An async context manager: what it holds of the budget is given back at the end.
+    """One body. An async context manager: its part of the budget is released at the end.
 
-    It is charged as its bytes come: an announcement holds nothing.
+    Bytes are charged as they arrive; a Content-Length alone reserves nothing.
     """
 
     def __init__(self, headers: Mapping[str, str], receive: Receive, options: ServeOptions, budget: ByteBudget) -> None:
-        """Look at the headers; nothing is read yet."""
+        """Prepare; nothing is read yet."""
         self._receive = receive
         self._options = options
         self._budget = budget
@@ -108,10 +108,10 @@ class Upload:
         self._let_go()
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body as it comes.
+        """Yield the body as it arrives.
 
         Raises:
-            Refusal: 413 too large, 408 too slow, 429 no room, 400 broken off.
+            Refusal: 413 too large, 408 too slow, 429 no budget, 400 incomplete.
         """
         loop = asyncio.get_running_loop()
         self.moved = loop.time()
@@ -139,7 +139,7 @@ class Upload:
             self._budget.reading.discard(self)
 
     def give_way(self) -> None:
-        """End it for others that are faster; what it holds is free at once."""
+        """End it in favour of faster uploads; its bytes are released at once."""
         self._let_go()
         self._gives_way = True
         if self._waiting is not None:
@@ -147,7 +147,7 @@ class Upload:
 
     async def _next(self, deadline: float) -> Any:
         message = None
-        # it may have been the slowest itself
+        # the slowest upload may be this one
         if not self._gives_way:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline) as self._waiting:
@@ -174,14 +174,14 @@ class Upload:
 WIDEST_FEATURE = 8192
 FIELD = "pictures"
 _INLINE = 1 << 16
-"""Bytes of a body that is parsed on the loop; more would hold up other requests."""
+"""Bytes of a body that is parsed on the loop; more would delay other requests."""
 _LONGEST_TYPE = 1000
-"""Characters of a Content-Type that are looked at; the time to read one grows with their square."""
+"""Characters of a Content-Type that are parsed; the time grows with their square."""
 _SPACES = b" \t\r\n\v\f"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-"""From base64's alphabet for URLs and file names to the other one."""
+"""From the URL-safe alphabet of base64 to the standard one."""
 _EXTENDED = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']{0,20}'([^;\s]+)", re.IGNORECASE)
-"""A file's name as RFC 5987 has it. Forms should not have it (RFC 7578); some clients send nothing else."""
+"""A file name in the form of RFC 5987, which RFC 7578 forbids in forms and some clients send all the same."""
 _NOT_BASE64 = (
     "is not base64: the standard and the URL-safe alphabet are taken, with or without padding and line breaks, "
     "also as a data URI (data:image/jpeg;base64,…)"
@@ -199,7 +199,7 @@ class EncodedPicture(BaseModel):
         description="The file's content in base64, standard or URL-safe, with or without line breaks and padding; "
         "also as a data URI (data:image/jpeg;base64,…)."
     )
-    name: Name | None = Field(default=None, description="What the answer calls it; its position when left out.")
+    name: Name | None = Field(default=None, description="Its name in the answer; its position when left out.")
 
 
 class PicturesBody(BaseModel):
@@ -219,30 +219,30 @@ class FeaturesBody(BaseModel):
         min_length=1, description="A row of D numbers per picture; normalised by the server."
     )
     names: list[Name] | None = Field(
-        default=None, description="What the answer calls the first of them; positions for others."
+        default=None, description="Names in the answer, of the first of them; positions for others."
     )
 
 
 BODIES = (PicturesBody, FeaturesBody)
-"""What OpenAPI says of the JSON forms; `_from_json` reads them without building one."""
+"""The JSON forms in OpenAPI; `_from_json` reads them without building one."""
 
 
 async def read_items(
     headers: Headers, chunks: AsyncGenerator[bytes, None], options: ServeOptions, parsing: Executor
 ) -> list[Item]:
-    """Read a body as its content type says. Memory is at most four times the body's size.
+    """Read a body by its content type. Memory is at most four times the body's size.
 
     Args:
         headers: of the request.
         chunks: its body.
-        options: how many items are taken.
-        parsing: where bodies are parsed that are too large for the loop.
+        options: the limit of items.
+        parsing: for bodies that are too large to be parsed on the loop.
 
     Returns:
         At least one item, in the order sent.
 
     Raises:
-        Refusal: 400 malformed, 413 too many, 415 another kind of body, 422 not what is described.
+        Refusal: 400 malformed, 413 too many, 415 wrong content type, 422 not as described.
     """
     kind, parameters = parse_options_header(headers.get("content-type", "")[:_LONGEST_TYPE])
     if kind not in {b"multipart/form-data", b"application/json"}:
@@ -278,11 +278,11 @@ class _Form:
         self._ended = False
 
     def read(self, body: bytearray, boundary: bytes) -> list[Item]:
-        """Return the parts as items; ``body`` is empty then, so that nothing is held twice."""
+        """Return the parts as items; ``body`` is emptied, so that nothing is in memory twice."""
         if not boundary:
             raise _malformed_form("the Content-Type names no boundary")
         try:
-            # not kept in self: the two would hold each other, and the pictures, until the next collection
+            # not kept in self: the reference cycle would keep the pictures until the next garbage collection
             parser = MultipartParser(
                 boundary,
                 {
@@ -338,7 +338,7 @@ class _Form:
 
 
 def _from_json(body: bytearray, most: int) -> list[Item]:
-    """Read one of `BODIES`; which one it is, its first key says."""
+    """Read one of `BODIES`; its first key decides which."""
     reader = JSONReader(body)
     if reader.peek() not in {"{", ""}:
         raise Refusal(400, "malformed", "the body is no JSON object")
@@ -399,7 +399,7 @@ def _picture(reader: JSONReader, index: int) -> Item:
 
 
 def _decoded(pieces: Iterator[bytes]) -> tuple[bytes, None] | tuple[None, str]:
-    """Decode base64; return the content, or what is wrong with it. All pieces are consumed."""
+    """Decode base64; return the content, or the problem. All pieces are consumed."""
     content = bytearray()
     try:
         for piece in _content(_without_prefix(pieces)):

@@ -28,7 +28,7 @@ from ants_engine.settings.config import ImageSettings
 
 
 class PixelBudget:
-    """Pixels that are decoded now. One picture alone is always let in, however large."""
+    """Bounds the pixels that all threads decode at the same time. One picture alone always has room, however large."""
 
     def __init__(self, limit: int) -> None:
         """Start with none."""
@@ -36,11 +36,11 @@ class PixelBudget:
         self._door = threading.Lock()
         self._changed = threading.Condition()
         self.held = 0
-        """How many there are."""
+        """Pixels being decoded now."""
 
     @contextmanager
     def turn(self) -> Iterator["PixelTurn"]:
-        """Decode one picture in the block; what its turn takes is given back at the end."""
+        """Decode one picture in the block; its pixels are given back at the end."""
         turn = PixelTurn(self)
         try:
             yield turn
@@ -51,14 +51,14 @@ class PixelBudget:
 
     def take(self, count: int) -> None:
         """Wait until there is room."""
-        # who waits there is not overtaken: small pictures would keep a large one out for ever
+        # first come, first served: small pictures would keep a large one waiting for ever
         with self._door, self._changed:
             self._changed.wait_for(lambda: not self.held or self.held + count <= self._limit)
             self.held += count
 
 
 class PixelTurn:
-    """What one picture takes of a `PixelBudget`."""
+    """One picture's part of a `PixelBudget`."""
 
     def __init__(self, budget: PixelBudget) -> None:
         """Take nothing yet."""
@@ -67,7 +67,7 @@ class PixelTurn:
         """Pixels."""
 
     def take(self, count: int) -> None:
-        """Wait for room, once: a picture that is decoded again has it."""
+        """Wait for room; a picture that is decoded again has it already."""
         if not self.held:
             self._budget.take(count)
             self.held = count
@@ -78,9 +78,9 @@ Output = TypeVar("Output")
 
 
 class RequestBatcher(Generic[Input, Output]):
-    """A queue in front of a function that takes many at once, and a task that empties it.
+    """Dynamic batching: a queue in front of a function that takes many inputs, and a task that empties it.
 
-    While a call runs, what arrives makes up the next one. An idle one begins at once, unless more is known to come.
+    While a call runs, new inputs gather for the next one. When idle, a call starts at once unless more are expected.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class RequestBatcher(Generic[Input, Output]):
 
         Args:
             run: called in the executor with 1 to ``size`` inputs; returns as many outputs.
-            executor: where.
+            executor: with one thread.
             size: inputs of one call at most.
-            wait: seconds that the first one waits for those that are known to come.
+            wait: seconds that the first input waits for expected ones.
         """
         self._run = run
         self._executor = executor
@@ -108,7 +108,7 @@ class RequestBatcher(Generic[Input, Output]):
         self._task = asyncio.create_task(self._loop(), name="ants-batches")
 
     async def aclose(self) -> None:
-        """End; what waits is not answered any more."""
+        """End; waiting inputs are cancelled."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -116,12 +116,12 @@ class RequestBatcher(Generic[Input, Output]):
             future.cancel()
 
     def expect(self, count: int) -> None:
-        """Say that so many more will be submitted, or (negative) will not."""
+        """Announce ``count`` more inputs, or (negative) withdraw them."""
         self._coming += count
         self._changed.set()
 
     def submit(self, item: Input) -> "asyncio.Future[Output]":
-        """Queue an input; a future that is cancelled before its call costs nothing."""
+        """Queue an input; one whose future is cancelled before its call is skipped."""
         future: asyncio.Future[Output] = asyncio.get_running_loop().create_future()
         self._ready.append((item, future))
         self._changed.set()
@@ -177,11 +177,11 @@ class Scored:
     feature: Tensor
     """(D,) float32, L2-normalised."""
     score: Score
-    """Its frozen score; its name is the item's position in a batch and means nothing."""
+    """Its frozen score; the score's name is a position in a batch and means nothing."""
 
 
 class Scorer:
-    """Scores items with a detector that does not change. `start` it on the loop; `aclose` ends its threads."""
+    """Scores items with a frozen detector. `start` it on the loop; `aclose` ends its threads."""
 
     def __init__(
         self, detector: Detector, encoder: Encoder, limits: ImageSettings, options: ServeOptions, metrics: ServerMetrics
@@ -189,11 +189,11 @@ class Scorer:
         """Prepare; no thread runs yet.
 
         Args:
-            detector: scores are its own.
+            detector: frozen.
             encoder: its CLIP.
-            limits: which pictures are taken.
+            limits: for decoding.
             options: sizes of batches and of the queue.
-            metrics: told of every call.
+            metrics: count every call.
         """
         self._detector = detector
         self._encoder = encoder
@@ -206,9 +206,9 @@ class Scorer:
         self._pictures = RequestBatcher(self._encode, self._clip, options.batch_size, options.wait)
         self._features = RequestBatcher(self._score, self._clip, options.batch_size, 0.0)
         self._pace = 0.01
-        """Seconds a picture, as CLIP has lately needed."""
+        """Moving average of CLIP's seconds per picture."""
         self.waiting = 0
-        """Items that have been accepted and not answered."""
+        """Items accepted and not answered yet."""
 
     def start(self) -> None:
         """Begin; the loop runs."""
@@ -216,7 +216,7 @@ class Scorer:
         self._features.start()
 
     async def aclose(self) -> None:
-        """End; what waits is not answered any more."""
+        """End; waiting items are cancelled."""
         await self._pictures.aclose()
         await self._features.aclose()
         for threads in (self._decoding, self._clip):
@@ -224,10 +224,10 @@ class Scorer:
 
     @contextmanager
     def places(self, count: int) -> Iterator[None]:
-        """Hold places in the queue for so many items.
+        """Hold places in the queue for ``count`` items.
 
         Raises:
-            Refusal: 429, there are not as many.
+            Refusal: 429, the queue is full.
         """
         if self.waiting + count > self._options.max_waiting:
             after = max(1, ceil(self.waiting * self._pace))
@@ -239,14 +239,14 @@ class Scorer:
             self.waiting -= count
 
     async def score(self, items: Sequence[Item]) -> list[Scored | ANTSError]:
-        """Score items, each for itself: one that cannot be used is its error."""
+        """Score items; for one that cannot be used the list has its error."""
         if len(items) == 1:
-            # without a task of its own, which is what most requests of a busy server need
+            # saves a task for the most frequent request of a busy server
             try:
                 return [await self._one(items[0])]
             except ANTSError as error:
                 return [error]
-        # gathered with its exceptions: no item is left running when another one fails
+        # with return_exceptions, no item is left running when another one fails
         found = await asyncio.gather(*(self._one(item) for item in items), return_exceptions=True)
         ended: list[Scored | ANTSError] = []
         for one in found:
@@ -256,7 +256,7 @@ class Scorer:
         return ended
 
     def explain(self, scored: Scored, top: int) -> Explanation:
-        """Say what is near to an item (blocking, a few milliseconds)."""
+        """Return the classes and texts nearest to an item (blocking, a few milliseconds)."""
         return self._detector.explain(scored.feature, "", top)
 
     async def _one(self, item: Item) -> Scored:
@@ -280,7 +280,7 @@ class Scorer:
             raise FeatureError(f"{item.name}: {error}") from None
 
     def _decode(self, item: Item) -> Tensor:
-        assert item.data is not None  # noqa: S101  # `_one` has looked
+        assert item.data is not None  # noqa: S101  # checked in `_one`
         try:
             with self._pixels.turn() as turn:
                 picture = load_rgb(item.data, name=item.name, limits=self._limits, admit=turn.take)

@@ -16,6 +16,7 @@ from ants_engine.errors import ANTSError, DetectorFolderError, ImageError, Image
 from ants_engine.learning.pictures import PictureBatch, Pictures
 from ants_engine.learning.stream import Stream
 from ants_engine.protocol import Backend
+from ants_engine.serve.answers import StreamAnswer
 from ants_engine.serve.inputs import Item
 from ants_engine.serve.options import Refusal, ServeOptions
 from ants_engine.serve.scorer import Scored
@@ -23,7 +24,7 @@ from ants_engine.settings.config import Settings
 
 
 class Feed(Pictures):
-    """A source without an end: each batch is one request's pictures, however many they are."""
+    """An endless source of pictures: each batch is one request."""
 
     def __init__(self) -> None:
         """Begin empty."""
@@ -31,23 +32,24 @@ class Feed(Pictures):
         self._batches: asyncio.Queue[PictureBatch] = asyncio.Queue()
 
     def put(self, batch: PictureBatch) -> None:
-        """Hand over the next batch."""
+        """Add the next batch."""
         self._batches.put_nowait(batch)
 
     def batches(self, worker: ClipWorker, settings: Settings, batch_size: int) -> AsyncGenerator[PictureBatch, None]:
-        """Yield what is put; the stream's own batch size has no say."""
-        return self._fed()
+        """Yield the batches as they were put; the stream's batch size does not apply."""
 
-    async def _fed(self) -> AsyncGenerator[PictureBatch, None]:
-        while True:
-            yield await self._batches.get()
+        async def fed() -> AsyncGenerator[PictureBatch, None]:
+            while True:
+                yield await self._batches.get()
+
+        return fed()
 
 
 def make_batch(items: Sequence[Item], found: Sequence[Scored | ANTSError], dim: int) -> PictureBatch:
-    """Put a request's items and what CLIP made of them into a batch.
+    """Return a request's items with their features as a batch.
 
     Args:
-        items: as sent; the bytes of pictures are kept until the stream knows whether the MLLM has to see them.
+        items: as sent; bytes of pictures are kept until the stream knows whether the MLLM has to see them.
         found: per item its feature, or why it has none.
         dim: D.
     """
@@ -67,19 +69,19 @@ def make_batch(items: Sequence[Item], found: Sequence[Scored | ANTSError], dim: 
 
 
 class NamedStream:
-    """Takes batches one after another, in the order of their coming.
+    """One named stream. It processes batches one after another, in the order of arrival.
 
-    A batch that has had its turn counts, whether or not its client still waits.
+    A batch that has been processed counts, whether or not its client still waits.
     """
 
     def __init__(self, name: str, ants: ANTS, backend: Backend, folder: Path | None) -> None:
         """Prepare; the MLLM is opened with the first batch.
 
         Args:
-            name: the stream's.
-            ants: its own, nobody else's.
+            name: of the stream.
+            ants: its own detector.
             backend: the MLLM, shared by all streams.
-            folder: where it is saved; nowhere when empty.
+            folder: where it is saved; None: nowhere.
         """
         self.name = name
         self.ants = ants
@@ -97,28 +99,42 @@ class NamedStream:
         """Whether all that it has learned is on disk."""
         return self._saved_batches == self.ants.state.batch
 
+    def describe(self) -> StreamAnswer:
+        """Return its state."""
+        state = self.ants.state
+        return StreamAnswer(
+            name=self.name,
+            batches=state.batch,
+            pictures=state.pictures,
+            sentences=len(state.detector.ens),
+            look_alikes=len(state.detector.vsnl),
+            threshold=state.detector.threshold,
+            weight=state.detector.weight,
+            saved=self.saved,
+        )
+
     async def score(self, batch: PictureBatch) -> Scores:
         """Score a batch and adapt to it.
 
         Raises:
-            ANTSError: the MLLM, or the store, cannot be used at all; the stream stays as it was.
-            Refusal: 409, it was deleted while this batch waited for its turn.
+            ANTSError: the MLLM, or the store, cannot be used; the stream stays as it was.
+            Refusal: 409, the stream was deleted while this batch waited.
         """
         async with self._turn:
             if self._closed:
-                raise Refusal(409, "stream_deleted", "the stream was deleted before this batch had its turn")
+                raise Refusal(409, "stream_deleted", "the stream was deleted before this batch was processed")
             task = asyncio.create_task(self._step(batch))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
             try:
                 return await asyncio.shield(task)
             except asyncio.CancelledError:
-                # the client has gone, and the next batch must find the stream where this one leaves it
+                # the client has gone; the next batch must start from the state that this one leaves
                 await asyncio.wait([task])
                 raise
 
     async def save(self) -> None:
-        """Write it to its folder, as it stands between two batches.
+        """Save it in its folder, between two batches.
 
         Raises:
             DetectorFolderError: the folder cannot be written.
@@ -131,7 +147,7 @@ class NamedStream:
             self._saved_batches = batches
 
     async def aclose(self) -> None:
-        """End it; its state stays. What is with the MLLM has ``dispatch.grace`` to come home."""
+        """End it; its state stays. Requests with the MLLM have ``dispatch.grace`` seconds to finish."""
         self._closed = True
         if self._running:
             await asyncio.wait(self._running)
@@ -155,21 +171,21 @@ class NamedStream:
 
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,63}$"
-"""Lower case, so that no file system takes two for one; no dot or slash, so that none leads elsewhere."""
+"""Lower case, since some file systems ignore case; no dot or slash, so that no name leads to another folder."""
 _NAME = re.compile(NAME)
 _LOG = logging.getLogger("ants_engine.serve")
 
 
 class NamedStreams:
-    """Opens streams when they are first asked for; each begins as the detector that is served."""
+    """All named streams. Each opens at its first request, as a copy of the served detector or from its folder."""
 
     def __init__(self, ants: ANTS, backend: Backend, options: ServeOptions) -> None:
         """Begin with none.
 
         Args:
-            ants: what every stream starts from; it is not changed.
+            ants: the detector that every stream starts from; it is not changed.
             backend: the MLLM of all streams.
-            options: how many there may be, and where they are saved.
+            options: the limit of streams, and their folder.
         """
         self._ants = ants
         self._backend = backend
@@ -197,10 +213,10 @@ class NamedStreams:
         return found
 
     async def open(self, name: str) -> NamedStream:
-        """Return a stream, opened where it is not, from the folder where it was saved.
+        """Return a stream; open it first if it is not open, from its folder if it was saved.
 
         Raises:
-            Refusal: 409, as many as may be are open; 422, no name for a stream; 503, its folder cannot be read.
+            Refusal: 409, no more may be open; 422, the name is not valid; 503, its folder cannot be read.
         """
         if not _NAME.fullmatch(name):
             raise Refusal(422, "bad_name", f"a stream's name has to match {NAME}")
@@ -216,17 +232,17 @@ class NamedStreams:
             try:
                 ants = await asyncio.to_thread(self._ants.fork, saved)
             except DetectorFolderError as error:
-                # the message names the folder, which is nobody's business but the operator's
-                _LOG.error("stream %s: %s", name, error)  # it says all there is
+                # the message names the folder, which only the operator should see
+                _LOG.error("stream %s: %s", name, error)  # the message is complete
                 raise Refusal(
-                    503, "damaged_stream", "what was saved of this stream cannot be used; the server's log says why"
+                    503, "damaged_stream", "the saved stream cannot be read; the server's log says why"
                 ) from None
             stream = NamedStream(name, ants, self._backend, folder)
             self._open[name] = stream
             return stream
 
     async def close(self, name: str) -> None:
-        """End a stream and forget it; what was saved of it stays in its folder.
+        """End a stream; its saved state stays in its folder.
 
         Raises:
             Refusal: 404, there is none of that name.
@@ -236,7 +252,7 @@ class NamedStreams:
         await stream.aclose()
 
     async def aclose(self) -> list[str]:
-        """End all, and save them where there is a folder; return what could not be saved and why."""
+        """End all, and save them if there is a folder; return the errors."""
         failed = []
         for stream in self.all():
             await stream.aclose()
