@@ -68,8 +68,7 @@ def serve(
     """
     check_installed("ants serve", NEEDED)
     from ants_engine.learning.preflight import check_detector, check_detector_out
-    from ants_engine.serve.access import read_token
-    from ants_engine.serve.listening import listen
+    from ants_engine.serve.access import listen, read_token
     from ants_engine.serve.options import ServeOptions
 
     if streams_folder is not None and not streams:

@@ -125,7 +125,7 @@ class SetMetrics(_Part):
     fpr95_id_positive: float
 
 
-class MethodResult(_Part):
+class MethodRow(_Part):
     """One method on the same pictures."""
 
     name: str
@@ -140,7 +140,7 @@ class MethodComparison(_Part):
     """Methods side by side."""
 
     convention: Literal["openood", "id_positive"]
-    methods: tuple[MethodResult, ...]
+    methods: tuple[MethodRow, ...]
     accuracy: float | None = None
     """Share of ID pictures whose nearest class is the true one."""
 

@@ -22,7 +22,7 @@ from ants_engine.detector.scores import Scores
 from ants_engine.errors import UsageError
 from ants_engine.method.class_names import same_name
 from ants_engine.method.metrics import FprConvention, accuracy, auroc, fpr95, roc
-from ants_engine.report.document import MethodComparison, MethodResult, SetMetrics
+from ants_engine.report.document import MethodComparison, MethodRow, SetMetrics
 
 HEADINGS = frozenset({"picture", "image", "path", "file", "filename", "name"})
 """A CSV whose first cell is one of these has a line of headings."""
@@ -219,7 +219,7 @@ def compare_methods(
     if not detector.union and len(detector.ens) and len(detector.vsnl):
         columns["ANTS union", "both banks in one softmax"] = detector.union_scores(scores)[rows]
     methods = tuple(
-        MethodResult(
+        MethodRow(
             name=name,
             what=what,
             sets=tuple(_metrics(one, column[is_id], column[mask]) for one, mask in of_set.items()),

@@ -1,1 +1,5 @@
-"""A detector behind HTTP: ``ants serve``, for which ``pip install "ants-engine[serve]"`` is needed."""
+"""A detector behind HTTP (``ants serve``), and the page of a run (``live``); the extra ``serve`` is needed.
+
+``server`` runs ``app``, whose routes call ``service``; bodies come through ``inputs`` and ``json_reader``, scores from
+``scorer`` or ``streams``, access from ``access``, limits from ``options`` and ``timed_protocol``.
+"""

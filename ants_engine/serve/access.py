@@ -1,18 +1,18 @@
-"""Who may connect: where the server may listen, which names it answers to, and the token."""
+"""Access control: the address that is listened on, the accepted Host and Origin headers, and the token."""
 
 import hmac
 import ipaddress
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ants_engine.common.text_file import read_text
 from ants_engine.errors import UsageError
-from ants_engine.serve.options import ServeOptions
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.options import Refusal, ServeOptions
 
-TOKEN_VARIABLE = "ANTS_SERVE_TOKEN"  # noqa: S105  # the variable's name
+TOKEN_VARIABLE = "ANTS_SERVE_TOKEN"  # noqa: S105  # the name of the variable
 SHORTEST_TOKEN = 16
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
@@ -21,10 +21,10 @@ class Access:
     """Decides about each request from its headers alone."""
 
     def __init__(self, options: ServeOptions) -> None:
-        """Check that the address and the token fit.
+        """Check the address and the token.
 
         Raises:
-            UsageError: others than this machine could connect and no token is set, or the token is too short.
+            UsageError: other machines could connect without a token, or the token is too short.
         """
         loopback = is_loopback(options.host)
         if options.token is not None and len(options.token) < SHORTEST_TOKEN:
@@ -37,21 +37,21 @@ class Access:
         self._token = None if options.token is None else options.token.encode()
         self._hosts = frozenset(name.lower() for name in options.hosts)
         if loopback:
-            # a page elsewhere may point its own name at 127.0.0.1 (DNS rebinding), and its requests carry that name
+            # DNS rebinding: a site may point its own name at 127.0.0.1, and its requests carry that name as Host
             self._hosts |= LOOPBACK_NAMES
         self._any_host = not loopback and not options.hosts
 
     @property
     def wants_token(self) -> bool:
-        """Whether clients have to send a token."""
+        """Whether a token is required."""
         return self._token is not None
 
     def check_place(self, host: str | None, origin: str | None) -> None:
-        """Refuse a request that was meant for another server, or that a page of another site sends.
+        """Refuse a request for another host (DNS rebinding), or from a page of another site (CSRF).
 
         Args:
             host: the ``Host`` header.
-            origin: the ``Origin`` header, which browsers send and programs do not.
+            origin: the ``Origin`` header, which browsers send.
 
         Raises:
             Refusal: 421 or 403.
@@ -72,13 +72,13 @@ class Access:
         if self._token is None:
             return
         scheme, _, given = (authorization or "").partition(" ")
-        # every byte is compared, however early they differ
+        # in constant time
         if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self._token):
             raise Refusal(401, "token_needed", "send the server's token: Authorization: Bearer …")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can connect to an address or name that is listened on."""
+    """Return whether only this machine can connect to an address or name."""
     if host.lower() == "localhost":
         return True
     try:
@@ -88,7 +88,7 @@ def is_loopback(host: str) -> bool:
 
 
 def host_name(host: str) -> str:
-    """Return the name in a ``Host`` header, lower case, without port and brackets; empty if it is malformed."""
+    """Return the name in a ``Host`` header in lower case, without port and brackets; empty if malformed."""
     try:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
@@ -96,7 +96,7 @@ def host_name(host: str) -> str:
 
 
 def read_token(file: Path | None, environment: Mapping[str, str] | None = None) -> str | None:
-    """Read the token from a file, or from the environment; there is none on the command line, which others can see.
+    """Read the token from a file or the environment, never from the command line, which other users can see.
 
     Raises:
         UsageError: the file cannot be read, or is empty.
@@ -108,9 +108,29 @@ def read_token(file: Path | None, environment: Mapping[str, str] | None = None) 
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: the token cannot be read ({error})") from None
     if not token:
-        raise UsageError(f"{file}: there is no token in it")
+        raise UsageError(f"{file}: the file is empty; write the token into it")
     return token
 
 
 def _bare(place: str) -> str:
     return place.lower().removesuffix(":80").removesuffix(":443")
+
+
+def listen(options: ServeOptions) -> socket.socket:
+    """Bind the address, before anything slow is loaded.
+
+    Raises:
+        UsageError: it cannot be bound, or other machines could connect without a token.
+    """
+    Access(options)
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    # asyncio sets TCP_NODELAY only where the protocol is named
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((options.host, options.port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot listen on {options.host}, port {options.port}: {reason}") from None
+    return bound

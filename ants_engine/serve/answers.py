@@ -1,4 +1,4 @@
-"""What the server answers, as OpenAPI describes it."""
+"""The server's answers, as OpenAPI describes them."""
 
 from typing import Literal
 
@@ -8,26 +8,26 @@ from ants_engine.detector.explanation import Explanation, NearText
 from ants_engine.detector.scores import Score
 
 
-class Answer(BaseModel):
+class _Answer(BaseModel):
     """Base of all answers."""
 
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class Problem(Answer):
-    """What went wrong, and what to do."""
+class Problem(_Answer):
+    """An error with its remedy."""
 
     type: str = Field(description="One word for programs.")
     message: str
 
 
-class ErrorAnswer(Answer):
-    """The answer to a request that was refused as a whole."""
+class ErrorAnswer(_Answer):
+    """The answer to a refused request."""
 
     error: Problem
 
 
-class ItemScore(Answer):
+class ItemScore(_Answer):
     """The scores of one picture; every score lies in [0, 1]."""
 
     verdict: Literal["known", "unknown"]
@@ -42,7 +42,7 @@ class ItemScore(Answer):
 
     @classmethod
     def of(cls, score: Score) -> "ItemScore":
-        """Take over a row of `Scores`."""
+        """Convert a row of `Scores`."""
         return cls.model_construct(
             verdict="unknown" if score.is_outlier else "known",
             is_outlier=bool(score.is_outlier),
@@ -56,7 +56,7 @@ class ItemScore(Answer):
         )
 
 
-class ItemResult(Answer):
+class ItemResult(_Answer):
     """One picture or feature: its score, or its error."""
 
     name: str
@@ -67,7 +67,7 @@ class ItemResult(Answer):
     error: Problem | None = None
 
 
-class ScoreAnswer(Answer):
+class ScoreAnswer(_Answer):
     """Results in the order of the request."""
 
     results: list[ItemResult]
@@ -75,7 +75,7 @@ class ScoreAnswer(Answer):
     weight: float = Field(description="Lambda, the share of ens_score in id_score.")
 
 
-class Near(Answer):
+class Near(_Answer):
     """A text near the picture."""
 
     text: str
@@ -83,11 +83,11 @@ class Near(Answer):
     kind: Literal["class", "ens", "vsnl", "neglabel"] = Field(
         description="An ID class, a sentence of the MLLM, a look-alike, or a word of the lexicon."
     )
-    origin: str = Field(description="Where the text came from, in words.")
+    origin: str = Field(description="The source of the text, in words.")
 
     @classmethod
     def of(cls, near: NearText) -> "Near":
-        """Take over a text; of a picture's path only its last part is told."""
+        """Convert a text; a picture's path is reduced to its last part."""
         source = near.source.rstrip("/\\").replace("\\", "/").rpartition("/")[2] if near.kind == "ens" else near.source
         bare = NearText(near.text, near.cosine, near.kind, source)
         return cls(text=near.text, cosine=near.cosine, kind=near.kind, origin=bare.origin())
@@ -101,7 +101,7 @@ class ItemExplanation(ItemResult):
 
     @classmethod
     def of_explanation(cls, name: str, score: Score, why: Explanation) -> "ItemExplanation":
-        """Take over an explanation."""
+        """Convert an explanation."""
         return cls.model_construct(
             name=name,
             verdict=score.verdict.value,
@@ -112,7 +112,7 @@ class ItemExplanation(ItemResult):
         )
 
 
-class ExplainAnswer(Answer):
+class ExplainAnswer(_Answer):
     """Explanations in the order of the request."""
 
     results: list[ItemExplanation]
@@ -120,16 +120,16 @@ class ExplainAnswer(Answer):
     weight: float
 
 
-class Limits(Answer):
-    """What one request may hold."""
+class Limits(_Answer):
+    """Limits of one request."""
 
     body_bytes: int
     pictures: int
     pixels: int
 
 
-class DetectorAnswer(Answer):
-    """Which detector answers."""
+class DetectorAnswer(_Answer):
+    """The served detector."""
 
     classes: list[str]
     threshold: float
@@ -137,7 +137,7 @@ class DetectorAnswer(Answer):
     sentences: int
     look_alikes: int
     lexicon_words: int
-    feature_size: int = Field(description="D, how many numbers a CLIP feature has.")
+    feature_size: int = Field(description="D, the length of a CLIP feature.")
     clip: str = Field(description="sha256 of the CLIP model's parts that determine features.")
     version: str = Field(description="Of ants-engine.")
     same_bits: bool = Field(description="Whether the same picture gets the same bits whatever arrives with it.")
@@ -145,14 +145,14 @@ class DetectorAnswer(Answer):
     limits: Limits
 
 
-class State(Answer):
-    """Whether the server lives, or takes requests."""
+class State(_Answer):
+    """Liveness or readiness of the server."""
 
     status: Literal["ok", "starting", "stopping"]
 
 
-class AdaptationState(Answer):
-    """Where a stream stood when it scored a batch."""
+class StreamAdaptation(_Answer):
+    """A stream's state when it scored a batch."""
 
     batch: int = Field(description="The batch, from 1.")
     pictures: int = Field(description="Pictures that the stream has seen, this batch included.")
@@ -172,10 +172,10 @@ class StreamScoreAnswer(ScoreAnswer):
     """Results of one batch of a stream."""
 
     stream: str
-    adaptation: AdaptationState
+    adaptation: StreamAdaptation
 
 
-class StreamAnswer(Answer):
+class StreamAnswer(_Answer):
     """A named stream."""
 
     name: str
@@ -185,10 +185,10 @@ class StreamAnswer(Answer):
     look_alikes: int
     threshold: float
     weight: float
-    saved: bool = Field(description="Whether everything that it has learned is in the streams' folder.")
+    saved: bool = Field(description="Whether all that it has learned is in the streams' folder.")
 
 
-class StreamsAnswer(Answer):
+class StreamsAnswer(_Answer):
     """All open streams."""
 
     streams: list[StreamAnswer]

@@ -1,36 +1,187 @@
-"""Bodies become items: multipart files, or JSON with base64 pictures or CLIP features."""
+"""Bodies of requests: read within their limits, and parsed into items."""
 
 import asyncio
 import binascii
+import contextlib
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from itertools import chain
-from typing import Annotated
+from types import TracebackType
+from typing import Annotated, Any, Self
 from urllib.parse import unquote_to_bytes
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import Headers
 
-from ants_engine.serve.item import LONGEST_NAME, Item, item_name
 from ants_engine.serve.json_reader import PIECE, JSONReader, unfit
-from ants_engine.serve.options import ServeOptions
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.options import Refusal, ServeOptions
+
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to score, as sent: exactly one of ``data``, ``feature`` and ``error`` is given."""
+
+    name: str
+    data: bytes | None = None
+    """A picture file's content."""
+    feature: NDArray[np.float32] | None = None
+    """(D,) as sent, not checked."""
+    error: str | None = None
+    """Why the item cannot be used."""
+
+
+def item_name(given: str | None, index: int) -> str:
+    """Return an item's name: the given one, cut, or its position."""
+    return (given or "").strip()[:LONGEST_NAME] or f"#{index}"
+
+
+Receive = Any
+
+STEP = 1 << 16
+"""Bytes that a body has to send every `PATIENCE` seconds; a slower one is ended when the budget is used up."""
+PATIENCE = 1.0
+
+
+class ByteBudget:
+    """Bounds the bytes of all bodies in memory."""
+
+    def __init__(self, limit: int) -> None:
+        """Start with none."""
+        self._limit = limit
+        self.held = 0
+        """Bytes in memory now."""
+        self.reading: set[Upload] = set()
+        """Uploads in progress."""
+
+    def take(self, count: int) -> None:
+        """Reserve bytes, if need be by ending uploads that are too slow, the slowest first.
+
+        Raises:
+            Refusal: 429, the budget is used up.
+        """
+        while self.held + count > self._limit:
+            slowest = min(self.reading, key=lambda upload: upload.moved, default=None)
+            if slowest is None or asyncio.get_running_loop().time() - slowest.moved < PATIENCE:
+                raise Refusal(429, "too_busy", "too many uploads at once; try again", retry_after=1)
+            slowest.give_way()
+        self.held += count
+
+    def give_back(self, count: int) -> None:
+        """Release bytes."""
+        self.held -= count
+
+
+class Upload:
+    """One body. An async context manager: its part of the budget is released at the end.
+
+    Bytes are charged as they arrive; a Content-Length alone reserves nothing.
+    """
+
+    def __init__(self, headers: Mapping[str, str], receive: Receive, options: ServeOptions, budget: ByteBudget) -> None:
+        """Prepare; nothing is read yet."""
+        self._receive = receive
+        self._options = options
+        self._budget = budget
+        self._held = 0
+        self._announced = headers.get("content-length", "")
+        self._waiting: asyncio.Timeout | None = None
+        self._gives_way = False
+        self.moved = 0.0
+        """The loop's time at which the last `STEP` bytes were complete."""
+
+    async def __aenter__(self) -> Self:
+        if self._announced.isdigit() and int(self._announced) > self._options.max_body:
+            raise self._too_large()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._let_go()
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Yield the body as it arrives.
+
+        Raises:
+            Refusal: 413 too large, 408 too slow, 429 no budget, 400 incomplete.
+        """
+        loop = asyncio.get_running_loop()
+        self.moved = loop.time()
+        deadline = self.moved + self._options.upload_timeout
+        read = step = 0
+        self._budget.reading.add(self)
+        try:
+            while True:
+                message = await self._next(deadline)
+                if message["type"] == "http.disconnect":
+                    raise Refusal(400, "broken_off", "the body was broken off")
+                chunk: bytes = message.get("body", b"")
+                read += len(chunk)
+                if read > self._options.max_body:
+                    raise self._too_large()
+                if read - step >= STEP:
+                    step, self.moved = read, loop.time()
+                self._budget.take(len(chunk))
+                self._held += len(chunk)
+                if chunk:
+                    yield chunk
+                if not message.get("more_body", False):
+                    return
+        finally:
+            self._budget.reading.discard(self)
+
+    def give_way(self) -> None:
+        """End it in favour of faster uploads; its bytes are released at once."""
+        self._let_go()
+        self._gives_way = True
+        if self._waiting is not None:
+            self._waiting.reschedule(0)
+
+    async def _next(self, deadline: float) -> Any:
+        message = None
+        # the slowest upload may be this one
+        if not self._gives_way:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline) as self._waiting:
+                    message = await self._receive()
+            self._waiting = None
+        if self._gives_way:
+            raise Refusal(408, "too_slow", "the body came too slowly while others had no room", retry_after=1)
+        if message is None:
+            limit = self._options.upload_timeout
+            raise Refusal(408, "too_slow", f"the body did not arrive within {limit:g} s")
+        return message
+
+    def _let_go(self) -> None:
+        self._budget.reading.discard(self)
+        self._budget.give_back(self._held)
+        self._held = 0
+
+    def _too_large(self) -> Refusal:
+        return Refusal(
+            413, "too_large", f"a request may have {self._options.max_body:,} bytes; send fewer pictures at once"
+        )
+
 
 WIDEST_FEATURE = 8192
 FIELD = "pictures"
 _INLINE = 1 << 16
-"""Bytes of a body that is parsed on the loop; more would hold up other requests."""
+"""Bytes of a body that is parsed on the loop; more would delay other requests."""
 _LONGEST_TYPE = 1000
-"""Characters of a Content-Type that are looked at; the time to read one grows with their square."""
+"""Characters of a Content-Type that are parsed; the time grows with their square."""
 _SPACES = b" \t\r\n\v\f"
 _STANDARD = bytes.maketrans(b"-_", b"+/")
-"""From base64's alphabet for URLs and file names to the other one."""
+"""From the URL-safe alphabet of base64 to the standard one."""
 _EXTENDED = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']{0,20}'([^;\s]+)", re.IGNORECASE)
-"""A file's name as RFC 5987 has it. Forms should not have it (RFC 7578); some clients send nothing else."""
+"""A file name in the form of RFC 5987, which RFC 7578 forbids in forms and some clients send all the same."""
 _NOT_BASE64 = (
     "is not base64: the standard and the URL-safe alphabet are taken, with or without padding and line breaks, "
     "also as a data URI (data:image/jpeg;base64,…)"
@@ -48,7 +199,7 @@ class EncodedPicture(BaseModel):
         description="The file's content in base64, standard or URL-safe, with or without line breaks and padding; "
         "also as a data URI (data:image/jpeg;base64,…)."
     )
-    name: Name | None = Field(default=None, description="What the answer calls it; its position when left out.")
+    name: Name | None = Field(default=None, description="Its name in the answer; its position when left out.")
 
 
 class PicturesBody(BaseModel):
@@ -68,30 +219,30 @@ class FeaturesBody(BaseModel):
         min_length=1, description="A row of D numbers per picture; normalised by the server."
     )
     names: list[Name] | None = Field(
-        default=None, description="What the answer calls the first of them; positions for others."
+        default=None, description="Names in the answer, of the first of them; positions for others."
     )
 
 
 BODIES = (PicturesBody, FeaturesBody)
-"""What OpenAPI says of the JSON forms; `_from_json` reads them without building one."""
+"""The JSON forms in OpenAPI; `_from_json` reads them without building one."""
 
 
 async def read_items(
     headers: Headers, chunks: AsyncGenerator[bytes, None], options: ServeOptions, parsing: Executor
 ) -> list[Item]:
-    """Read a body as its content type says. Memory is at most four times the body's size.
+    """Read a body by its content type. Memory is at most four times the body's size.
 
     Args:
         headers: of the request.
         chunks: its body.
-        options: how many items are taken.
-        parsing: where bodies are parsed that are too large for the loop.
+        options: the limit of items.
+        parsing: for bodies that are too large to be parsed on the loop.
 
     Returns:
         At least one item, in the order sent.
 
     Raises:
-        Refusal: 400 malformed, 413 too many, 415 another kind of body, 422 not what is described.
+        Refusal: 400 malformed, 413 too many, 415 wrong content type, 422 not as described.
     """
     kind, parameters = parse_options_header(headers.get("content-type", "")[:_LONGEST_TYPE])
     if kind not in {b"multipart/form-data", b"application/json"}:
@@ -127,11 +278,11 @@ class _Form:
         self._ended = False
 
     def read(self, body: bytearray, boundary: bytes) -> list[Item]:
-        """Return the parts as items; ``body`` is empty then, so that nothing is held twice."""
+        """Return the parts as items; ``body`` is emptied, so that nothing is in memory twice."""
         if not boundary:
             raise _malformed_form("the Content-Type names no boundary")
         try:
-            # not kept in self: the two would hold each other, and the pictures, until the next collection
+            # not kept in self: the reference cycle would keep the pictures until the next garbage collection
             parser = MultipartParser(
                 boundary,
                 {
@@ -187,7 +338,7 @@ class _Form:
 
 
 def _from_json(body: bytearray, most: int) -> list[Item]:
-    """Read one of `BODIES`; which one it is, its first key says."""
+    """Read one of `BODIES`; its first key decides which."""
     reader = JSONReader(body)
     if reader.peek() not in {"{", ""}:
         raise Refusal(400, "malformed", "the body is no JSON object")
@@ -248,7 +399,7 @@ def _picture(reader: JSONReader, index: int) -> Item:
 
 
 def _decoded(pieces: Iterator[bytes]) -> tuple[bytes, None] | tuple[None, str]:
-    """Decode base64; return the content, or what is wrong with it. All pieces are consumed."""
+    """Decode base64; return the content, or the problem. All pieces are consumed."""
     content = bytearray()
     try:
         for piece in _content(_without_prefix(pieces)):

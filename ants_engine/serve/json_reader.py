@@ -1,7 +1,7 @@
-"""A JSON document read in place by a caller that knows what has to come next.
+"""A pull parser for JSON: the caller knows which value has to come next.
 
 No tree of objects is built, so memory does not depend on the document's shape. The first value that does not fit ends
-it. Each step handles a bounded piece, so that the interpreter lock is released between two of them.
+it. Each step handles a bounded piece, so that the interpreter lock is released in between.
 """
 
 import json
@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Collection, Iterator
 from itertools import count
 
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.options import Refusal
 
 PIECE = 1 << 16
 """Bytes of one step."""
@@ -24,7 +24,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class JSONReader:
-    """A position in a document. Its methods read what stands there, and raise `Refusal` where it is something else.
+    """A position in a document. Each method reads a value of one type there, or raises `Refusal`.
 
     A ``place`` names the value in errors, such as ``pictures.0.name``; empty: the document. Status 400 means that the
     document is no JSON, 422 that it is not as described.
@@ -39,7 +39,7 @@ class JSONReader:
         """Return the next character that is no white space; empty at the end."""
         while True:
             found = _SPACE.match(self._body, self._at, self._at + PIECE)
-            assert found is not None  # noqa: S101  # it matches nothing, too
+            assert found is not None  # noqa: S101  # the pattern matches the empty string
             at, self._at = self._at, found.end()
             if self._at - at < PIECE:
                 return chr(self._body[self._at]) if self._at < len(self._body) else ""
@@ -127,7 +127,7 @@ class JSONReader:
                 raise unfit(place, "at least one number is needed")
             start = self._at
             found = _NUMBERS.match(self._body, start, start + PIECE)
-            assert found is not None  # noqa: S101  # it matches nothing, too
+            assert found is not None  # noqa: S101  # the pattern matches the empty string
             raw, end = found[0], found.end()
             closed = self._body.startswith(b"]", end)
             if closed:
@@ -159,9 +159,9 @@ class JSONReader:
             raise self._malformed()
 
     def _run(self, most: int) -> bytes:
-        """Read what a string holds from here on, at most so much of it, and no part of an escape."""
+        """Read at most ``most`` bytes of a string's content, without splitting an escape."""
         found = _TEXT.match(self._body, self._at, self._at + most)
-        assert found is not None  # noqa: S101  # it matches nothing, too
+        assert found is not None  # noqa: S101  # the pattern matches the empty string
         self._at = found.end()
         return found[0]
 
@@ -183,7 +183,7 @@ class JSONReader:
             raise self._unexpected(place, what)
 
     def _unexpected(self, place: str, what: str) -> Refusal:
-        """Say that the value that stands here is another one, or none at all."""
+        """Return the refusal for a value of another type, or for no value at all."""
         if self.peek() and self.peek() in '"{[-0123456789tfnNI':
             return unfit(place, f"{what} is expected")
         return self._malformed()

@@ -22,9 +22,8 @@ from ants_engine.clip.image_ref import ImageRef
 from ants_engine.errors import MissingDependencyError
 from ants_engine.report.live_state import LiveState
 from ants_engine.report.thumbnails import thumbnail
-from ants_engine.serve.listening import listen
-from ants_engine.serve.options import ServeOptions
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.access import listen
+from ants_engine.serve.options import Refusal, ServeOptions
 from ants_engine.settings.config import ImageSettings
 
 try:

@@ -1,4 +1,4 @@
-"""What Prometheus is told."""
+"""Prometheus metrics of the server."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
-class Metrics:
-    """Counters and gauges of one server; labels take few values, whatever clients send."""
+class ServerMetrics:
+    """Counters and gauges of one server; the number of label values does not depend on clients."""
 
     content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
-        """Start from zero, in a registry of their own."""
+        """Start from zero, in an own registry."""
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -24,12 +24,8 @@ class Metrics:
         self._seconds = Histogram(
             "ants_serve_request_seconds", "From headers to answer", ["route"], buckets=SECONDS, registry=self._registry
         )
-        self._pictures = Counter(
-            "ants_serve_pictures", "Items by what came of them", ["outcome"], registry=self._registry
-        )
-        self._refused = Counter(
-            "ants_serve_refused", "Requests that were refused, by reason", ["reason"], registry=self._registry
-        )
+        self._pictures = Counter("ants_serve_pictures", "Items by outcome", ["outcome"], registry=self._registry)
+        self._refused = Counter("ants_serve_refused", "Refused requests by reason", ["reason"], registry=self._registry)
         self._batches = Histogram(
             "ants_serve_batch_pictures",
             "Pictures of one CLIP call",
@@ -57,9 +53,9 @@ class Metrics:
         self._clip.observe(seconds)
 
     def gauge(self, name: str, what: str, value: Callable[[], float]) -> None:
-        """Show a value that is read when somebody asks."""
+        """Add a gauge whose value is read on request."""
         Gauge(f"ants_serve_{name}", what, registry=self._registry).set_function(value)
 
     def page(self) -> bytes:
-        """Return everything in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)

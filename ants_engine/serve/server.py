@@ -1,4 +1,4 @@
-"""Runs the server: a socket, uvicorn, and an end at which nothing that was accepted is lost."""
+"""Runs the server with uvicorn, and shuts it down without losing accepted requests."""
 
 import asyncio
 import contextlib
@@ -17,17 +17,17 @@ from ants_engine.serve.service import Service
 from ants_engine.serve.timed_protocol import timed_protocol
 
 LINGER = 0.5
-"""Seconds after the listening socket is closed in which requests that are on their way are still answered."""
+"""Seconds after the listening socket is closed in which requests in transit are still answered."""
 
 
 def serve(ants: ANTS, bound: socket.socket, options: ServeOptions, on_ready: Callable[[str], None]) -> list[str]:
-    """Serve until a signal; return what went wrong at the end, such as streams that could not be saved.
+    """Serve until a signal; return the errors of the shutdown, such as streams that could not be saved.
 
     Args:
         ants: the detector.
-        bound: what `ants_engine.serve.listening.listen` gave.
-        options: the server's.
-        on_ready: told the address when requests are taken.
+        bound: from `ants_engine.serve.access.listen`.
+        options: of the server.
+        on_ready: called with the address once requests are accepted.
 
     Raises:
         UsageError: CLIP, or the MLLM of streams, cannot be used.
@@ -46,7 +46,7 @@ def serve(ants: ANTS, bound: socket.socket, options: ServeOptions, on_ready: Cal
         timeout_graceful_shutdown=options.grace,
         backlog=1024,
     )
-    # uvicorn says at INFO what the command says itself
+    # the command reports itself what uvicorn logs at INFO
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     host, port = bound.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
@@ -55,7 +55,7 @@ def serve(ants: ANTS, bound: socket.socket, options: ServeOptions, on_ready: Cal
 
 
 class _Server(uvicorn.Server):
-    """Ends in order: it says so, closes the door, and answers what is already inside."""
+    """Shuts down in order: readiness first, then the listening socket, then accepted requests are answered."""
 
     def __init__(self, config: uvicorn.Config, service: Service, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -70,13 +70,13 @@ class _Server(uvicorn.Server):
         self._service.stopping = True
         for server in self.servers:
             server.close()
-        # a request may be on its way on a connection that is open; its answer says that it is the last one
+        # a request may be in transit on an open connection; its answer says "Connection: close"
         await asyncio.sleep(LINGER)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Take the signals; uvicorn would raise them once more at the end, and the exit code would be theirs."""
+        """Handle signals; uvicorn would raise them again at the end, which would change the exit code."""
         before = {number: signal.signal(number, self._signal) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -85,6 +85,6 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
     def _signal(self, number: int, frame: FrameType | None) -> None:
-        # a second one ends it at once
+        # a second signal ends it at once
         self.force_exit = self.should_exit
         self.should_exit = True

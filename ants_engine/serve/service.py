@@ -1,10 +1,11 @@
-"""What answers requests: the detector with its queue, its streams, and the server's state."""
+"""Answers requests: the detector with its queue, its streams, and the server's state."""
 
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from typing import TypeVar
 
@@ -16,7 +17,6 @@ from ants_engine.common.versions import installed_versions
 from ants_engine.errors import ANTSError, ImageError
 from ants_engine.serve.access import Access
 from ants_engine.serve.answers import (
-    AdaptationState,
     DetectorAnswer,
     ExplainAnswer,
     ItemExplanation,
@@ -25,36 +25,32 @@ from ants_engine.serve.answers import (
     Limits,
     Problem,
     ScoreAnswer,
+    StreamAdaptation,
     StreamAnswer,
     StreamScoreAnswer,
 )
-from ants_engine.serve.feed import make_batch
-from ants_engine.serve.inputs import read_items
-from ants_engine.serve.item import Item
-from ants_engine.serve.metrics import Metrics
-from ants_engine.serve.named_stream import NamedStream
-from ants_engine.serve.named_streams import NamedStreams
-from ants_engine.serve.options import ServeOptions
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.inputs import ByteBudget, Item, Upload, read_items
+from ants_engine.serve.metrics import ServerMetrics
+from ants_engine.serve.options import Refusal, ServeOptions
 from ants_engine.serve.scorer import Scored, Scorer
-from ants_engine.serve.upload import ByteBudget, Upload
+from ants_engine.serve.streams import NamedStream, NamedStreams, make_batch
 
 T = TypeVar("T")
 _LOG = logging.getLogger("ants_engine.serve")
 _PIXEL_BLOCK = 64 << 20
-"""Bytes in which Pillow keeps a picture's pixels, at most. Blocks of more than 32 MiB go back to the system when they
-are freed (glibc's greatest threshold for mmap); smaller ones may stay with the thread that had them."""
+"""Bytes of one block of pixels in Pillow, at most. Blocks over 32 MiB (glibc's greatest threshold for mmap) go back to
+the system when they are freed; smaller ones may stay with their thread."""
 
 
 class GoneError(Exception):
-    """The client has gone; there is nobody to answer."""
+    """The client has disconnected before the answer."""
 
 
 class Service:
-    """One detector, served. `start` it on the loop; `aclose` ends it."""
+    """Answers requests with one detector. `start` it on the loop; `aclose` ends it."""
 
     def __init__(self, ants: ANTS, options: ServeOptions) -> None:
-        """Load CLIP and put the parts together (blocking, seconds).
+        """Load CLIP and build the parts (blocking, seconds).
 
         Raises:
             UsageError: CLIP cannot be loaded, others could connect without a token, or the MLLM of streams cannot be
@@ -62,7 +58,7 @@ class Service:
         """
         self.options = options
         self.access = Access(options)
-        self.metrics = Metrics()
+        self.metrics = ServerMetrics()
         encoder = ants.encoder
         self._detector = ants.detector
         limits = ants.settings.pictures
@@ -74,26 +70,26 @@ class Service:
         )
         self._limits = limits
         self.scorer = Scorer(self._detector, encoder, limits, options, self.metrics)
-        self.streams: NamedStreams | None = None
+        self._streams: NamedStreams | None = None
         if options.streams:
-            self.streams = NamedStreams(ants.fork(), ants.make_backend(), options)
+            self._streams = NamedStreams(ants.fork(), ants.make_backend(), options)
         self._budget = ByteBudget(options.max_held)
-        # two, so that one body that takes long does not hold up all others
+        # two, so that one large body does not delay all others
         self._parsing = ThreadPoolExecutor(2, thread_name_prefix="ants-serve-parse")
         self.started = False
         self.stopping = False
-        """No new requests are wanted; those that come on open connections are answered all the same."""
+        """The server shuts down; requests on open connections are still answered."""
         self.problems: list[str] = []
-        """What went wrong while it stopped."""
+        """Errors during shutdown."""
         self.metrics.gauge("waiting_pictures", "Accepted and not answered", lambda: self.scorer.waiting)
         self.metrics.gauge("held_bytes", "Bodies in memory", lambda: self._budget.held)
-        self.metrics.gauge("streams", "Open named streams", lambda: len(self.streams or ()))
+        self.metrics.gauge("streams", "Open named streams", lambda: len(self._streams or ()))
 
     def start(self) -> None:
         """Begin to answer; the loop runs."""
-        # threads that parse take the interpreter lock away from the loop for so long, at each of its system calls
+        # a parsing thread may hold the interpreter lock for this long at each system call of the loop
         sys.setswitchinterval(0.001)
-        # of large pictures, what each thread's allocator would keep after them for the next one
+        # otherwise each thread's allocator keeps the memory of large pictures
         Image.core.set_block_size(_PIXEL_BLOCK)  # type: ignore[attr-defined]
         self.scorer.start()
         self.started = True
@@ -101,8 +97,8 @@ class Service:
     async def aclose(self) -> None:
         """End threads and tasks; streams are saved."""
         self.stopping = True
-        if self.streams is not None:
-            self.problems += await self.streams.aclose()
+        if self._streams is not None:
+            self.problems += await self._streams.aclose()
         await self.scorer.aclose()
         self._parsing.shutdown(wait=False, cancel_futures=True)
 
@@ -113,10 +109,8 @@ class Service:
             Refusal: the request cannot be taken.
             GoneError: the client has gone.
         """
-        async with self._upload(request) as upload:
-            items = await self._items(request, upload)
-            with self.scorer.places(len(items)):
-                found = await self._within(request, self.scorer.score(items), self.options.request_timeout)
+        async with self._items(request) as items:
+            found = await self._within(request, self.scorer.score(items), self.options.request_timeout)
         results = [self._result(item, one) for item, one in zip(items, found, strict=True)]
         return ScoreAnswer.model_construct(
             results=results, threshold=self._detector.threshold, weight=self._detector.weight
@@ -124,43 +118,30 @@ class Service:
 
     async def explain(self, request: Request, top: int) -> ExplainAnswer:
         """Answer ``POST /v1/explain``; raises what `score` raises."""
-        async with self._upload(request) as upload:
-            items = await self._items(request, upload)
-            with self.scorer.places(len(items)):
-                work = self._explained(items, top)
-                results = await self._within(request, work, self.options.request_timeout)
+        async with self._items(request) as items:
+            results = await self._within(request, self._explained(items, top), self.options.request_timeout)
         return ExplainAnswer.model_construct(
             results=results, threshold=self._detector.threshold, weight=self._detector.weight
         )
 
     async def score_stream(self, request: Request, name: str) -> StreamScoreAnswer:
         """Answer ``POST /v1/streams/{name}/score``; raises what `score` raises, and what `NamedStreams.open` does."""
-        streams = self._streams()
-        async with self._upload(request) as upload:
-            items = await self._items(request, upload)
-            with self.scorer.places(len(items)):
-                # not before: what cannot be scored must not open a stream
-                work = self._streamed(await streams.open(name), items)
-                return await self._within(request, work, self.options.stream_timeout)
+        streams = self.streams
+        async with self._items(request) as items:
+            # not before: a request that cannot be scored must not open a stream
+            work = self._streamed(await streams.open(name), items)
+            return await self._within(request, work, self.options.stream_timeout)
 
-    def stream_answer(self, stream: NamedStream) -> StreamAnswer:
-        """Describe a stream."""
-        state = stream.ants.state
-        return StreamAnswer(
-            name=stream.name,
-            batches=state.batch,
-            pictures=state.pictures,
-            sentences=len(state.detector.ens),
-            look_alikes=len(state.detector.vsnl),
-            threshold=state.detector.threshold,
-            weight=state.detector.weight,
-            saved=stream.saved,
-        )
+    @property
+    def streams(self) -> NamedStreams:
+        """The named streams.
 
-    def _streams(self) -> NamedStreams:
-        if self.streams is None:
+        Raises:
+            Refusal: 404, this server has none.
+        """
+        if self._streams is None:
             raise Refusal(404, "no_streams", "this server scores frozen; ants serve --streams N opens streams")
-        return self.streams
+        return self._streams
 
     async def save_stream(self, name: str) -> StreamAnswer:
         """Answer ``POST /v1/streams/{name}/save``.
@@ -168,27 +149,15 @@ class Service:
         Raises:
             Refusal: there is no such stream, or no folder to save it in.
         """
-        stream = self._streams().find(name)
+        stream = self.streams.find(name)
         if self.options.streams_folder is None:
             raise Refusal(409, "no_folder", "this server keeps no streams; ants serve --streams-folder DIR does")
         try:
             await stream.save()
         except ANTSError as error:
-            _LOG.error("stream %s: %s", name, error)  # it says all there is
+            _LOG.error("stream %s: %s", name, error)  # the message is complete
             raise Refusal(503, "not_saved", "the stream could not be saved; the server's log says why") from None
-        return self.stream_answer(stream)
-
-    async def delete_stream(self, name: str) -> None:
-        """Answer ``DELETE /v1/streams/{name}``; raises `Refusal` where there is no such stream."""
-        await self._streams().close(name)
-
-    def find_stream(self, name: str) -> StreamAnswer:
-        """Answer ``GET /v1/streams/{name}``; raises `Refusal` where there is no such stream."""
-        return self.stream_answer(self._streams().find(name))
-
-    def list_streams(self) -> list[StreamAnswer]:
-        """Answer ``GET /v1/streams``; raises `Refusal` where there are none at all."""
-        return [self.stream_answer(stream) for stream in self._streams().all()]
+        return stream.describe()
 
     def describe(self) -> DetectorAnswer:
         """Answer ``GET /v1/detector``."""
@@ -208,14 +177,16 @@ class Service:
             limits=Limits(body_bytes=options.max_body, pictures=options.max_pictures, pixels=self._limits.max_pixels),
         )
 
-    def _upload(self, request: Request) -> Upload:
-        return Upload(request.headers, request.receive, self.options, self._budget)
-
-    async def _items(self, request: Request, upload: Upload) -> list[Item]:
-        return await read_items(request.headers, upload.chunks(), self.options, self._parsing)
+    @asynccontextmanager
+    async def _items(self, request: Request) -> AsyncIterator[list[Item]]:
+        """Yield a request's items; they have places in the queue until the block ends."""
+        async with Upload(request.headers, request.receive, self.options, self._budget) as upload:
+            items = await read_items(request.headers, upload.chunks(), self.options, self._parsing)
+            with self.scorer.places(len(items)):
+                yield items
 
     async def _within(self, request: Request, work: Awaitable[T], seconds: float) -> T:
-        """Do the work, unless it takes too long or nobody waits for it any more."""
+        """Return the result of ``work``; cancel it when it takes too long or the client disconnects."""
         task = asyncio.ensure_future(work)
         gone = asyncio.ensure_future(_disconnect(request))
         try:
@@ -253,7 +224,7 @@ class Service:
         try:
             scores = await stream.score(batch)
         except ANTSError as error:
-            # it may name servers, files and settings
+            # the message may name servers, files and settings
             _LOG.error("stream %s: %s: %s", stream.name, type(error).__name__, error)
             raise Refusal(
                 503, "mllm_unavailable", "the stream cannot go on; the server's log says why", retry_after=30
@@ -263,13 +234,13 @@ class Service:
             for row, (item, one) in enumerate(zip(items, found, strict=True))
         ]
         now = scores.adaptation
-        assert now is not None  # noqa: S101  # a stream's scores have it
+        assert now is not None  # noqa: S101  # set in every stream's scores
         return StreamScoreAnswer(
             stream=stream.name,
             results=results,
             threshold=scores.threshold,
             weight=scores.weight,
-            adaptation=AdaptationState(**asdict(now)),
+            adaptation=StreamAdaptation(**asdict(now)),
         )
 
     def _result(self, item: Item, one: Scored | ANTSError) -> ItemResult:
@@ -295,6 +266,6 @@ async def _disconnect(request: Request) -> None:
 
 def _problem(item: Item, error: ANTSError) -> Problem:
     kind = type(error).__name__
-    # the name stands beside it
+    # the answer has the name already
     message = str(error).removeprefix(f"{error.name}: " if isinstance(error, ImageError) else f"{item.name}: ")
     return Problem(type=kind, message=message)

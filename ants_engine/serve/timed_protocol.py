@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the limits of time, number and framing that it has not got."""
+"""uvicorn's HTTP protocol with limits for time, connections and framing that it lacks."""
 
 import asyncio
 import json
@@ -7,24 +7,24 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.options import Refusal
 
 FREE_CHUNKS = 1000
-"""Chunks of a body that may be of any size."""
+"""First chunks of a body, which may be of any size."""
 SMALLEST_CHUNK = 32
-"""Bytes that a chunk beyond those has to have on average: an empty one costs as much work as a large one."""
+"""Mean bytes that the chunks after those need: a tiny chunk costs as much work as a large one."""
 
 HEAD_TOO_LONG = "the request's line and headers are too long"
 
 
 class StrictConnection(h11.Connection):
-    """h11 that refuses what servers behind each other may read differently, and bodies in crumbs."""
+    """h11 that refuses ambiguous framing (request smuggling), oversized heads, and bodies in tiny chunks."""
 
     status, problem = 400, "the request is not valid HTTP"
     """The answer to a request that ends the connection."""
 
     def __init__(self, largest_head: int) -> None:
-        """Begin on the server's side; ``largest_head`` is in bytes."""
+        """Begin as a server; ``largest_head`` is in bytes."""
         super().__init__(h11.SERVER, largest_head)
         self._largest_head = largest_head
         self._chunks = 0
@@ -45,7 +45,7 @@ class StrictConnection(h11.Connection):
                 raise self._refused(HEAD_TOO_LONG, 431)
             names = {name for name, _ in event.headers}
             if b"transfer-encoding" in names and (b"content-length" in names or event.http_version < b"1.1"):
-                raise self._refused("Transfer-Encoding is not taken together with Content-Length, nor in HTTP/1.0")
+                raise self._refused("Transfer-Encoding is not accepted together with Content-Length, nor in HTTP/1.0")
         elif isinstance(event, h11.Data):
             self._chunks += event.chunk_start
             self._bytes += len(event.data)
@@ -62,17 +62,17 @@ def timed_protocol(header_timeout: float, most: int) -> type[H11Protocol]:
     """Return a protocol class for `uvicorn.Config`.
 
     Args:
-        header_timeout: seconds in which a request's line and headers have to come, what follows a refused upload has to
-            end, and a client has to take an answer off.
-        most: connections; one more takes the place of the one that has kept the server waiting longest.
+        header_timeout: seconds for a request's line and headers, for the rest of a refused upload, and for a client to
+            read an answer.
+        most: connections; one more replaces the connection that has kept the server waiting longest.
     """
 
     class TimedProtocol(H11Protocol):
-        """Ends a connection that keeps the server waiting where no request runs that has limits of its own."""
+        """Ends connections that keep the server waiting while no request with limits of its own runs."""
 
         _timer: asyncio.TimerHandle | None = None
         _heard = 0.0
-        """The loop's time when the client last did something."""
+        """The loop's time of the client's last activity."""
 
         def __init__(self, *args: Any, **keywords: Any) -> None:
             super().__init__(*args, **keywords)
@@ -99,12 +99,12 @@ def timed_protocol(header_timeout: float, most: int) -> type[H11Protocol]:
             if self._in_request():
                 self._disarm()
             else:
-                # a head that comes drop by drop, or the rest of an upload that was refused
+                # a head in many small pieces, or the rest of a refused upload
                 self._arm()
 
         def send_400_response(self, msg: str) -> None:
             if self.conn.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
-                # an answer is on its way, or was given
+                # an answer has begun or was sent
                 self.transport.close()
                 return
             body = json.dumps(Refusal(self._strict.status, "malformed", self._strict.problem).body).encode()
@@ -137,7 +137,7 @@ def timed_protocol(header_timeout: float, most: int) -> type[H11Protocol]:
             return not self._in_request() or self.cycle.more_body or self.flow.write_paused
 
         def _finds_room(self) -> bool:
-            """End the connection that has kept the server waiting longest; none may have."""
+            """End the connection that has kept the server waiting longest, if there is one."""
             others = [
                 other
                 for other in self.connections

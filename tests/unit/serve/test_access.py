@@ -4,8 +4,7 @@ import pytest
 
 from ants_engine.errors import UsageError
 from ants_engine.serve.access import Access, host_name, is_loopback, read_token
-from ants_engine.serve.options import ServeOptions
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.options import Refusal, ServeOptions
 
 TOKEN = "a-token-of-some-length"
 

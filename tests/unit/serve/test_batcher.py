@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ants_engine.serve.batcher import Batcher
+from ants_engine.serve.scorer import RequestBatcher
 
 
 class Work:
@@ -33,7 +33,7 @@ def executor() -> Iterator[ThreadPoolExecutor]:
 
 async def test_what_arrives_during_a_call_makes_up_the_next(executor: ThreadPoolExecutor) -> None:
     work = Work()
-    batcher = Batcher(work, executor, 4, wait=10.0)
+    batcher = RequestBatcher(work, executor, 4, wait=10.0)
     batcher.start()
     work.go.clear()
     futures = [batcher.submit(0)]
@@ -49,7 +49,7 @@ async def test_what_arrives_during_a_call_makes_up_the_next(executor: ThreadPool
 
 async def test_the_first_waits_for_what_is_known_to_come_and_no_longer(executor: ThreadPoolExecutor) -> None:
     work = Work()
-    batcher = Batcher(work, executor, 4, wait=0.1)
+    batcher = RequestBatcher(work, executor, 4, wait=0.1)
     batcher.start()
     batcher.expect(2)
     started = time.monotonic()
@@ -67,7 +67,7 @@ async def test_the_first_waits_for_what_is_known_to_come_and_no_longer(executor:
 
 
 async def test_a_call_that_fails_fails_its_own_and_no_other(executor: ThreadPoolExecutor) -> None:
-    batcher = Batcher(Work(), executor, 1, wait=0.0)
+    batcher = RequestBatcher(Work(), executor, 1, wait=0.0)
     batcher.start()
     bad, good = batcher.submit(13), batcher.submit(1)
     with pytest.raises(ValueError, match="13"):
@@ -78,7 +78,7 @@ async def test_a_call_that_fails_fails_its_own_and_no_other(executor: ThreadPool
 
 async def test_closing_leaves_nobody_waiting(executor: ThreadPoolExecutor) -> None:
     work = Work()
-    batcher = Batcher(work, executor, 1, wait=0.0)
+    batcher = RequestBatcher(work, executor, 1, wait=0.0)
     batcher.start()
     work.go.clear()
     futures = [batcher.submit(number) for number in range(3)]

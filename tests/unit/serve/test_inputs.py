@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from starlette.datastructures import Headers
 
-from ants_engine.serve.inputs import read_items
-from ants_engine.serve.item import Item
-from ants_engine.serve.options import ServeOptions
-from ants_engine.serve.refusal import Refusal
+from ants_engine.serve.inputs import Item, read_items
+from ants_engine.serve.options import Refusal, ServeOptions
 from tests.support.served import BOUNDARY, form
 
 CONTENT = random.Random(0).randbytes(200_001)

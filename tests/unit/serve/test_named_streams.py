@@ -7,8 +7,8 @@ import torch
 
 from ants_engine.clip.image_ref import Held, ImageRef
 from ants_engine.learning.pictures import PictureBatch
-from ants_engine.serve.named_streams import NamedStreams
 from ants_engine.serve.options import ServeOptions
+from ants_engine.serve.streams import NamedStreams
 from tests.golden.stream_fixture import numbered_pictures
 from tests.support.stream_world import PAPER, changed, cold, mllm, picture_features
 

@@ -2,7 +2,7 @@ import threading
 import time
 from contextlib import suppress
 
-from ants_engine.serve.pixel_budget import PixelBudget
+from ants_engine.serve.scorer import PixelBudget
 
 
 def decode(budget: PixelBudget, count: int, log: list[int], go: threading.Event) -> threading.Thread:

@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 
-import ants_engine.serve.upload as uploads
-from ants_engine.serve.options import ServeOptions
-from ants_engine.serve.refusal import Refusal
-from ants_engine.serve.upload import ByteBudget, Upload
+import ants_engine.serve.inputs as uploads
+from ants_engine.serve.inputs import ByteBudget, Upload
+from ants_engine.serve.options import Refusal, ServeOptions
 
 OPTIONS = ServeOptions(max_body=100, max_held=150, upload_timeout=0.2)
 
