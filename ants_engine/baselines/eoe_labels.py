@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from ants_engine.baselines.long_list import ITEMS, pieces
 from ants_engine.baselines.outlier_labels import OutlierLabels
 from ants_engine.detector.class_list import ClassList
-from ants_engine.dispatch.coordinator import Coordinator, Outcome
+from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.errors import UsageError
 from ants_engine.learning.answers import ENDS_A_BUILD, Tally, sort_answers
 from ants_engine.learning.negative_texts import NegativeTexts, judge_labels, look_alikes

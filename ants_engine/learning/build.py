@@ -21,7 +21,7 @@ from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import Detector
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.dispatch.coordinator import Outcome
+from ants_engine.dispatch.request import Outcome
 from ants_engine.errors import ImageError, NoImagesError
 from ants_engine.learning.answers import ENDS_A_BUILD, Tally, sort_answers
 from ants_engine.learning.balance import balance

@@ -8,11 +8,11 @@ from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import encode_picture
 from ants_engine.clip.picture_store import ShownPictures, content_key
-from ants_engine.dispatch.coordinator import Coordinator, Counts, Outcome
+from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
-from ants_engine.dispatch.request import Judge, LazyPicture, PictureSource, Request
-from ants_engine.dispatch.throughput_monitor import Pulse
+from ants_engine.dispatch.request import Judge, LazyPicture, Outcome, PictureSource, Request
+from ants_engine.dispatch.throughput_monitor import Counts, Pulse
 from ants_engine.errors import UnusableAnswerError
 from ants_engine.learning.negative_texts import judge_caption, judge_labels
 from ants_engine.protocol import Decoding
