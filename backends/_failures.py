@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Literal, TypeAlias
 
 from ants_engine.errors import (
     AuthenticationError,
@@ -25,15 +24,11 @@ from ants_engine.errors import (
 
 from ._scrub import scrub
 
-Kind: TypeAlias = Literal["transient", "rate limit", "final", "unusable"]
-"""Retryable; rate limited; not retryable; a response that cannot be used as an answer."""
-
 
 @dataclass(frozen=True, slots=True)
-class FailureRow:
-    """One row of the table: a failure that matches every given column becomes ``becomes``."""
+class Rule:
+    """One rule of the table: a failure that matches every given field becomes ``becomes``."""
 
-    kind: Kind
     becomes: type[BackendError]
     says: str
     """What went wrong and what to do; the server's own words follow."""
@@ -52,7 +47,7 @@ class FailureRow:
     """False when nothing was sent; see `BackendError`."""
 
     def fits(self, failure: "FailureFacts") -> bool:
-        """Tell whether every given column matches."""
+        """Tell whether every given field matches."""
         return (
             (self.exception is None or self.exception in failure.names)
             and (not self.code or bool(failure.codes.intersection(self.code)))
@@ -64,7 +59,7 @@ class FailureRow:
 
 @dataclass(frozen=True, slots=True)
 class FailureFacts:
-    """What a row is matched against."""
+    """What a rule is matched against."""
 
     names: frozenset[str]
     causes: frozenset[str]
@@ -132,154 +127,61 @@ _WANTS_NAME = re.compile(r"\b407\b")
 _DECLINES = re.compile(r"\b4\d\d\b")
 
 
-TABLE: tuple[FailureRow, ...] = (
-    FailureRow(
-        "transient",
-        BackendUnavailableError,
-        "connecting timed out: it cannot be reached",
-        exception="APITimeoutError",
-        cause={"ConnectTimeout"},
-        down=True,
-        sent=False,
-    ),
-    FailureRow("transient", BackendTimeoutError, "no answer in time", exception="APITimeoutError"),
-    FailureRow(
-        "final",
-        BadRequestError,
-        "its certificate cannot be trusted; add its authority to the system's store, or name the authority's file in "
-        "the environment variable SSL_CERT_FILE",
-        exception="APIConnectionError",
-        code={"CERTIFICATE_VERIFY_FAILED"},
-    ),
-    FailureRow(
-        "final",
-        BadRequestError,
-        "it does not speak TLS there; look at `mllm.base_url`: http:// or https://?",
-        exception="APIConnectionError",
-        code={"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"},
-    ),
-    FailureRow("final", ProtocolError, "its headers are too long", exception="APIConnectionError", code={"431"}),
-    FailureRow(
-        "final",
-        AuthenticationError,
-        "the proxy wants a name and a password; its variable takes them as http://name:password@host:port",
-        exception="APIConnectionError",
-        cause={"ProxyError"},
-        words=_WANTS_NAME,
-        sent=False,
-    ),
-    FailureRow(
-        "final",
-        BadRequestError,
-        "the proxy declines to connect to it",
-        exception="APIConnectionError",
-        cause={"ProxyError"},
-        words=_DECLINES,
-        sent=False,
-    ),
-    FailureRow(
-        "transient",
-        BackendUnavailableError,
-        "the server cannot be reached, or closed the connection",
-        exception="APIConnectionError",
-        cause={"ConnectError", "ProxyError"},
-        down=True,
-        sent=False,
-    ),
-    FailureRow(
-        "transient",
-        BackendUnavailableError,
-        "the server cannot be reached, or closed the connection",
-        exception="APIConnectionError",
-        down=True,
-    ),
-    FailureRow(
-        "final", ProtocolError, "the response does not follow the chat API", exception="APIResponseValidationError"
-    ),
-    FailureRow(
-        "final",
-        QuotaError,
-        "the account's quota is spent",
-        code={"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"},
-    ),
-    FailureRow("final", QuotaError, "the account has no credit", status={402}),
-    FailureRow(
-        "unusable",
-        RefusedAnswerError,
-        "the server's content filter refused the question",
-        code={"content_filter", "content_policy_violation"},
-    ),
-    FailureRow(
-        "final",
-        BadRequestError,
-        "the model takes no pictures: name one that does (llama.cpp needs its --mmproj), or set "
-        "`mllm.pictures = false` to ask for look-alikes alone",
-        words=_NO_PICTURES,
-    ),
-    FailureRow("rate limit", RateLimitError, "rate limit exceeded", status={429}),
-    FailureRow(
-        "final",
-        AuthenticationError,
-        "the key was refused; `mllm.api_key_env` names its variable",
-        words=_NO_KEY,
-    ),
-    FailureRow("final", AuthenticationError, "the proxy wants a name and a password, in its variable", status={407}),
-    FailureRow(
-        "final",
-        BadRequestError,
-        "no such model; look at `mllm.model`",
-        words=_NO_MODEL,
-        status={400, 404, 422, 500},
-    ),
-    FailureRow(
-        "final",
-        BadRequestError,
-        "a field of the request is unknown there; look at `mllm.limit_parameter`, `mllm.send_temperature` and "
-        "`mllm.extra_body`",
-        words=_NO_PARAMETER,
-        status=range(400, 500),
-    ),
-    FailureRow(
-        "final", AuthenticationError, "the key was refused; `mllm.api_key_env` names its variable", status={401}
-    ),
-    FailureRow("final", AuthenticationError, "the key may not do this", status={403}),
-    FailureRow(
-        "final", BadRequestError, "no such model or address; look at `mllm.model` and `mllm.base_url`", status={404}
-    ),
-    FailureRow("final", BadRequestError, "too large; lower `mllm.image_max_side`", status={413}),
-    FailureRow("transient", BackendUnavailableError, "the server asks to try again", status={408, 409, 425}),
-    FailureRow("transient", OverloadedError, "the server is overloaded", status={503, 529}),
-    FailureRow(
-        "transient",
-        BackendUnavailableError,
-        "the gateway or proxy got no answer from the server",
-        status={502, 504, 521, 522, 523},
-        down=True,
-    ),
-    FailureRow("transient", BackendUnavailableError, "the server failed", status=range(500, 600)),
-    FailureRow("final", BadRequestError, "the server rejects the request", status=range(400, 500)),
-    FailureRow(
-        "final",
-        BadRequestError,
-        "the server redirects; write the final address as `mllm.base_url`",
-        status=range(300, 400),
-    ),
-    FailureRow("final", ProtocolError, "the response is too long", exception="OversizedBodyError"),
-    FailureRow(
-        "final",
-        ProtocolError,
-        "the response is compressed",
-        exception="EncodedBodyError",
-    ),
-    FailureRow("final", BadRequestError, "the request cannot be made", exception="UnicodeEncodeError", sent=False),
+TABLE: tuple[Rule, ...] = (
+    Rule(BackendUnavailableError, "connecting timed out: it cannot be reached",
+         exception="APITimeoutError", cause={"ConnectTimeout"}, down=True, sent=False),
+    Rule(BackendTimeoutError, "no answer in time", exception="APITimeoutError"),
+    Rule(BadRequestError, "its certificate cannot be trusted; add its authority to the system's store, or name the "
+         "authority's file in the environment variable SSL_CERT_FILE",
+         exception="APIConnectionError", code={"CERTIFICATE_VERIFY_FAILED"}),
+    Rule(BadRequestError, "it does not speak TLS there; look at `mllm.base_url`: http:// or https://?",
+         exception="APIConnectionError", code={"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}),
+    Rule(ProtocolError, "its headers are too long", exception="APIConnectionError", code={"431"}),
+    Rule(AuthenticationError, "the proxy wants a name and a password; its variable takes them as "
+         "http://name:password@host:port",
+         exception="APIConnectionError", cause={"ProxyError"}, words=_WANTS_NAME, sent=False),
+    Rule(BadRequestError, "the proxy declines to connect to it",
+         exception="APIConnectionError", cause={"ProxyError"}, words=_DECLINES, sent=False),
+    Rule(BackendUnavailableError, "the server cannot be reached, or closed the connection",
+         exception="APIConnectionError", cause={"ConnectError", "ProxyError"}, down=True, sent=False),
+    Rule(BackendUnavailableError, "the server cannot be reached, or closed the connection",
+         exception="APIConnectionError", down=True),
+    Rule(ProtocolError, "the response does not follow the chat API", exception="APIResponseValidationError"),
+    Rule(QuotaError, "the account's quota is spent",
+         code={"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}),
+    Rule(QuotaError, "the account has no credit", status={402}),
+    Rule(RefusedAnswerError, "the server's content filter refused the question",
+         code={"content_filter", "content_policy_violation"}),
+    Rule(BadRequestError, "the model takes no pictures: name one that does (llama.cpp needs its --mmproj), or set "
+         "`mllm.pictures = false` to ask for look-alikes alone", words=_NO_PICTURES),
+    Rule(RateLimitError, "rate limit exceeded", status={429}),
+    Rule(AuthenticationError, "the key was refused; `mllm.api_key_env` names its variable", words=_NO_KEY),
+    Rule(AuthenticationError, "the proxy wants a name and a password, in its variable", status={407}),
+    Rule(BadRequestError, "no such model; look at `mllm.model`", words=_NO_MODEL, status={400, 404, 422, 500}),
+    Rule(BadRequestError, "a field of the request is unknown there; look at `mllm.limit_parameter`, "
+         "`mllm.send_temperature` and `mllm.extra_body`", words=_NO_PARAMETER, status=range(400, 500)),
+    Rule(AuthenticationError, "the key was refused; `mllm.api_key_env` names its variable", status={401}),
+    Rule(AuthenticationError, "the key may not do this", status={403}),
+    Rule(BadRequestError, "no such model or address; look at `mllm.model` and `mllm.base_url`", status={404}),
+    Rule(BadRequestError, "too large; lower `mllm.image_max_side`", status={413}),
+    Rule(BackendUnavailableError, "the server asks to try again", status={408, 409, 425}),
+    Rule(OverloadedError, "the server is overloaded", status={503, 529}),
+    Rule(BackendUnavailableError, "the gateway or proxy got no answer from the server",
+         status={502, 504, 521, 522, 523}, down=True),
+    Rule(BackendUnavailableError, "the server failed", status=range(500, 600)),
+    Rule(BadRequestError, "the server rejects the request", status=range(400, 500)),
+    Rule(BadRequestError, "the server redirects; write the final address as `mllm.base_url`", status=range(300, 400)),
+    Rule(ProtocolError, "the response is too long", exception="OversizedBodyError"),
+    Rule(ProtocolError, "the response is compressed", exception="EncodedBodyError"),
+    Rule(BadRequestError, "the request cannot be made", exception="UnicodeEncodeError", sent=False),
     # malformed JSON or text, huge numbers, deep nesting
-    FailureRow("final", ProtocolError, "the response cannot be parsed", exception="ValueError"),
-    FailureRow("final", ProtocolError, "the response cannot be parsed", exception="RecursionError"),
-    FailureRow("final", BadRequestError, "the request cannot be made", exception="Exception", sent=False),
+    Rule(ProtocolError, "the response cannot be parsed", exception="ValueError"),
+    Rule(ProtocolError, "the response cannot be parsed", exception="RecursionError"),
+    Rule(BadRequestError, "the request cannot be made", exception="Exception", sent=False),
     # an error inside a response, of which only its words are known
-    FailureRow("transient", BackendUnavailableError, "the server failed"),
-)
-"""Searched from the top; the first row that matches counts."""
+    Rule(BackendUnavailableError, "the server failed"),
+)  # fmt: skip
+"""Searched from the top; the first rule that matches counts."""
 
 
 def classify(error: Exception, *, secret: str = "", server: str = "") -> BackendError:
@@ -324,14 +226,14 @@ def classify_within(error: object, *, secret: str = "", server: str = "") -> Bac
 
 
 def _build(failure: FailureFacts, shown: str, wish: float | None, secret: str, server: str) -> BackendError:
-    row = next(row for row in TABLE if row.fits(failure))
+    rule = next(rule for rule in TABLE if rule.fits(failure))
     said = scrub(failure.said, secret)
-    message = f"{server or 'the server'}: {row.says}{shown}" + (f": {said}" if said else "")
-    transient = issubclass(row.becomes, TransientBackendError)
-    built = row.becomes(message, retry_after=wish) if transient else row.becomes(message)  # type: ignore[call-arg]
-    built.sent = row.sent
+    message = f"{server or 'the server'}: {rule.says}{shown}" + (f": {said}" if said else "")
+    transient = issubclass(rule.becomes, TransientBackendError)
+    built = rule.becomes(message, retry_after=wish) if transient else rule.becomes(message)  # type: ignore[call-arg]
+    built.sent = rule.sent
     if isinstance(built, BackendUnavailableError):
-        built.down = built.down or row.down
+        built.down = built.down or rule.down
     return built
 
 

@@ -284,9 +284,7 @@ class LocalModel:
         asked = inputs["input_ids"]
         with torch.inference_mode():
             output = self._model.generate(
-                **inputs,
-                generation_config=self._config(decoding),
-                stopping_criteria=_stop_when(abandoned),
+                **inputs, generation_config=self._config(decoding), stopping_criteria=_stop_when(abandoned)
             )
         # encoder-decoders start with an extra token; most others repeat the prompt, some that embed it do not
         if self._model.config.is_encoder_decoder:

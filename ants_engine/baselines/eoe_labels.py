@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ants_engine.detector.class_list import ClassList
-from ants_engine.dispatch.coordinator import Coordinator, Outcome
+from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.errors import UsageError
 from ants_engine.learning.answers import ENDS_A_BUILD, NegativeTexts, Tally, judge_labels, look_alikes, sort_answers
 from ants_engine.learning.report import SetAside

@@ -29,7 +29,7 @@ from ants_engine.protocol import Answer, Backend, Call, Picture
 
 
 class ReadyResponder:
-    """Loads the backend once. A download of gigabytes must not count as an attempt, nor happen for a warm store."""
+    """Loads the backend once, with the first request that the store cannot answer and outside of its time limit."""
 
     def __init__(self, inner: Responder, backend: Backend) -> None:
         """Load ``backend`` before ``inner`` is asked."""
@@ -40,11 +40,11 @@ class ReadyResponder:
         self._failure: ANTSError | None = None
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Answer when the backend is ready.
+        """Answer when the backend is loaded.
 
         Raises:
             UsageError: the backend cannot be loaded; the same for every request.
-            FinalBackendError: loading raised something that is none of our errors, which is chained.
+            FinalBackendError: loading raised an error of no `ANTSError` class, which is chained.
             ANTSError: what ``inner`` raises.
         """
         async with self._turn:
@@ -68,9 +68,9 @@ class ReadyResponder:
 
 
 class AttemptResponder:
-    """Gives a try its time limit, and a request with all its tries its deadline, from the first one on.
+    """Applies the time limit of an attempt, and the deadline of a request from its first attempt on.
 
-    It stands within the limit: waiting for a turn uses up no time. A try of which nothing was sent is no try.
+    It stands inside of the gate, so waiting for a permit uses up no time. An attempt that sent nothing does not count.
     """
 
     def __init__(
@@ -86,10 +86,10 @@ class AttemptResponder:
 
         Args:
             inner: the backend.
-            timeout: seconds for one try.
-            deadline: seconds for one request with its tries and pauses.
-            observer: told how each try ended.
-            clock: seconds that only grow.
+            timeout: seconds for one attempt.
+            deadline: seconds for one request with its attempts and pauses.
+            observer: told how each attempt ended.
+            clock: monotonic, in seconds.
         """
         self._inner = inner
         self._timeout = timeout
@@ -98,10 +98,10 @@ class AttemptResponder:
         self._clock = clock
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Try once.
+        """Make one attempt.
 
         Raises:
-            BackendTimeoutError: no answer within the try's limit, or within the request's deadline.
+            BackendTimeoutError: no answer within the attempt's limit or the request's deadline.
             ANTSError: what ``inner`` raises.
         """
         began = self._clock()
@@ -135,13 +135,13 @@ class AttemptResponder:
             raise BackendTimeoutError(f"no answer within {what}") from error
 
 
-_HALF = re.compile("[\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class BackendResponder:
-    """Asks a backend. Only a whole answer passes: what is empty, declined or cut off is an error.
+    """Calls a backend. Only usable answers pass; an empty, refused or truncated one is an error.
 
-    Of a list that was cut off, the items before the last one are whole: they pass, with ``length`` as how it ended.
+    Of a truncated list the complete items pass, with ``finish_reason`` ``length``.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -152,15 +152,14 @@ class BackendResponder:
         """Ask once.
 
         Raises:
-            BadRequestError: the backend cannot take a picture, or cannot do without one.
+            BadRequestError: the backend takes no pictures, or needs one.
             ImageError: the picture cannot be read any more.
-            EmptyAnswerError: there is nothing in the answer but blanks, reasoning, or the question.
-            RefusedAnswerError: the MLLM says that it will not or cannot answer.
-            TruncatedAnswerError: the token limit cut it, so its last words cannot be trusted; or its reasoning never
-                ended.
+            EmptyAnswerError: the answer holds only blanks, reasoning, or the question.
+            RefusedAnswerError: the MLLM refuses to answer.
+            TruncatedAnswerError: the token limit cut the answer or its reasoning.
             ProtocolError: the backend returned no `Answer`.
-            FinalBackendError: it raised something that is no `ANTSError`, which is chained.
-            BackendError: what it raised itself.
+            FinalBackendError: the backend raised an error of no `ANTSError` class, which is chained.
+            BackendError: what the backend raised.
         """
         trace.answered, trace.unsent = False, True
         self._check_capabilities(request)
@@ -174,11 +173,11 @@ class BackendResponder:
             answer = _checked(came, request)
             trace.answered = True
         except ANTSError as error:
-            # a backend that cannot be used at all has sent nothing either
+            # a backend that cannot be used has sent nothing
             trace.unsent = isinstance(error, UsageError) or (isinstance(error, BackendError) and not error.sent)
             raise
         except Exception as error:
-            # The text of a foreign error may hold anything, picture bytes and keys included: only its kind is named.
+            # the text of another error may hold pictures or keys: only its class is named
             raise FinalBackendError(
                 f"the backend {type(self._backend).__name__} raised {type(error).__name__}, "
                 "which is none of ants_engine.errors: a defect of the backend"
@@ -223,8 +222,8 @@ def _checked(answer: Answer, request: Request) -> Answer:
         raise TruncatedAnswerError(_cut_off(answer, request, reasoning=True))
     if not has_final and final != answer.text:
         raise EmptyAnswerError(
-            "the MLLM gave its reasoning and no answer; switch its reasoning off (mllm.extra_body), or the server's "
-            "reasoning parser where that takes the answer for reasoning"
+            "the MLLM returned reasoning and no answer; switch off its reasoning (mllm.extra_body), or the server's "
+            "reasoning parser if that takes the answer for reasoning"
         )
     # the final part of a long answer is at its end
     text = answer.text if len(answer.text) <= MAX_ANSWER_CHARACTERS else final
@@ -237,8 +236,8 @@ def _checked(answer: Answer, request: Request) -> Answer:
         text = verdict if isinstance(verdict, str) else ""
     if cut and (request.judge is None or not text):
         raise TruncatedAnswerError(_cut_off(answer, request))
-    # Half characters (lone surrogates) come out of careless JSON, and no tokenizer or file takes them.
-    text = _HALF.sub("\ufffd", text[:MAX_ANSWER_CHARACTERS])
+    # lone surrogates come from careless JSON, and no tokenizer or file takes them
+    text = _SURROGATE.sub("\ufffd", text[:MAX_ANSWER_CHARACTERS])
     return answer if text == answer.text else replace(answer, text=text)
 
 

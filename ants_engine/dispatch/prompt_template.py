@@ -23,7 +23,7 @@ MAX_BYTES = 65_536
 """A template file larger than this is refused."""
 
 _DEEP_KEY = re.compile(r"""(?:\.[ \t]*["'A-Za-z0-9_-]+[ \t]*){50}""")
-"""Python's reader of TOML takes seconds for a key of thousands of parts."""
+"""tomllib takes seconds for a key of thousands of parts."""
 
 
 class TemplateFile(BaseModel):
@@ -32,7 +32,7 @@ class TemplateFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     task: str
-    """What is asked, ``ens`` or ``vsnl``; the name of the file's folder."""
+    """``ens`` or ``vsnl``; the name of the file's folder."""
     version: Annotated[int, Field(ge=1)]
     """N in the file's name ``v<N>.toml``."""
     description: Annotated[str, Field(min_length=1)]
@@ -40,7 +40,7 @@ class TemplateFile(BaseModel):
     good_at: Annotated[str, Field(min_length=1)]
     """What this version is good at, and for which models."""
     needs_picture: bool
-    """A request made of it shows a picture."""
+    """Whether its requests show a picture."""
     verifies: bool = False
     """Its answer may be a yes: the picture shows the class that it was taken for (see `VerdictReader`)."""
     variables: list[str]
@@ -51,7 +51,7 @@ class TemplateFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class PromptTemplate:
-    """A checked template and where it came from."""
+    """A checked template and its origin."""
 
     ref: str
     """``<task>/v<N>``."""
@@ -109,7 +109,6 @@ class PromptTemplate:
         missing, unknown = declared - variables.keys(), variables.keys() - declared
         if missing or unknown:
             groups = {"not given": missing, "unknown": unknown}
-            groups = {"not given": missing, "unknown": unknown}
             faults = [f"{what}: {_names(names)}" for what, names in groups.items() if names]
             raise TemplateError(f"template {self.ref}: {'; '.join(faults)} (it takes {_names(declared)})")
         return string.Template(self.file.prompt).substitute(self._quoted(variables))
@@ -166,12 +165,12 @@ _TASK = re.compile(r"[a-z][a-z0-9_-]{0,63}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TemplateEntry:
-    """One line of the list of templates."""
+    """One item of the list of templates."""
 
     ref: str
     """``<task>/v<N>``."""
     origin: str
-    """The file that is used for it."""
+    """The file that is used."""
     description: str
     """What it asks for."""
 
@@ -180,13 +179,13 @@ class TemplateLibrary:
     """Finds templates ``<task>/v<N>``; a file of the user's folder hides the package's of the same name."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Look into these places; nothing is read yet.
+        """Name the folders; nothing is read yet.
 
         Args:
             folder: the user's templates, ``<task>/v<N>.toml``; none if empty.
 
         Raises:
-            TemplateError: the folder is not there.
+            TemplateError: there is no such folder.
         """
         if folder is not None and not folder.is_dir():
             raise TemplateError(f"{folder}: no such folder of prompt templates (setting prompts.folder)")
@@ -199,8 +198,7 @@ class TemplateLibrary:
             ref: ``<task>/v<N>``, or ``<task>`` alone for its highest version.
 
         Raises:
-            TemplateError: the name is not of that form, there is no such template, it leads out of its folder, or
-                the file cannot be used.
+            TemplateError: malformed name, no such template, a link out of its folder, or an unusable file.
         """
         found = _REF.fullmatch(ref)
         if found is None:
@@ -214,7 +212,7 @@ class TemplateLibrary:
         return self._read(ref, sources[ref])
 
     def list(self) -> list[TemplateEntry]:
-        """Name every template, in order.
+        """Return every template, in order.
 
         Raises:
             TemplateError: a file cannot be used; it is named.

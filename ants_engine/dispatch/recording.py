@@ -1,4 +1,4 @@
-"""Mode ``record``: looks into the store before asking, and keeps what was answered."""
+"""Mode ``record``: looks requests up before asking, and stores answers before anyone sees them."""
 
 import asyncio
 import logging
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from ants_engine.dispatch.observer import Observer
 from ants_engine.dispatch.request import Request, RequestProgress, Responder
-from ants_engine.dispatch.single_flight import ClaimedElsewhereError, Claims
+from ants_engine.dispatch.single_flight import LockedElsewhereError, RequestLocks
 from ants_engine.dispatch.storage.entry import Entry, Failure
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import BackendError, StoreError, StoreUnavailableError, TransientBackendError
@@ -19,14 +19,14 @@ T = TypeVar("T")
 _LOG = logging.getLogger("ants_engine.dispatch")
 
 FIRST_LOOK, LONGEST_LOOK = 0.5, 10.0
-"""Seconds between two tries to use the store again."""
+"""Seconds between two attempts to reopen the store; doubled each time."""
 
 
 class PatientStore:
-    """Reads and writes a store; while it cannot be used, those who need it wait, and their answers stay in memory.
+    """A response store that waits out faults: while it cannot be used, requests wait and answers stay in memory.
 
-    After ``patience`` seconds it gives up: what is in memory is written to a rescue file, and everyone is told. From
-    then on nothing more is asked, since it could not be kept.
+    After ``patience`` seconds it gives up: answers in memory go to a rescue file, and all requests fail from then on,
+    since their answers could not be stored.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class PatientStore:
         self._broken: StoreError | None = None
 
     def check(self) -> None:
-        """See that an answer could be kept.
+        """Check that answers can be stored.
 
         Raises:
-            StoreError: it could not; the store was given up.
+            StoreError: the store was given up.
         """
         if self._broken is not None:
-            # A fresh one each time: a raised error collects the frames that it passes.
+            # a new one each time: a raised error collects tracebacks
             raise type(self._broken)(str(self._broken)) from self._broken
 
     async def get(self, key: str) -> Entry | None:
@@ -67,7 +67,7 @@ class PatientStore:
         return await self._patiently(lambda: self._store.get(key))
 
     async def keep(self, entry: Entry) -> None:
-        """Keep how a request ended; it is on disk when this returns.
+        """Store how a request ended; it is on disk when this returns.
 
         Raises:
             StoreError: the store cannot be written, and did not come back in time. The entry is in the rescue file.
@@ -77,7 +77,7 @@ class PatientStore:
         self._held.pop(entry.request.key, None)
 
     async def aclose(self) -> None:
-        """Write what is still held: to the store, or to a rescue file."""
+        """Write what is still in memory, to the store or to a rescue file."""
         entries, self._held = list(self._held.values()), {}
         if not entries:
             return
@@ -109,7 +109,7 @@ class PatientStore:
             began, pause, told = self._clock(), FIRST_LOOK, False
             while True:
                 try:
-                    # Whoever waited for its turn may find the store in order again.
+                    # the store may be usable again by now
                     result = await work()
                 except StoreUnavailableError as again:
                     error = again
@@ -145,29 +145,29 @@ class PatientStore:
         try:
             path = await rescue(entries, self._store.folder)
         except StoreError as worse:
-            error.add_note(f"{len(entries)} answers could not be kept anywhere: {worse}")
-            _LOG.error("%d answers could not be kept anywhere: %s", len(entries), worse)
+            error.add_note(f"{len(entries)} answers could not be saved anywhere: {worse}")
+            _LOG.error("%d answers could not be saved anywhere: %s", len(entries), worse)
             return
-        word = f"{len(entries)} answers that could not be kept are in {path}; bring them in: ants store import {path}"
-        error.add_note(word)
-        _LOG.error("%s", word)
+        advice = f"{len(entries)} answers that could not be stored are in {path}; run: ants store import {path}"
+        error.add_note(advice)
+        _LOG.error("%s", advice)
         self._observer.event("rescued", answers=len(entries), file=str(path))
 
 
 class LookupResponder:
-    """Answers from the store if it can. It stands outside of the limit: who needs no slot waits for none.
+    """Answers from the store if it can. It stands outside of the gate: stored answers need no permit.
 
-    Where another process turns out to be asking the same, it waits for that one and looks again.
+    When another process is asking the same, it waits for that process and looks again.
     """
 
-    def __init__(self, inner: Responder, store: PatientStore, claims: Claims) -> None:
+    def __init__(self, inner: Responder, store: PatientStore, locks: RequestLocks) -> None:
         """Look into ``store`` before asking ``inner``."""
         self._inner = inner
         self._store = store
-        self._claims = claims
+        self._locks = locks
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Answer from the store, or ask. A recorded failure is no answer.
+        """Answer from the store, or ask. A stored failure is asked again.
 
         Raises:
             StoreError: the store cannot be read.
@@ -180,47 +180,47 @@ class LookupResponder:
                     return answer
                 try:
                     return await self._inner.answer(request, trace)
-                except ClaimedElsewhereError:
+                except LockedElsewhereError:
                     trace.update(phase="sharing")
-                    await self._claims.freed(request.key)
+                    await self._locks.take_later(request.key)
                     trace.update(phase="waiting")
         finally:
-            self._claims.release(request.key)
+            self._locks.release(request.key)
 
 
-class ClaimResponder:
-    """Asks only what no other process is asking, and what none has answered since it was last looked for.
+class LockResponder:
+    """Asks only what no other process is asking, and what none has answered since the lookup.
 
-    It stands within the limit, so that a process claims no more than it can ask.
+    It stands inside of the gate, so that a process locks no more requests than it can ask.
     """
 
-    def __init__(self, inner: Responder, store: PatientStore, claims: Claims) -> None:
-        """Claim before ``inner`` is asked. `LookupResponder` gives free."""
+    def __init__(self, inner: Responder, store: PatientStore, locks: RequestLocks) -> None:
+        """Lock before ``inner`` is asked; `LookupResponder` releases."""
         self._inner = inner
         self._store = store
-        self._claims = claims
+        self._locks = locks
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Ask, unless another process does or did.
 
         Raises:
-            ClaimedElsewhereError: another process is asking.
+            LockedElsewhereError: another process is asking.
             ANTSError: what ``inner`` raises.
         """
         if not trace.attempts:
-            if not self._claims.take(request.key):
-                raise ClaimedElsewhereError
-            # Alone with the store, nobody can have answered it since: the slot need not wait for another look.
-            answer = None if self._claims.alone() else await stored_answer(self._store, request, trace)
+            if not self._locks.take(request.key):
+                raise LockedElsewhereError
+            # without other processes nobody can have answered it since
+            answer = None if self._locks.alone() else await stored_answer(self._store, request, trace)
             if answer is not None:
                 return answer
         return await self._inner.answer(request, trace)
 
 
 class KeepResponder:
-    """Puts every answer on disk before anyone sees it, and every failure that trying again would not mend.
+    """Stores every answer before anyone sees it, and every failure that a retry would not mend.
 
-    It stands within the limit, so that no more answers are paid for and not yet on disk than there are slots.
+    It stands inside of the gate, which bounds the answers that are paid for and not yet on disk.
     """
 
     def __init__(self, inner: Responder, store: PatientStore) -> None:
@@ -229,11 +229,10 @@ class KeepResponder:
         self._store = store
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Ask, and keep the answer.
+        """Ask, and store the answer.
 
         Raises:
-            StoreError: the store cannot be written. From then on nothing more is asked: what is paid for and cannot
-                be kept is lost.
+            StoreError: the store cannot be written. Nothing more is asked then, since answers would be lost.
             ANTSError: what ``inner`` raises.
         """
         self._store.check()
@@ -241,7 +240,7 @@ class KeepResponder:
             answer = await self._inner.answer(request, trace)
         except BackendError as error:
             if not isinstance(error, TransientBackendError):
-                # Before the slot is free: where every question would fail so, the caller hears of it before more go.
+                # before the permit is released, so that a common cause stops further requests
                 await self._store.keep(Entry(request, Failure.of(error)))
                 trace.kept = True
             raise
@@ -254,7 +253,7 @@ class KeepResponder:
 
 
 class KeepFailureResponder:
-    """Keeps how a request failed in the end, so that a replay ends as the run did. ``record`` asks it again."""
+    """Stores how a request failed in the end, so that a replay ends as the run did."""
 
     def __init__(self, inner: Responder, store: PatientStore) -> None:
         """Keep how ``inner`` fails in ``store``."""
@@ -262,10 +261,10 @@ class KeepFailureResponder:
         self._store = store
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Ask, and keep the failure.
+        """Ask, and store the failure.
 
         Raises:
-            ANTSError: what ``inner`` raises, or the store's error where that cannot be kept.
+            ANTSError: what ``inner`` raises, or the store's error.
         """
         try:
             return await self._inner.answer(request, trace)
@@ -276,7 +275,7 @@ class KeepFailureResponder:
 
 
 async def stored_answer(store: PatientStore, request: Request, trace: RequestProgress) -> Answer | None:
-    """Return the answer that the store holds, and note on the trace that it came from there."""
+    """Return the stored answer, and note on the trace where it came from."""
     entry = await store.get(request.key)
     if entry is None or isinstance(entry.ending, Failure):
         return None

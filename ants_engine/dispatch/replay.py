@@ -14,11 +14,11 @@ from ants_engine.errors import ReplayMissError
 from ants_engine.protocol import Answer
 
 EXPLAINED = 3
-"""Misses that are explained; each explanation reads the whole store."""
+"""Misses that are explained: each explanation reads the whole store."""
 
 
 class ReplayResponder:
-    """Gives back what was recorded, failures included."""
+    """Returns what was recorded, failures included."""
 
     def __init__(self, store: ResponseStore) -> None:
         """Read from ``store``, which should be strict."""
@@ -54,7 +54,7 @@ class ReplayResponder:
 
 
 async def recorded_identity(store: ResponseStore, backend: str, model: str) -> RecordedIdentity:
-    """Find the model that a replay stands for: the latest recorded under this name, or the backend's only one.
+    """Return the model to replay: the latest recorded under this name, or the backend's only one.
 
     Raises:
         ReplayMissError: there is none, or several and none of that name.
@@ -76,13 +76,13 @@ async def recorded_identity(store: ResponseStore, backend: str, model: str) -> R
 
 _FIELDS = ("template", "model", "decoding", "picture", "prompt")
 _CANDIDATES = 32
-"""Of this many, equal in most fields, the prompts are compared."""
+"""Prompts are compared for this many requests, those with most equal fields."""
 _COMPARED = 400
 """Characters of a prompt that are compared."""
 
 
 async def explain_miss(request: Request, recorded: AsyncIterable[Entry]) -> str:
-    """Say which recorded request is nearest, and what differs."""
+    """Name the nearest recorded request and what differs."""
     asked = request.payload()
     best: list[tuple[int, str, Request]] = []
     picture_known = False
@@ -153,6 +153,6 @@ def _value(parts: dict[str, Any], name: str) -> str:
 def _around(recorded: str, asked: str) -> str:
     same = next((at for at, (one, other) in enumerate(zip(recorded, asked, strict=False)) if one != other), None)
     start = max(0, (min(len(recorded), len(asked)) if same is None else same) - 20)
-    # Back to the start of the word, unless it is a very long one.
+    # back to the start of the word, unless it is very long
     start = max(start - 20, asked.rfind(" ", 0, start) + 1)
     return f"{excerpt(recorded[start:], 60)}, now {excerpt(asked[start:], 60)}"

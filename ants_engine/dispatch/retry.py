@@ -22,19 +22,19 @@ from ants_engine.errors import (
 from ants_engine.protocol import Answer
 
 FEW = 3
-"""Questions of a task that fail for good in a row, with the same cause and none answered before, are enough."""
+"""Consecutive final failures of a task with the same cause that stop it before its first answer."""
 
 MANY = 10
-"""As many are enough where the task had answers before: the server has changed since."""
+"""The same after an answer: the server has changed since."""
 
 ASK_AGAIN = 60.0
-"""Seconds after which one more question is asked, to see: a stream may outlive what was wrong."""
+"""Seconds after which one request is sent as a probe: a stream may outlive the cause."""
 
-# numbers and identifiers differ from one error to the next, and are no cause
+# numbers and identifiers differ between errors of one cause
 _PARTICULAR = re.compile(r"\b[0-9a-f-]{8,}\b|\d+", re.IGNORECASE)
 
 FIRST_PAUSE = 0.5
-"""Seconds before the second try, at most; each further pause is twice as long."""
+"""Seconds before the second attempt at most; doubled before every further one."""
 
 LONGEST_PAUSE = 30.0
 """Seconds."""
@@ -52,18 +52,18 @@ class _Task:
 
 
 class CommonCause:
-    """Watches how the questions of each task end. An answer in between begins the count anew.
+    """Stops a task whose requests all fail with one cause, such as a wrong model. An answer resets the count.
 
-    Before it stops, it waits for the questions that are under way: an answer takes longer than a refusal.
+    Before it stops a task, it waits for the requests in flight: an answer takes longer than a refusal.
     """
 
     def __init__(self, *, few: int = FEW, enabled: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with nothing known.
+        """Begin with no failures.
 
         Args:
-            few: as many failures are enough before the first answer.
-            enabled: stop at all.
-            clock: seconds that only grow.
+            few: failures that stop a task before its first answer.
+            enabled: whether to stop tasks at all.
+            clock: monotonic, in seconds.
         """
         self._few = few
         self._enabled = enabled
@@ -71,10 +71,10 @@ class CommonCause:
         self._tasks: dict[str, _Task] = {}
 
     async def enter(self, task: str) -> None:
-        """Let a question of a task go, unless there is no use in it. Each call is followed by one of `leave`.
+        """Admit an attempt, unless its task is stopped. Call `leave` when the attempt has ended.
 
         Raises:
-            NotEnoughAnswersError: a few in a row failed with the same cause, which it holds; then there is no `leave`.
+            NotEnoughAnswersError: the task is stopped; it holds the common cause. Do not call `leave` then.
         """
         state = self._tasks.setdefault(task, _Task())
         while self._suspects(state) and state.under_way:
@@ -93,13 +93,13 @@ class CommonCause:
         state.under_way += 1
 
     def leave(self, task: str) -> None:
-        """Note that a try has ended, however."""
+        """Note that an attempt has ended."""
         state = self._tasks[task]
         state.under_way -= 1
         state.changed.set()
 
     def ended(self, task: str, error: BackendError | None) -> None:
-        """Note how a question ended, with all its tries."""
+        """Note how a request ended, after all its attempts."""
         state = self._tasks.setdefault(task, _Task())
         if error is None:
             state.answered = True
@@ -109,7 +109,7 @@ class CommonCause:
             state.failed = state.failed + 1 if cause == state.cause else 1
             state.cause, state.error = cause, error
         elif isinstance(error, UnusableAnswerError):
-            # the server does take questions of this kind
+            # the server does accept requests of this task
             state.failed = 0
         state.changed.set()
 
@@ -118,11 +118,10 @@ class CommonCause:
 
 
 class RetryResponder:
-    """Tries until there is an answer, a final error, no try left, or no time left (`RequestProgress.end`).
+    """Retries `TransientBackendError` until an answer, the last attempt or the deadline (`RequestProgress.end`).
 
-    Only `TransientBackendError` is tried again; cancellation and everything else passes at once. It stands outside of
-    the limit: a request that pauses takes nobody's place. Tries that were part of an outage of the server are not
-    counted, and need no pause: the gate waits until the server is back.
+    It stands outside of the gate, so a request that pauses holds no permit. Attempts during an outage of the server are
+    not counted and need no pause: the gate waits until the server is up.
     """
 
     def __init__(
@@ -139,13 +138,13 @@ class RetryResponder:
         """Wrap ``inner``.
 
         Args:
-            inner: what is tried.
-            attempts: tries per request, the first one counted.
-            outage: knows which tries were part of an outage.
+            inner: what is asked.
+            attempts: attempts per request, the first one included.
+            outage: the circuit breaker.
             common: told how requests end.
-            jitter: randomness of the pauses; own by default, since processes that pause alike come back together.
+            jitter: randomness of the pauses, so that processes do not retry in step.
             sleep: how to pause.
-            clock: seconds that only grow.
+            clock: monotonic, in seconds.
         """
         self._inner = inner
         self._attempts = attempts
@@ -156,11 +155,11 @@ class RetryResponder:
         self._clock = clock
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Answer, trying as often as it takes and may.
+        """Answer, with retries.
 
         Raises:
-            TransientBackendError: the last try's error, when no try or no time is left.
-            ANTSError: what cannot pass, at once.
+            TransientBackendError: the last attempt's error, when no attempt or no time is left.
+            ANTSError: any other error, without a retry.
         """
 
         async def attempt() -> Answer:
@@ -186,13 +185,9 @@ class RetryResponder:
             finally:
                 trace.update(phase="waiting")
 
-        # One per request: tenacity keeps a call's state on the object.
+        # one per request: tenacity keeps a call's state on the object
         retrying = AsyncRetrying(
-            sleep=pause,
-            stop=stop,
-            wait=wait,
-            retry=retry_if_exception_type(TransientBackendError),
-            reraise=True,
+            sleep=pause, stop=stop, wait=wait, retry=retry_if_exception_type(TransientBackendError), reraise=True
         )
         try:
             answer: Answer = await retrying(attempt)
@@ -207,7 +202,7 @@ class RetryResponder:
         pause = longest * (0.5 + 0.5 * self._jitter.random())
         error = state.outcome.exception() if state.outcome is not None else None
         wish = error.retry_after if isinstance(error, TransientBackendError) and not trace.crowded else None
-        if wish is not None and wish == wish:  # noqa: PLR0124  # NaN is no wish
-            # The server's wish is a minimum; the jitter on top keeps those who were told the same from coming together.
+        if wish is not None and wish == wish:  # noqa: PLR0124  # not NaN
+            # Retry-After is a minimum; the jitter spreads requests that were told the same
             return max(pause, wish + FIRST_PAUSE * self._jitter.random())
         return pause

@@ -20,6 +20,12 @@ from ants_engine.errors import NoImagesError
 from ants_engine.learning.answers import ENDS_A_BUILD
 from ants_engine.learning.candidates import Candidate
 from ants_engine.learning.engine import LearningEngine, compose
+from ants_engine.detector.negative_bank import NegativeBank
+from ants_engine.dispatch.request import Outcome
+from ants_engine.errors import ImageError, NoImagesError
+from ants_engine.learning.answers import ENDS_A_BUILD, Tally, sort_answers
+from ants_engine.learning.balance import balance
+from ants_engine.learning.history import History
 from ants_engine.learning.initial_detector import InitialDetector
 from ants_engine.learning.paper_policy import PaperPolicy, to_describe
 from ants_engine.learning.pictures import Pictures

@@ -22,9 +22,9 @@ from ants_engine.protocol import JSON, Answer
 from ants_engine.settings.config import Settings
 
 MASK = "[set]"
-"""What stands for a secret: that there is one, and nothing of it."""
+"""Replaces a secret."""
 MAX_CHARACTERS = 300
-"""A text from elsewhere is cut to this."""
+"""Messages are cut to this."""
 
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SECRET = re.compile(
@@ -32,21 +32,21 @@ _SECRET = re.compile(
     r"|auth|authorization|bearer|cookies?"
 )
 _FOLDERS = frozenset({"PWD", "OLDPWD"})
-"""Variables that sound like passwords, and hold the shell's folders."""
+"""Variables of the shell that look like passwords."""
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*,[^\s\"'<>)]*", re.IGNORECASE)
 _BASE64 = re.compile(r"[A-Za-z0-9+/_=-]{100,}")
 _KEY = re.compile(r"(?i)\b(sk-|bearer\s+|basic\s+(?=[\w+/=]{16}))[\w.~+/=*-]+")
 _USER = re.compile(r"(?<=://)[^/?#\s@]+@")
 _QUERY = re.compile(r"(?<=://)([^\s?#\"'<>]+)\?[^\s\"'<>]+")
 _SHORTEST = 8
-"""A shorter value of a variable says too little: taking it out of texts would garble them."""
+"""Shorter values of variables are not masked in texts: that would garble them."""
 
 
 class Redactor:
-    """Knows what the environment keeps secret, so that no value of it passes whatever the name it stands under."""
+    """Masks secrets: settings by their names, texts by their look, and values of secret environment variables."""
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
-        """Look at the variables once: those with a name such as ``OPENAI_API_KEY``.
+        """Read the variables with a secret name, such as ``OPENAI_API_KEY``, once.
 
         Args:
             environment: the process's own by default.
@@ -57,19 +57,19 @@ class Redactor:
             for name, value in variables.items()
             if looks_secret(name) and name not in _FOLDERS and len(value) >= _SHORTEST
         }
-        # the longest first: one may be the start of another
+        # longest first: one may be a prefix of another
         self._values = sorted(secret, key=len, reverse=True)
 
     def settings(self, settings: Mapping[str, JSON]) -> dict[str, JSON]:
-        """Copy JSON; what stands under a name that looks secret becomes `MASK`, other texts keep no credentials."""
+        """Copy JSON with values of secret names replaced by `MASK`, and credentials removed from texts."""
         return _copy(settings, self._bare)
 
     def facts(self, facts: Mapping[str, JSON]) -> dict[str, JSON]:
-        """Copy JSON as `settings` does, its texts made fit as `text` does."""
+        """Copy JSON like `settings`, with texts cleaned like `text`."""
         return _copy(facts, self.text)
 
     def text(self, text: str) -> str:
-        """Make a message fit to be kept: no key, no picture data, and not long."""
+        """Clean a message: no key, no picture data, at most `MAX_CHARACTERS`."""
         text = self._bare(text[:100_000])
         text = _DATA_URL.sub("[data]", text)
         text = _BASE64.sub("[data]", text)
@@ -84,13 +84,13 @@ class Redactor:
 
 
 def looks_secret(name: str) -> bool:
-    """Say whether a setting or variable of this name would hold a secret. A name in ``_env`` only names a variable."""
+    """Tell whether a setting or variable of this name holds a secret; ``…_env`` only names a variable."""
     parts = [part.lower() for part in _PART.findall(name)]
     return bool(parts) and parts[-1] != "env" and any(_SECRET.fullmatch(part) for part in parts)
 
 
 def _copy(parts: Mapping[str, JSON], clean: Callable[[str], str]) -> dict[str, JSON]:
-    # names are texts in JSON, whatever was given
+    # names are texts in JSON
     named = ((str(name), each) for name, each in parts.items())
     return {
         name: MASK if looks_secret(name) and _may_hide(name, each) else _copied(each, clean) for name, each in named
@@ -114,33 +114,33 @@ def _may_hide(name: str, value: JSON) -> bool:
 
 RECORD, RESPONSES, EVENTS = "run.json", "responses.jsonl", "events.jsonl"
 MAX_WAITING = 10_000
-"""Lines that may wait for a slow disk; what comes on top is dropped and counted."""
+"""Lines that may wait for a slow disk; further ones are dropped and counted."""
 SYNC_SECONDS = 1.0
-"""Lines reach the disk itself at most so often, and at the end; the operating system has them at once."""
+"""Seconds between two syncs to disk; the operating system has lines at once."""
 CLOSE_SECONDS = 10.0
-"""How long the end waits for a disk that hangs."""
+"""Seconds that `close` waits for a disk that hangs."""
 
 _LOG = logging.getLogger("ants_engine.dispatch")
 _TRIES = 20
 
 
 class RunWriter:
-    """One folder, made when it starts. Whatever goes wrong with it is one warning, and lines that are missing.
+    """Writes one folder on a thread of its own. Any fault is one warning, and lines are missing.
 
-    Each line is one write to a descriptor that appends, so a kill can cut the last line and no other. While it is open
-    it holds a lock on `EVENTS`, by which a reader tells a run that goes on from one that was killed.
+    Each line is one appending write, so a kill can cut only the last line. While it is open it holds a lock on
+    `EVENTS`, by which a reader tells a running run from a killed one.
     """
 
     def __init__(self, root: Path, stem: str, record: Callable[[], dict[str, Any]]) -> None:
-        """Prepare; nothing is touched yet.
+        """Prepare; nothing is written yet.
 
         Args:
-            root: folder of run folders, made if need be.
+            root: folder of run folders, created if need be.
             stem: start of the folder's name; six hex digits follow.
-            record: gives what `RECORD` says from the start; called on the thread.
+            record: returns the first content of `RECORD`; called on the thread.
         """
         self.path = root.absolute() / f"{stem}-{secrets.token_hex(3)}"
-        """Where it is, or will be."""
+        """Where it is or will be."""
         self._stem = stem
         self._make_record = record
         self._record: dict[str, Any] = {}
@@ -155,11 +155,11 @@ class RunWriter:
         self._over = False
 
     def start(self) -> None:
-        """Start the thread, which makes the folder."""
+        """Start the thread, which creates the folder."""
         self._thread.start()
 
     def put(self, file: str, line: Mapping[str, Any]) -> None:
-        """Have a line appended to `RESPONSES` or `EVENTS`. Never waits, never raises."""
+        """Append a line to `RESPONSES` or `EVENTS`. Never blocks, never raises."""
         if self._over:
             return
         if self._queue.qsize() >= MAX_WAITING:
@@ -168,7 +168,7 @@ class RunWriter:
         self._queue.put((file, line))
 
     def close(self, ending: Mapping[str, Any]) -> None:
-        """Write what waits, then ``ending`` into `RECORD`, and end the thread. May be called twice."""
+        """Write waiting lines, then ``ending`` into `RECORD`, and end the thread. May be called twice."""
         if self._over and not self._thread.is_alive():
             return
         self._over = True
@@ -206,7 +206,7 @@ class RunWriter:
         for name in (EVENTS, RESPONSES):
             self._files[name] = os.open(self.path / name, flags, 0o600)
         self._record = self._make_record()
-        # before the record: who finds that, and no lock, takes the run for killed
+        # before the record: a reader takes a record without a lock for a killed run
         self._record["locked"] = _lock(self._files[EVENTS])
         self._write_record(self._record)
 
@@ -229,7 +229,7 @@ class RunWriter:
     def _append(self, name: str, line: Mapping[str, Any]) -> None:
         try:
             data = f"{json.dumps(line, separators=(',', ':'), default=_kind)}\n".encode("ascii")
-            # where part of an earlier line is, this one must not be glued to it
+            # not on the same line as a torn one
             data = b"\n" + data if name in self._torn else data
             written = os.write(self._files[name], data)
         except (OSError, TypeError, ValueError, RecursionError) as error:
@@ -268,7 +268,7 @@ def _lock(descriptor: int) -> bool:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            # a reader who looks whether it is locked holds it for that moment
+            # a reader holds it for a moment to test it
             time.sleep(0.005)
         except OSError:
             return False
@@ -293,24 +293,24 @@ PACKAGES = (
 
 
 class RunFolder:
-    """An `Observer` that keeps a run's record in a folder ``<root>/<UTC time>-<6 hex>/``, for ``ants run show``.
+    """An `Observer` that records a run in a folder ``<root>/<UTC time>-<6 hex>/``, for ``ants run show``.
 
     - ``run.json``: settings (secrets masked), versions, the model's identity, templates' digests; start, end, ending,
       totals. Written at the start with ``ending`` null, and again at the end.
-    - ``responses.jsonl``: a line per request: key, task, template, picture's digest, attempts, seconds, tokens, where
-      from, and ``answer`` or the error's class and message. About 350 bytes each, so 18 MB for 50,000 requests.
-    - ``events.jsonl``: a line per event, and one (about 200 bytes) for each call to the backend that failed.
+    - ``responses.jsonl``: a line per request: key, task, template, picture's digest, attempts, seconds, tokens, source,
+      and ``answer`` or the error's class and message. About 350 bytes each, 18 MB for 50,000 requests.
+    - ``events.jsonl``: a line per event, and one (about 200 bytes) for each failed call to the backend.
 
-    No picture, no prompt and no answer is in it: those are in the response store. Old folders are not deleted.
-    A folder that cannot be written is one warning in the log, and costs no answer.
+    It holds no picture, prompt or answer: those are in the response store. Old folders are not deleted. A folder that
+    cannot be written is one warning in the log, and costs no answer.
     """
 
     def __init__(self, root: Path, settings: Settings) -> None:
         """Prepare; nothing is written before `begin`.
 
         Args:
-            root: folder of run folders, made if need be.
-            settings: what the run was asked to do.
+            root: folder of run folders, created if need be.
+            settings: the run's.
         """
         self._redactor = Redactor()
         self._settings = settings
@@ -325,7 +325,7 @@ class RunFolder:
 
     @property
     def path(self) -> Path | None:
-        """The folder, once the run has begun. It is made on another thread, shortly after."""
+        """The folder, once the run has begun; created shortly after on another thread."""
         return None if self._writer is None else self._writer.path
 
     def begin(self, facts: Mapping[str, JSON]) -> None:
@@ -355,7 +355,7 @@ class RunFolder:
         self._writer.start()
 
     def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
-        """Count a call to the backend; one that failed is an event."""
+        """Count a call to the backend; a failed one is an event."""
         self._totals["attempts"] += 1
         if isinstance(ending, Exception):
             kind = type(ending).__name__
@@ -406,7 +406,7 @@ class RunFolder:
         self._event(kind, self._redactor.facts(facts))
 
     def close(self, ending: str) -> None:
-        """Write what waits and how it ended, and end the thread."""
+        """Write waiting lines and the ending, and end the thread."""
         if self._writer is None:
             return
         self._writer.close(
@@ -432,7 +432,7 @@ class RunFolder:
         if source == "store":
             self._totals["from_store"] += 1
             return
-        # tokens of this run: those of an answer from the store were paid for by an earlier one
+        # tokens of a stored answer were paid for by an earlier run
         self._totals["prompt_tokens"] += answer.prompt_tokens or 0
         self._totals["completion_tokens"] += answer.completion_tokens or 0
 

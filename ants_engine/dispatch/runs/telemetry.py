@@ -72,7 +72,7 @@ class Telemetry:
             self._name = f"chat {model}"
 
     def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
-        """Report a call as a span and in the histograms. The current context is the one of the submission."""
+        """Report a call as a span and in the histograms; the current context is that of the submission."""
         end = time.time_ns()
         common = self._common
         failure = type(ending).__name__ if isinstance(ending, Exception) else None
@@ -109,7 +109,7 @@ class Telemetry:
         self._requests.add(1, attributes)
 
     def event(self, kind: str, **facts: JSON) -> None:
-        """Do nothing: the conventions have no place for it."""
+        """Do nothing: the conventions have no events for it."""
 
     def close(self, ending: str) -> None:
-        """Do nothing: the providers are the application's, which flushes them."""
+        """Do nothing: the application flushes its providers."""

@@ -176,13 +176,6 @@ WALK = (
     lambda: TypeError("odd"),
 )
 
-KINDS = {
-    "rate limit": errors.RateLimitError,
-    "transient": errors.TransientBackendError,
-    "final": errors.FinalBackendError,
-    "unusable": errors.UnusableAnswerError,
-}
-
 
 @pytest.mark.parametrize(("row", "make"), list(zip(TABLE[:-1], WALK, strict=True)))
 def test_walk_through_the_table(row, make):
@@ -195,7 +188,6 @@ def test_walk_through_the_table(row, make):
     found = classify(error)
     assert type(found) is row.becomes
     assert row.says in str(found)
-    assert next(kind for kind, tree in KINDS.items() if issubclass(row.becomes, tree)) == row.kind
 
 
 def test_a_servers_words_do_not_pass_for_a_tls_problem():

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.single_flight import LOCKS, Claims
+from ants_engine.dispatch.single_flight import LOCKS, RequestLocks
 
 KEYS = [f"{number:064x}" for number in (1 << 252, 2 << 240, 3 << 230)]
 CODE = """
 import sys
 from pathlib import Path
-from ants_engine.dispatch.single_flight import Claims
-claims = Claims(Path(sys.argv[1]), patience=1.0)
-claims.open()
-print([claims.take(key) for key in sys.argv[2:]], flush=True)
+from ants_engine.dispatch.single_flight import RequestLocks
+locks = RequestLocks(Path(sys.argv[1]), patience=1.0)
+locks.open()
+print([locks.take(key) for key in sys.argv[2:]], flush=True)
 sys.stdin.read()
 """
 
@@ -32,10 +32,10 @@ def said(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
-def opened(folder: Path, patience: float = 1.0) -> Claims:
-    claims = Claims(folder, patience=patience)
-    claims.open()
-    return claims
+def opened(folder: Path, patience: float = 1.0) -> RequestLocks:
+    locks = RequestLocks(folder, patience=patience)
+    locks.open()
+    return locks
 
 
 def test_two_runs_of_one_process_exclude_each_other(tmp_path: Path) -> None:
@@ -54,15 +54,15 @@ def test_two_runs_of_one_process_exclude_each_other(tmp_path: Path) -> None:
 
 
 def test_one_knows_whether_it_is_alone_and_remembers_that_it_was_not(tmp_path: Path) -> None:
-    claims = opened(tmp_path)
-    assert claims.alone()
-    assert claims.alone()
+    locks = opened(tmp_path)
+    assert locks.alone()
+    assert locks.alone()
     with other(tmp_path, KEYS[0]) as process:
         assert said(process) == "[True]"
-        assert not claims.alone()
+        assert not locks.alone()
         process.communicate()
-    assert not claims.alone()
-    claims.close()
+    assert not locks.alone()
+    locks.close()
     again = opened(tmp_path)
     assert again.alone()
     beside = opened(tmp_path)
@@ -83,20 +83,20 @@ def test_closing_one_run_loses_no_claim_of_another(tmp_path: Path) -> None:
 
 
 async def test_a_killed_process_claims_nothing_any_more(tmp_path: Path) -> None:
-    claims = opened(tmp_path, patience=30.0)
+    locks = opened(tmp_path, patience=30.0)
     with other(tmp_path, *KEYS[:2]) as process:
         assert said(process) == "[True, True]"
-        assert [claims.take(key) for key in KEYS] == [False, False, True]
+        assert [locks.take(key) for key in KEYS] == [False, False, True]
         process.send_signal(signal.SIGKILL)
-        await claims.freed(KEYS[0])
-        assert claims.take(KEYS[1])
-    claims.close()
+        await locks.take_later(KEYS[0])
+        assert locks.take(KEYS[1])
+    locks.close()
 
 
 async def test_a_claim_that_lasts_too_long_is_not_believed(tmp_path: Path) -> None:
     one, two = opened(tmp_path), opened(tmp_path, patience=0.05)
     assert one.take(KEYS[0])
-    await two.freed(KEYS[0])
+    await two.take_later(KEYS[0])
     assert two.take(KEYS[0])
     two.release(KEYS[0])
     assert not two.take(KEYS[0])
@@ -105,10 +105,10 @@ async def test_a_claim_that_lasts_too_long_is_not_believed(tmp_path: Path) -> No
 
 
 def test_where_there_can_be_no_lock_file_everyone_may_ask(tmp_path: Path) -> None:
-    claims = opened(tmp_path / "missing")
-    assert claims.take(KEYS[0])
-    claims.release(KEYS[0])
-    claims.close()
+    locks = opened(tmp_path / "missing")
+    assert locks.take(KEYS[0])
+    locks.release(KEYS[0])
+    locks.close()
     (tmp_path / "target").touch()
     (tmp_path / LOCKS).symlink_to(tmp_path / "target")
     linked = opened(tmp_path)
@@ -118,4 +118,4 @@ def test_where_there_can_be_no_lock_file_everyone_may_ask(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("key", [KEYS[0]])
 def test_what_was_never_opened_gives_claims_to_everyone(tmp_path: Path, key: str) -> None:
-    assert Claims(tmp_path, patience=1.0).take(key)
+    assert RequestLocks(tmp_path, patience=1.0).take(key)
