@@ -20,9 +20,8 @@ from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
 from ants_engine.dispatch.throughput_monitor import Pulse
 from ants_engine.errors import ImageError, UnusableAnswerError
 from ants_engine.learning.answers import judge_caption, judge_labels
-from ants_engine.learning.candidates import Candidate
 from ants_engine.learning.run_observer import AnsweredQuestion, RunObserver
-from ants_engine.learning.updates import EnsUpdate, Update
+from ants_engine.learning.state import Candidate, EnsUpdate, Update
 from ants_engine.protocol import Decoding
 from ants_engine.settings.config import Settings
 

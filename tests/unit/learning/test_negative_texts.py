@@ -7,8 +7,8 @@ import torch
 from ants_engine.detector.class_list import ClassList
 from ants_engine.dispatch.outcome import Outcome
 from ants_engine.learning.answers import AnswerReader, NegativeTexts, Tally, look_alikes
-from ants_engine.learning.candidates import Candidate
 from ants_engine.learning.report import BuildReport, SetAside
+from ants_engine.learning.state import Candidate
 from ants_engine.protocol import Answer
 from ants_engine.settings.config import EnsSettings, VsnlSettings
 from ants_engine.settings.loader import load_settings
