@@ -41,7 +41,6 @@ from ants_engine.errors import (
 )
 from ants_engine.learning.answers import Tally
 from ants_engine.learning.build import Build
-from ants_engine.learning.call_meter import CallMeter
 from ants_engine.learning.changed_settings import with_changed_settings
 from ants_engine.learning.detector_folder import SavedDetector, load_detector, save_detector
 from ants_engine.learning.engine import LearningEngine, new_tallies
@@ -49,11 +48,10 @@ from ants_engine.learning.initial_detector import InitialDetector, in_group_orde
 from ants_engine.learning.pictures import Pictures
 from ants_engine.learning.preflight import check_file_out, check_mllm, check_models
 from ants_engine.learning.questions import Questions, load_templates
-from ants_engine.learning.report import BatchRecord, BuildReport, StreamReport
+from ants_engine.learning.report import BatchRecord, BuildReport, CallMeter, StreamReport
 from ants_engine.learning.run_observer import RunObserver, RunObservers
 from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.stream import Stream
-from ants_engine.learning.stream_loop import StreamLoop
+from ants_engine.learning.stream import Stream, StreamLoop
 from ants_engine.method.threshold import tpr_threshold
 from ants_engine.protocol import Backend
 from ants_engine.settings.config import Settings

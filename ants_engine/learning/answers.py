@@ -29,8 +29,8 @@ from ants_engine.errors import (
     UnusableAnswerError,
     UsageError,
 )
-from ants_engine.learning.candidates import Candidate, Caption
 from ants_engine.learning.report import SetAside
+from ants_engine.learning.state import Candidate, Caption
 from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces, plain_words, without_echo
 from ants_engine.method.class_names import ClassNames
 from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels, whole_items

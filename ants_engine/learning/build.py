@@ -18,22 +18,13 @@ from ants_engine.common.progress import ProgressEvent
 from ants_engine.detector.detector import Detector
 from ants_engine.errors import NoImagesError
 from ants_engine.learning.answers import ENDS_A_BUILD
-from ants_engine.learning.candidates import Candidate
 from ants_engine.learning.engine import LearningEngine, compose
-from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.dispatch.request import Outcome
-from ants_engine.errors import ImageError, NoImagesError
-from ants_engine.learning.answers import ENDS_A_BUILD, Tally, sort_answers
-from ants_engine.learning.balance import balance
-from ants_engine.learning.history import History
 from ants_engine.learning.initial_detector import InitialDetector
-from ants_engine.learning.paper_policy import PaperPolicy, to_describe
 from ants_engine.learning.pictures import Pictures
-from ants_engine.learning.rows import Rows
+from ants_engine.learning.policy import PaperPolicy, to_describe
 from ants_engine.learning.run_observer import FirstLook, RunStart
-from ants_engine.learning.state import UNBOUNDED, AdaptationState
-from ants_engine.learning.stream_scoring import settle
-from ants_engine.learning.updates import EnsUpdate, Update, VsnlUpdate
+from ants_engine.learning.scoring import settle
+from ants_engine.learning.state import UNBOUNDED, AdaptationState, Candidate, EnsUpdate, Rows, Update, VsnlUpdate
 from ants_engine.method.mining import CertainNegatives
 from ants_engine.method.similar_classes import similar_class_count
 

@@ -12,11 +12,9 @@ from torch import Tensor
 
 from ants_engine.detector.detector import ROWS_AT_ONCE, Detector, EncodedBatch
 from ants_engine.errors import SettingError
-from ants_engine.learning.balance import balanced_sums, find_threshold, find_weight, looks_at
 from ants_engine.learning.initial_detector import fusion_of, group_count, in_group_order, in_own_order
-from ants_engine.learning.rows import Rows
-from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.stream_scoring import ranked_by_activation
+from ants_engine.learning.scoring import balanced_sums, find_threshold, find_weight, looks_at, ranked_by_activation
+from ants_engine.learning.state import AdaptationState, Rows
 from ants_engine.method.adaptive_threshold import adaptive_threshold
 from ants_engine.settings.config import Settings
 from ants_engine.settings.uses import Use, check_changes, use_of

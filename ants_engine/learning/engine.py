@@ -30,15 +30,13 @@ from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.learning.answers import AnswerReader, Tally
-from ants_engine.learning.candidates import Candidate
 from ants_engine.learning.pictures import PictureBatch, keep_pictures
 from ants_engine.learning.policy import Abilities, Composition, Policy, count_classes
 from ants_engine.learning.questions import Asker, Questions
 from ants_engine.learning.report import BuildReport, SetAside
 from ants_engine.learning.run_observer import RunObserver
-from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.stream_scoring import remember
-from ants_engine.learning.updates import EnsUpdate, Update
+from ants_engine.learning.scoring import remember
+from ants_engine.learning.state import AdaptationState, Candidate, EnsUpdate, Update
 from ants_engine.settings.config import Settings
 
 T = TypeVar("T")

@@ -13,24 +13,15 @@ from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import encode_picture
 from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.class_list import ClassList
-from ants_engine.dispatch.coordinator import Coordinator, Counts, Outcome
-from ants_engine.dispatch.limits.budget import Spent
-from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
-from ants_engine.dispatch.request import Judge, LazyPicture, PictureSource, Request
-from ants_engine.dispatch.throughput_monitor import Pulse
-from ants_engine.errors import ImageError, UnusableAnswerError
-from ants_engine.learning.answers import judge_caption, judge_labels
-from ants_engine.learning.candidates import Candidate
-from ants_engine.learning.run_observer import AnsweredQuestion, RunObserver
-from ants_engine.learning.updates import EnsUpdate, Update
-from ants_engine.clip.picture_store import ShownPictures, content_key
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
 from ants_engine.dispatch.request import Judge, LazyPicture, Outcome, PictureSource, Request
 from ants_engine.dispatch.throughput_monitor import Counts, Pulse
-from ants_engine.errors import UnusableAnswerError
-from ants_engine.learning.negative_texts import judge_caption, judge_labels
+from ants_engine.errors import ImageError, UnusableAnswerError
+from ants_engine.learning.answers import judge_caption, judge_labels
+from ants_engine.learning.run_observer import AnsweredQuestion, RunObserver
+from ants_engine.learning.state import Candidate, EnsUpdate, Update
 from ants_engine.protocol import Decoding
 from ants_engine.settings.config import Settings
 

@@ -9,8 +9,8 @@ from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.dispatch.request import Outcome
 from ants_engine.errors import EmptyAnswerError, RefusedAnswerError, TruncatedAnswerError
 from ants_engine.learning.answers import AnswerReader, NegativeTexts, Tally, judge_verdict, look_alikes
-from ants_engine.learning.candidates import Candidate
 from ants_engine.learning.report import BuildReport, SetAside
+from ants_engine.learning.state import Candidate
 from ants_engine.method.verify import VerdictReader
 from ants_engine.protocol import Answer
 from ants_engine.settings.config import EnsSettings, VsnlSettings

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from ants_engine.detector.detector import EncodedBatch
-from ants_engine.learning.balance import balance, balanced_scores
+from ants_engine.learning.scoring import balance, balanced_scores, remember, score_batch, settle
 from ants_engine.learning.state import AdaptationState, start_threshold, start_weight
-from ants_engine.learning.stream_scoring import remember, score_batch, settle
 from ants_engine.method.threshold import otsu_threshold
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings

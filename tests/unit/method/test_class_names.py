@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ants_engine.method.class_names import ClassNames, synonyms
-from ants_engine.method.class_names import ClassNames, names_class, synonyms
 from tests.support.imagenet import IMAGENET_CLASSNAMES
 
 NAMES = [

@@ -8,10 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ants_engine.method import verified
-from ants_engine.method.verified import VerifiedPictures, purity, with_pictures
-from tests.unit.detector.detectors import unit_rows
 from ants_engine.method.verified import VerifiedPictures, activated_texts, purity, with_pictures
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 
 def literal(features: torch.Tensor, pictures: torch.Tensor, own: list[int]) -> list[float]:

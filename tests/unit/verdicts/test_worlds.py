@@ -9,9 +9,6 @@ import torch
 from ants_engine.datasets.benchmark import BenchmarkSet
 from ants_engine.datasets.draw import draw
 from ants_engine.method.metrics import auroc
-from ants_engine.evaluation.benchmark import BenchmarkSet
-from ants_engine.evaluation.draw import draw
-from ants_engine.evaluation.metrics import auroc
 from ants_engine.method.verified import VerifiedPictures
 from benchmarks.clip_features import DATA
 from benchmarks.verdicts.states import (
