@@ -19,9 +19,9 @@ from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
 from ants_engine.dispatch.request import Judge, LazyPicture, Outcome, PictureSource, Request
 from ants_engine.dispatch.throughput_monitor import Counts, Pulse
 from ants_engine.errors import ImageError, UnusableAnswerError
-from ants_engine.learning.answers import judge_caption, judge_labels
+from ants_engine.learning.answers import judge_caption, judge_labels, judge_verdict
 from ants_engine.learning.run_observer import AnsweredQuestion, RunObserver
-from ants_engine.learning.state import Candidate, EnsUpdate, Update
+from ants_engine.learning.state import Candidate, EnsUpdate, JudgeUpdate, Update
 from ants_engine.protocol import Decoding
 from ants_engine.settings.config import Settings
 
@@ -99,6 +99,11 @@ class Questions:
         """Whether this MLLM can be asked without a picture."""
         return self._coordinator.capabilities.text_only
 
+    @property
+    def verifies(self) -> bool:
+        """Whether captions answer a template that verifies or describes."""
+        return self._templates.ens.file.verifies
+
     def on_heartbeat(self, callback: Callable[[], None]) -> None:
         """Have something called once a second while there are questions under way."""
         self._coordinator.on_heartbeat(callback)
@@ -132,13 +137,15 @@ class Questions:
         """
         ens = self._settings.ens
         decoding = Decoding(max_new_tokens=ens.max_new_tokens)
-        judge = None if ens.reader == "reference" else judge_caption
         async with self._ahead:
             picture = await asyncio.to_thread(self._shown, ref)
 
             async def ask(template: PromptTemplate) -> Outcome:
+                judge = judge_verdict if template.file.verifies else judge_caption
                 prompt = template.render(max_words=ens.max_words, class_name=class_name)
-                return await self._ask(template, prompt, decoding, judge, picture, ref.name)
+                return await self._ask(
+                    template, prompt, decoding, None if ens.reader == "reference" else judge, picture, ref.name
+                )
 
             return await _with_another(ask, self._templates.ens, self._templates.other_ens)
 
@@ -235,7 +242,7 @@ class Asker:
 
     def ask(self, update: Update, group: asyncio.TaskGroup) -> None:
         """Ask everything that an update asks for; `answers` gives what came of it."""
-        if isinstance(update, EnsUpdate):
+        if isinstance(update, EnsUpdate | JudgeUpdate):
             self._tasks[update] = [group.create_task(self._caption(item)) for item in update.asked]
             self._asked["captions"] += len(update.asked)
         else:

@@ -23,8 +23,12 @@ from ants_engine.learning.pictures import PictureBatch, Pictures
 from ants_engine.learning.policy import choose_policy
 from ants_engine.learning.report import BatchRecord, CallMeter, StreamReport
 from ants_engine.learning.run_observer import FirstLook, RunStart, ScoredBatch
-from ants_engine.learning.scoring import score_batch, settle
-from ants_engine.learning.state import AdaptationState, EnsUpdate, Update, VsnlUpdate
+from ants_engine.learning.scoring import score_batch
+from ants_engine.learning.state import AdaptationState, Candidate, EnsUpdate, JudgeUpdate, Update, VsnlUpdate
+from ants_engine.method.judge import first_of
+
+JUDGED_BY = 1000
+"""Pictures of a stream by which the judge has been asked all of ``threshold.questions``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class StreamLoop:
             self._report.notes.append("this MLLM takes no pictures: no sentence is added")
         if not engine.abilities.words:
             self._report.notes.append("this MLLM cannot be asked without a picture: no look-alike is added")
+        if self._settings.scoring.threshold == "judge" and not engine.judges:
+            self._report.notes.append(engine.why_no_judge)
         try:
             async with asyncio.TaskGroup() as group:
                 for update in self._state.pending:
@@ -106,12 +112,33 @@ class StreamLoop:
     def _observe(
         self, state: AdaptationState, batch: PictureBatch, look: EncodedBatch
     ) -> tuple[AdaptationState, list[Update]]:
-        state, candidates = self._engine.observe(state, batch, look, shown=self._policy.describes(state))
+        sample = self._sample(state, batch) if self._engine.judges else []
+        first, shown = state.pictures, self._policy.describes(state)
+        state, candidates = self._engine.observe(state, batch, look, shown, sample)
         state, updates = self._policy.observe(state, look, candidates, self._engine.abilities)
+        if sample:
+            items = [
+                Candidate(first + batch.rows[row], batch.names[row], int(look.predicted[row]), batch.refs[row])
+                for row in sample
+            ]
+            others = [update for update in (*state.pending, *updates) if not isinstance(update, VsnlUpdate)]
+            known = set(state.captions).union(item.id for update in others for item in update.asked)
+            unknown = tuple(item for item in items if item.id not in known and item.ref is not None)
+            updates.append(JudgeUpdate(0, unknown, tuple(item.id for item in items), look.features[sample]))
+            state = replace(state, sampled=state.sampled + len(sample))
         self._report.near_duplicates += sum(update.alike for update in updates if isinstance(update, EnsUpdate))
         due = state.batch + 1 + self._settings.stream.lag
         asked: list[Update] = [replace(update, due=due) for update in updates]
         return replace(state, pending=(*state.pending, *asked)), asked
+
+    def _sample(self, state: AdaptationState, batch: PictureBatch) -> list[int]:
+        """Choose the rows of a batch that the judge is asked about: as many as are due, first by sha256."""
+        questions, history = self._settings.threshold.questions, self._settings.stream.history
+        seen = state.looked + len(batch.rows)
+        # quickly to the full number, then as many again with each history
+        due = int(questions * (min(seen, JUDGED_BY) / JUDGED_BY + max(0, seen - JUDGED_BY) / history))
+        ids = [str(state.pictures + row) for row in batch.rows]
+        return first_of(ids, max(0, due - state.sampled), self._settings.seed)
 
     async def _apply_due(self, state: AdaptationState) -> AdaptationState:
         due = [update for update in state.pending if update.due <= state.batch + 1]
@@ -122,7 +149,7 @@ class StreamLoop:
         if due:
             self._note_answers()
         if due or not (len(state.detector.ens) or len(state.detector.vsnl)):
-            state = await self._engine.aside(settle, state, self._settings)
+            state = await self._engine.aside(self._engine.settle, state)
         return state
 
     def _note_answers(self) -> None:
@@ -150,7 +177,7 @@ class StreamLoop:
         return replace(state.detector.scores_of(whole, names, failures), adaptation=adaptation)
 
     def _adaptation(self, state: AdaptationState, asked: Sequence[Update], waited: float) -> Adaptation:
-        captions = [len(update.asked) for update in asked if isinstance(update, EnsUpdate)]
+        captions = [len(update.asked) for update in asked if not isinstance(update, VsnlUpdate)]
         similar = [len(update.asked) for update in asked if isinstance(update, VsnlUpdate)]
         return Adaptation(
             batch=state.batch,

@@ -190,6 +190,40 @@ def spread_sample(scores: Tensor, ids: Sequence[str], questions: int = 100, seed
     return [at for stratum, quota in zip(strata, quotas, strict=True) for at in _first(stratum, digests, quota)]
 
 
+def first_of(ids: Sequence[str], count: int, seed: int = 0) -> list[int]:
+    """Return the indices, ascending, of the ``count`` ids whose sha256 with the seed comes first."""
+    return _first(np.arange(len(ids)), _digests(ids, seed), count)
+
+
+class Reservoir:
+    """Pictures that may become the sample, chosen as they come: the positions whose sha256 with the seed comes first.
+
+    A uniform random sample of all positions offered so far, the same in every run, whatever the size of batches.
+    """
+
+    def __init__(self, size: int, seed: int = 0) -> None:
+        """Prepare an empty one for ``size`` positions."""
+        self._size = size
+        self._seed = seed
+        self._kept: list[tuple[int, int]] = []
+
+    def offer(self, positions: Sequence[int]) -> list[int]:
+        """Take positions that were not offered before; return which of them, as indices, are kept for now."""
+        digests = _digests([str(position) for position in positions], self._seed).tolist()
+        full = len(self._kept) >= self._size
+        new = [pair for pair in zip(digests, positions, strict=True) if not full or pair < self._kept[-1]]
+        if not new:
+            return []
+        self._kept = sorted([*self._kept, *new])[: self._size]
+        kept = self.positions
+        return [index for index, position in enumerate(positions) if position in kept]
+
+    @property
+    def positions(self) -> frozenset[int]:
+        """Return the positions that are kept."""
+        return frozenset(position for _, position in self._kept)
+
+
 def near_sample(
     scores: Tensor, ids: Sequence[str], threshold: float, asked: Sequence[int], questions: int = 50, seed: int = 0
 ) -> list[int]:
@@ -414,9 +448,13 @@ def _ranked(scores: Tensor, ids: Sequence[str], seed: int) -> tuple[NDArray[np.i
     values = scores.detach().cpu().double()
     if not bool(values.isfinite().all()):
         raise ValueError("scores must be finite")
-    joined = b"".join(hashlib.sha256(f"{seed}\n{name}".encode()).digest()[:8] for name in ids)
-    digests = np.frombuffer(joined, dtype=">u8").astype(np.uint64)
+    digests = _digests(ids, seed)
     return np.lexsort((digests, values.numpy())), digests
+
+
+def _digests(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:
+    joined = b"".join(hashlib.sha256(f"{seed}\n{name}".encode()).digest()[:8] for name in ids)
+    return np.frombuffer(joined, dtype=">u8").astype(np.uint64)
 
 
 def _first(positions: NDArray[np.int64], digests: NDArray[np.uint64], count: int) -> list[int]:

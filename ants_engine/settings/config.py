@@ -151,6 +151,11 @@ class MiningSettings(Stage):
     rule: Literal["lowest_share", "histogram"] = "lowest_share"
     """``lowest_share``: the paper's, eq. 6, over the history. ``histogram``: the public code's: what scores below gamma
     waits, is described once and forgotten, and gamma is set anew from a histogram of all past scores."""
+    describe: float = Field(default=1.0, gt=0.0, le=1.0)
+    """With ``lowest_share``: of the negative images only this share is described, those most unlike each other: a bank
+    of different sentences for a part of the price. 0.5 is as good as all of them, 0.25 nearly so."""
+    describe_least: PositiveInt = 50
+    """So many are described in any case, however small the share."""
     min_waiting: NonNegativeInt = 200
     """With ``histogram``: captions are asked for when more pictures than this wait."""
 
@@ -243,9 +248,24 @@ class ScoringSettings(Stage):
     random_permute: bool = True
     """Groups of ``group_length`` are cut from a seeded random order."""
     activation: ActivationSettings = ActivationSettings()
-    threshold: Threshold | Literal["auto"] = "auto"
-    """Below this ``id_score`` a picture is unknown; ``auto`` splits the history's scores in two (Otsu). Scores lie in
-    [0, 1]: with -0.01 no picture is unknown, with 1.01 every one is."""
+    threshold: Threshold | Literal["judge", "null", "otsu", "calibrated", "auto"] = "auto"
+    """Below this ``id_score`` a picture is unknown. ``judge``: where the MLLM's answers about a sample of the pictures
+    say that ID ends; ``null``: the empirical null of the scores alone, which ``judge`` falls back to; ``otsu``, also
+    called ``auto``: splits the scores in two, and finds unknown pictures where there are none; ``calibrated``: what
+    `ANTS.calibrate` found. Or a number: scores lie in [0, 1]; with -0.01 no picture is unknown, with 1.01 every one
+    is."""
+
+
+class ThresholdSettings(Stage):
+    """How ``scoring.threshold = "judge"``, ``"null"`` and a calibration find the threshold."""
+
+    false_alarms: float = Field(default=0.05, gt=0.0, lt=0.5)
+    """Share of the known pictures that may be called unknown."""
+    questions: NonNegativeInt = 100
+    """Pictures that the judge is asked about; those that are described anyway cost nothing more. With 0 there is no
+    judge."""
+    judge_false_yes: float = Field(default=0.1, ge=0.0, le=0.5)
+    """How often an MLLM is expected to confirm a picture that shows no ID class."""
 
 
 EOE_NEAR_COUNT, EOE_FAR_COUNT = 3, 500
@@ -382,8 +402,9 @@ class ProgressSettings(Stage):
 class Settings(Stage):
     """All settings of an engine."""
 
-    preset: Literal["paper", "reference"] = "paper"
-    """The values that everything else starts from: the paper's, or those of its public code, defects included."""
+    preset: Literal["engine", "paper", "reference"] = "paper"
+    """The values that everything else starts from. ``engine``: the score and the threshold that can be trusted most;
+    ``paper``: the paper's; ``reference``: those of its public code, defects included."""
     seed: int = 0
     """Seeds the order of the negatives' groups."""
     clip: ClipSettings = ClipSettings()
@@ -395,6 +416,7 @@ class Settings(Stage):
     ens: EnsSettings = EnsSettings()
     vsnl: VsnlSettings = VsnlSettings()
     scoring: ScoringSettings = ScoringSettings()
+    threshold: ThresholdSettings = ThresholdSettings()
     eoe: EoeSettings = EoeSettings()
     mllm: MLLMSettings = MLLMSettings()
     dispatch: DispatchSettings = DispatchSettings()
@@ -405,6 +427,11 @@ class Settings(Stage):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
+    "engine": {
+        "mining": {"describe": 0.5},
+        "ens": {"template": "ens/v3"},
+        "scoring": {"in_score": "pool", "threshold": "judge"},
+    },
     "reference": {
         "lexicon": {"id_names": "exact"},
         "neglabel": {"grouping": "reference", "selection": "reference"},

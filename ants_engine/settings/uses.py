@@ -56,7 +56,8 @@ USES: Mapping[str, SettingUse] = {
     **_each(Use.SCORING, "neglabel.", "grouping"),
     **_each(Use.START, "mining.", "rule"),
     **_each(Use.STREAM, "mining.", "gamma eta"),
-    **_each(Use.STREAM, "mining.", "max_images same_picture", *_PAPER),
+    **_each(Use.STREAM, "mining.", "max_images same_picture describe", *_PAPER),
+    **_each(Use.STREAM, "mining.", "describe_least", "mining.describe"),
     **_each(Use.STREAM, "mining.", "min_waiting", *_PUBLIC),
     **_each(Use.START, "ens.", "start", *_PUBLIC),
     **_each(Use.STREAM, "ens.", "template max_words bank_size reader max_new_tokens other_template"),
@@ -73,6 +74,9 @@ USES: Mapping[str, SettingUse] = {
     **_each(
         Use.SCORING, "scoring.activation.", "negative_count step gap queue_size", "scoring.activation.enabled", True
     ),
+    **_each(Use.SCORING, "threshold.", "false_alarms", "scoring.threshold", "judge", "null"),
+    **_each(Use.SCORING, "threshold.", "judge_false_yes", "scoring.threshold", "judge"),
+    **_each(Use.STREAM, "threshold.", "questions", "scoring.threshold", "judge"),
     **_each(Use.BASELINE, "eoe.", "task template count beta max_new_tokens"),
     # the backend's own keys too
     **_each(Use.STREAM, "mllm.", "backend image_max_side *"),
