@@ -1,21 +1,25 @@
 """Stage 1: the detector that is there before the first picture: ID classes and negatives mined from the lexicon."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from ants_engine.clip.encoding import Encoder
+from ants_engine.clip.given import GivenEncoder, TextSource
 from ants_engine.clip.text_cache import TextFeatureCache
 from ants_engine.clip.worker import ClipWorker
+from ants_engine.common.features import as_tensor, check_features
 from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import Detector
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.errors import LexiconError
+from ants_engine.errors import FeatureError, LexiconError
+from ants_engine.learning.preflight import load_templates
 from ants_engine.learning.report import BuildReport
 from ants_engine.lexicon.lexicon import Lexicon, load_lexicon
 from ants_engine.method.grouping import equal_groups
@@ -101,6 +105,63 @@ class InitialDetector:
         return in_group_order(
             NegativeBank("neglabel", words, (source,) * len(words), features[rows].contiguous()), self._settings
         )
+
+
+async def cold_detector(
+    classes: ClassList,
+    settings: Settings,
+    load: Callable[[ProgressCallback], Awaitable[Encoder]],
+    report: BuildReport,
+    progress: ProgressCallback,
+) -> tuple[Detector, Encoder]:
+    """Return the detector of stage 1 and its CLIP; no MLLM is there.
+
+    Args:
+        classes: the ID classes.
+        settings: everything about them.
+        load: returns CLIP.
+        report: filled on the way.
+        progress: told of every step.
+    """
+    report.templates = load_templates(settings).sha256s
+    encoder = await load(progress)
+    async with ClipWorker(encoder, settings.text.feature_cache) as worker:
+        initial = InitialDetector(classes, settings, worker, report, progress)
+        return await initial.finish(await initial.class_features()), encoder
+
+
+def given_detector(
+    classes: ClassList,
+    class_features: Any,
+    negative_features: Any,
+    negative_texts: Sequence[str] | None,
+    text_encoder: TextSource | Encoder | None,
+    logit_scale: float,
+    settings: Settings,
+) -> tuple[Detector, Encoder]:
+    """Return the detector of stage 1 from features that another program computed; see `ANTS.from_features`.
+
+    Raises:
+        FeatureError: features do not fit each other, the classes or the texts.
+    """
+    wide = as_tensor(class_features)
+    if wide.ndim != 2 or len(wide) != len(classes):
+        raise FeatureError(f"class_features have shape {tuple(wide.shape)} for {len(classes)} classes: (C, D) wanted")
+    dim = int(wide.shape[1])
+    initial = check_features(negative_features, dim)
+    texts = tuple(negative_texts if negative_texts is not None else (f"negative {i}" for i in range(len(initial))))
+    if len(texts) != len(initial):
+        raise FeatureError(f"{len(texts)} negative_texts for {len(initial)} negative_features")
+    if hasattr(text_encoder, "encode_texts"):
+        encoder = cast("Encoder", text_encoder)
+        if encoder.dim != dim:
+            raise FeatureError(f"class_features are {dim} wide, and text_encoder gives features of {encoder.dim}")
+    else:
+        source: TextSource = {} if text_encoder is None else text_encoder
+        encoder = GivenEncoder(source, dim, logit_scale=logit_scale)
+    bank = in_group_order(NegativeBank("neglabel", texts, ("given",) * len(texts), initial), settings)
+    features = check_features(wide, dim)
+    return untaught_detector(classes, features, bank, settings, encoder.logit_scale, encoder.identity), encoder
 
 
 def in_group_order(bank: NegativeBank, settings: Settings) -> NegativeBank:

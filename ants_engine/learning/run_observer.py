@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.common.listeners import Listeners
-from ants_engine.common.progress import ProgressEvent
+from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.scores import Scores
 from ants_engine.dispatch.counts import Counts
@@ -163,3 +163,13 @@ class RunObservers(RunObserver):
     def scored(self, batch: ScoredBatch) -> None:
         """Tell all."""
         self._listening.tell(lambda each: each.scored(batch))
+
+    def beside(self, callback: ProgressCallback | None) -> ProgressCallback:
+        """Return a callback that tells all, and another callback, of every step."""
+
+        def tell(event: ProgressEvent) -> None:
+            self.progressed(event)
+            if callback is not None:
+                callback(event)
+
+        return tell
