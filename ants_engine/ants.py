@@ -35,7 +35,7 @@ from ants_engine.errors import (
 )
 from ants_engine.learning.answers import Tally
 from ants_engine.learning.build import Build
-from ants_engine.learning.changed_settings import with_changed_settings
+from ants_engine.learning.changed_settings import load_fork, with_changed_settings
 from ants_engine.learning.detector_folder import SavedDetector, load_detector, save_detector
 from ants_engine.learning.engine import load_clip, new_tallies, open_engine, versions
 from ants_engine.learning.initial_detector import cold_detector, given_detector
@@ -488,17 +488,7 @@ class ANTS:
         """
         state, report = self._state, deepcopy(self._report)
         if folder is not None:
-            saved = load_detector(Path(folder))
-            state, report = saved.state, saved.report
-            theirs, ours = state.detector, self._state.detector
-            if theirs.classes != ours.classes:
-                raise DetectorFolderError(f"{folder}: of a detector with other classes")
-            if theirs.clip_identity.get("sha256") != ours.clip_identity.get("sha256"):
-                raise DetectorFolderError(f"{folder}: of a detector with another CLIP")
-            try:
-                state = with_changed_settings(state, saved.settings, self._settings, self._logit_scale, given=False)
-            except SettingError as error:
-                raise DetectorFolderError(f"{folder}: of a detector with other settings: {error}") from None
+            state, report = load_fork(Path(folder), self.saved, self._logit_scale)
         other = type(self)(state, self._settings, report, self._encoder, self._backend)
         other.adopt(state)
         other._unconfirmed = self._unconfirmed

@@ -69,20 +69,17 @@ class StreamLoop:
             self._report.notes.append("this MLLM takes no pictures: no sentence is added")
         if not engine.abilities.words:
             self._report.notes.append("this MLLM cannot be asked without a picture: no look-alike is added")
-        try:
-            async with asyncio.TaskGroup() as group:
-                for update in self._state.pending:
-                    # asked for before the state was saved, or the stream before this one broken off
-                    self._asker.ask(update, group)
-                batches = pictures.batches(engine.worker, self._settings, self._settings.stream.batch_size)
-                async with aclosing(batches):
-                    async for batch in batches:
-                        await out.put(await self._step(batch, group, pictures.total))
-                # leaving the group waits for answers that are due at a batch that has not come: they are paid for, and
-                # in the store when it does
-            engine.observer.stands(*engine.questions.standing)
-        finally:
-            engine.close()
+        async with asyncio.TaskGroup() as group:
+            for update in self._state.pending:
+                # asked for before the state was saved, or the stream before this one broken off
+                self._asker.ask(update, group)
+            batches = pictures.batches(engine.worker, self._settings, self._settings.stream.batch_size)
+            async with aclosing(batches):
+                async for batch in batches:
+                    await out.put(await self._step(batch, group, pictures.total))
+            # leaving the group waits for answers that are due at a batch that has not come: they are paid for, and
+            # in the store when it does
+        engine.observer.stands(*engine.questions.standing)
 
     async def _step(self, batch: PictureBatch, group: asyncio.TaskGroup, total: int | None) -> Delivered:
         engine, gamma = self._engine, self._state.gamma
