@@ -155,10 +155,8 @@ class Build:
         if state.members:
             scores = dict(zip(found.items, found.scores.tensor().tolist(), strict=True))
             self._report.gamma_star = scores[state.members[-1]]
-        captions = [
-            item for update in (*self._early, *updates) if isinstance(update, EnsUpdate) for item in update.asked
-        ]
-        state = replace(state, ens_updates=1 if captions else 0)
+        captions = any(update.asked for update in (*self._early, *updates) if isinstance(update, EnsUpdate))
+        state = replace(state, ens_updates=int(captions))
         if not state.members:
             notes.append(f"no picture scored below gamma {state.gamma}: nothing looks unknown, S_nl stands in")
         elif not engine.abilities.pictures:
@@ -184,7 +182,7 @@ class Build:
         for update in (*self._early, *updates):
             state = await engine.read(state, update, self._asker)
         state = replace(state, pending=())
-        composed = [(update, compose(self._policy, state, update)) for update in updates]
+        composed = [(update, await engine.aside(compose, self._policy, state, update)) for update in updates]
         texts = {"ens": 0, "vsnl": 0}
         for update, composition in composed:
             texts["ens" if isinstance(update, EnsUpdate) else "vsnl"] = len(composition.texts)
