@@ -52,7 +52,7 @@ ENOUGH_ALIKE, NEARLY_ALL = 10, 0.9
 FEW_ALIKE, NOTED_ALIKE = 3, 0.5
 SAME_PICTURE = 0.98
 """Pictures whose CLIP features have at least this cosine, such as frames of one scene, rightly get one sentence."""
-NOTED_BARE = 0.1
+NOTED_WITHOUT_TEXT = 0.1
 """Share of questions without a text that is worth a note."""
 LATEST, COMPARED, CAUSES = 1000, 256, 100
 """Answers that are remembered, pictures of the commonest one that are compared, and causes of failures that are told
@@ -124,8 +124,8 @@ class Tally:
     asked: int = 0
     useless: int = 0
     """Questions that were not answered, and answers that are of no use at all."""
-    bare: int = 0
-    """Questions of which no text came, be it the answer's fault or not."""
+    without_text: int = 0
+    """Questions that led to no text for the bank, for whatever reason."""
     cut: int = 0
     """Lists that a limit cut, and that were read up to their last whole item."""
     answered: int = 0
@@ -202,8 +202,8 @@ class Tally:
         """Say what a reader should know about the answers."""
         about, what = _ABOUT[self.task]
         notes = self._names_noted()
-        if self.asked and self.bare >= NOTED_BARE * self.asked:
-            notes.append(f"{self.task}: {self.bare} of {self.asked} {about} have no {what}")
+        if self.asked and self.without_text >= NOTED_WITHOUT_TEXT * self.asked:
+            notes.append(f"{self.task}: {self.without_text} of {self.asked} {about} have no {what}")
         if self.cut:
             notes.append(
                 f"{self.task}: {self.cut} of {self.asked} lists were cut off and read up to their last whole item; "
@@ -283,7 +283,7 @@ class AnswerReader:
         tally = self._tallies["ens"]
         answer = self._answer(item.name, outcome, tally)
         if answer is None:
-            tally.bare += 1
+            tally.without_text += 1
             return Caption(None, item.name)
         said = None if self._verifier is None else self._verifier.read(answer.text, item.predicted)
         if said is not None and said.is_id:
@@ -306,7 +306,7 @@ class AnswerReader:
             self._reject(text, tally)
         if text is Rejection.NAMES_ID_CLASS and (row := self._names.find(answer.text)) is not None:
             tally.named[self._classes.names[row]] += 1
-        tally.bare += 1
+        tally.without_text += 1
         return Caption(None, item.name, is_id)
 
     def look_alikes(self, index: int, outcome: Outcome | ImageError) -> tuple[str, ...] | None:
@@ -328,7 +328,7 @@ class AnswerReader:
                 self._reject(found.rejection, tally)
                 if not found.rejected:
                     self._set_aside(answer.text, found.rejection)
-        tally.bare += not labels
+        tally.without_text += not labels
         # the MLLM was away, or was not asked any more: that says nothing of the class
         away = isinstance(outcome, Outcome) and isinstance(outcome.error, TransientBackendError | NotEnoughAnswersError)
         return None if away else labels

@@ -19,7 +19,7 @@ from ants_engine.detector.detector import Detector, EncodedBatch
 from ants_engine.errors import NoImagesError
 from ants_engine.learning.answers import ENDS_A_BUILD
 from ants_engine.learning.engine import LearningEngine, compose
-from ants_engine.learning.initial_detector import InitialDetector
+from ants_engine.learning.initial_detector import class_features, initial_detector
 from ants_engine.learning.pictures import PictureBatch, Pictures
 from ants_engine.learning.policy import PaperPolicy, to_describe
 from ants_engine.learning.run_observer import FirstLook, RunStart
@@ -76,35 +76,33 @@ class Build:
         """
         engine, gamma = self._engine, self._settings.mining.gamma
         engine.observer.began(RunStart("build", engine.classes.names, pictures.total, self._settings, gamma))
-        try:
-            async with asyncio.TaskGroup() as group:
-                detector = await self._initial_detector(group)
-                state = await self._look_at(pictures, detector, group)
-                state, updates = await engine.aside(self._decide, state)
-                for update in updates:
-                    self._asker.ask(update, group)
-                waiting = time.monotonic()
-                # leaving the group waits for every answer
-            self._report.seconds["waiting for the MLLM"] = time.monotonic() - waiting
-            self._report.cost = engine.questions.spent.cost
-            engine.observer.stands(*engine.questions.standing)
-            with self._timed("negatives"):
-                return await self._learn(state, updates)
-        finally:
-            engine.close()
+        async with asyncio.TaskGroup() as group:
+            detector = await self._initial_detector(group)
+            state = await self._look_at(pictures, detector, group)
+            state, updates = await engine.aside(self._decide, state)
+            for update in updates:
+                self._asker.ask(update, group)
+            waiting = time.monotonic()
+            # leaving the group waits for every answer
+        self._report.seconds["waiting for the MLLM"] = time.monotonic() - waiting
+        self._report.cost = engine.questions.spent.cost
+        engine.observer.stands(*engine.questions.standing)
+        with self._timed("negatives"):
+            return await self._learn(state, updates)
 
     async def _initial_detector(self, group: asyncio.TaskGroup) -> Detector:
         """Stage 1: ID classes and the negatives mined from the lexicon."""
         engine, vsnl, classes = self._engine, self._settings.vsnl, len(self._engine.classes)
-        initial = InitialDetector(engine.classes, self._settings, engine.worker, self._report, engine.progress)
         with self._timed("classes"):
-            class_features = await initial.class_features()
+            features = await class_features(engine.classes, engine.worker)
         every = vsnl.rule == "mean_cosine" and similar_class_count(classes, vsnl.delta, vsnl.min_classes) == classes
         if every and engine.abilities.words:
             # nothing has to be known of the pictures
             self._ask_early(VsnlUpdate(0, tuple(range(classes)), ()), group)
         with self._timed("lexicon"):
-            return await initial.finish(class_features)
+            return await initial_detector(
+                engine.classes, features, self._settings, engine.worker, self._report, engine.progress
+            )
 
     async def _look_at(self, pictures: Pictures, detector: Detector, group: asyncio.TaskGroup) -> AdaptationState:
         """Encode and score every picture; ask for the captions that are certain to be needed."""
@@ -233,7 +231,9 @@ class Build:
             state = await engine.read(state, update, self._asker)
         state = replace(state, pending=())
         composed = [
-            (update, compose(self._policy, state, update)) for update in updates if not isinstance(update, JudgeUpdate)
+            (update, await engine.aside(compose, self._policy, state, update))
+            for update in updates
+            if not isinstance(update, JudgeUpdate)
         ]
         texts = {"ens": 0, "vsnl": 0}
         for update, composition in composed:

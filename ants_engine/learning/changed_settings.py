@@ -6,13 +6,16 @@ worked out anew from what the state has kept: the latest ``stream.history`` pict
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ants_engine.detector.detector import ROWS_AT_ONCE, Detector, EncodedBatch
-from ants_engine.errors import SettingError
+from ants_engine.errors import DetectorFolderError, SettingError
+from ants_engine.learning.detector_folder import SavedDetector, load_detector
 from ants_engine.learning.initial_detector import fusion_of, group_count, in_group_order, in_own_order
+from ants_engine.learning.report import BuildReport
 from ants_engine.learning.scoring import (
     balanced_sums,
     find_judged,
@@ -62,6 +65,28 @@ def with_changed_settings(
         state = replace(state, gamma=after.mining.gamma)
     scoring = [key for key in changed if use_of(key).use is Use.SCORING]
     return _settled(state, detector, scoring, changed, after) if scoring else state
+
+
+def load_fork(
+    folder: Path, ours: SavedDetector, logit_scale: Callable[[], float]
+) -> tuple[AdaptationState, BuildReport]:
+    """Return what a stream of another fork has learned and saved, under the settings of this detector.
+
+    Raises:
+        DetectorFolderError: the folder cannot be used, or is of another CLIP, of other classes, or built with other
+            settings than this detector.
+    """
+    saved = load_detector(folder)
+    theirs = saved.state.detector
+    if theirs.classes != ours.state.detector.classes:
+        raise DetectorFolderError(f"{folder}: of a detector with other classes")
+    if theirs.clip_identity.get("sha256") != ours.state.detector.clip_identity.get("sha256"):
+        raise DetectorFolderError(f"{folder}: of a detector with another CLIP")
+    try:
+        state = with_changed_settings(saved.state, saved.settings, ours.settings, logit_scale, given=False)
+    except SettingError as error:
+        raise DetectorFolderError(f"{folder}: of a detector with other settings: {error}") from None
+    return state, saved.report
 
 
 def _untaught(state: AdaptationState) -> bool:

@@ -14,27 +14,34 @@ A stream does it for every batch, with `stream.lag` between asking and reading; 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.encoding import Encoder
 from ants_engine.clip.image_ref import Spool
 from ants_engine.clip.worker import ClipWorker
-from ants_engine.common.progress import ProgressCallback
+from ants_engine.common.progress import ProgressCallback, ProgressEvent, progress_reporter
+from ants_engine.common.task_errors import plain_errors
+from ants_engine.common.versions import installed_versions
 from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.negative_bank import NegativeBank
+from ants_engine.dispatch.coordinator import Coordinator
+from ants_engine.dispatch.observer import Observer
 from ants_engine.learning.answers import AnswerReader, Tally
 from ants_engine.learning.pictures import PictureBatch, keep_pictures
 from ants_engine.learning.policy import Abilities, Composition, Policy, count_classes
 from ants_engine.learning.questions import Asker, Questions
 from ants_engine.learning.report import BuildReport, SetAside
-from ants_engine.learning.run_observer import RunObserver
+from ants_engine.learning.run_observer import RunObserver, RunObservers
 from ants_engine.learning.scoring import find_judged, remember, settle
 from ants_engine.learning.state import (
     AdaptationState,
@@ -45,9 +52,14 @@ from ants_engine.learning.state import (
     JudgeUpdate,
     Update,
 )
+from ants_engine.protocol import Backend
 from ants_engine.settings.config import Settings
 
 T = TypeVar("T")
+
+
+PACKAGES = ("ants-engine", "torch", "open_clip_torch", "numpy", "pillow")
+"""What scores depend on."""
 
 
 def new_tallies() -> dict[str, Tally]:
@@ -230,3 +242,74 @@ def compose(policy: Policy, state: AdaptationState, update: Update) -> Compositi
     if isinstance(update, JudgeUpdate):
         return Composition((), (), ())
     return policy.sentences(state, update) if isinstance(update, EnsUpdate) else policy.look_alikes(state, update)
+
+
+@asynccontextmanager
+async def open_engine(
+    classes: ClassList,
+    settings: Settings,
+    report: BuildReport,
+    load: Callable[[ProgressCallback], Awaitable[Encoder]],
+    backend: Backend | None,
+    spool: Spool,
+    on_progress: ProgressCallback | None,
+    observer: RunObservers,
+    tallies: Mapping[str, Tally] | None = None,
+    listeners: Sequence[Observer] = (),
+) -> AsyncIterator[LearningEngine]:
+    """Start CLIP and the MLLM for one run, and end them with it.
+
+    Args:
+        classes: the ID classes.
+        settings: everything about them.
+        report: filled on the way.
+        load: returns CLIP.
+        backend: an MLLM to use in place of the one that the settings name.
+        spool: see `LearningEngine`.
+        on_progress: told of every step.
+        observer: told of pictures, answers and every step.
+        tallies: see `LearningEngine`.
+        listeners: told of every call to the MLLM.
+    """
+    with progress_reporter(settings.progress.bar, observer.beside(on_progress)) as progress, plain_errors():
+        async with Coordinator(settings, backend=backend, observers=listeners) as coordinator:
+            # templates before models: a mistake in one must not cost a download
+            questions = Questions(settings, coordinator)
+            report.templates = dict(questions.templates)
+            async with ClipWorker(await load(progress), settings.text.feature_cache) as worker:
+                report.model_identity = dict(coordinator.identity)
+                report.run = coordinator.run
+                engine = LearningEngine(
+                    classes, settings, worker, questions, report, progress, spool, observer, tallies or new_tallies()
+                )
+                try:
+                    yield engine
+                finally:
+                    engine.close()
+
+
+async def load_clip(
+    settings: Settings, encoder: Encoder | Callable[[], Encoder] | None, progress: ProgressCallback
+) -> Encoder:
+    """Return the given CLIP, or load the one that the settings name.
+
+    Args:
+        settings: which, and where.
+        encoder: a loaded one, or a function that returns it (blocking).
+        progress: told when it is loaded here.
+    """
+    if encoder is not None:
+        # a model may be callable too
+        given = hasattr(encoder, "encode_texts")
+        return cast("Encoder", encoder if given else await asyncio.to_thread(cast("Callable[[], Encoder]", encoder)))
+    progress(ProgressEvent("model", 0, 1))
+    loaded = await asyncio.to_thread(ClipEncoder.load, settings.clip)
+    progress(ProgressEvent("model", 1, 1))
+    return loaded
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what scores depend on."""
+    found = {name: version or "not installed as a package" for name, version in installed_versions(PACKAGES).items()}
+    # on the CPU bits do not depend on it; elsewhere, and for a compiled tower, they may
+    return found | {"torch threads": str(torch.get_num_threads())}

@@ -4,7 +4,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.common.progress import ProgressEvent
+from ants_engine.common.task_errors import plain_errors
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.scores import Adaptation, Scores
 from ants_engine.errors import UsageError
@@ -43,10 +44,10 @@ class Delivered:
 class StreamLoop:
     """Runs a stream from a state on. It decides nothing by the clock; see ``docs/streaming.md``."""
 
-    def __init__(self, engine: LearningEngine, report: StreamReport, state: AdaptationState, meter: CallMeter) -> None:
+    def __init__(self, engine: LearningEngine, state: AdaptationState, meter: CallMeter) -> None:
         self._engine = engine
         self._settings = engine.settings
-        self._report = report
+        self._report = engine.report
         self._state = state
         self._meter = meter
         self._policy = choose_policy(engine.settings)
@@ -74,20 +75,17 @@ class StreamLoop:
             self._report.notes.append("this MLLM cannot be asked without a picture: no look-alike is added")
         if self._settings.scoring.threshold == "judge" and not engine.judges:
             self._report.notes.append(engine.why_no_judge)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for update in self._state.pending:
-                    # asked for before the state was saved, or the stream before this one broken off
-                    self._asker.ask(update, group)
-                batches = pictures.batches(engine.worker, self._settings, self._settings.stream.batch_size)
-                async with aclosing(batches):
-                    async for batch in batches:
-                        await out.put(await self._step(batch, group, pictures.total))
-                # leaving the group waits for answers that are due at a batch that has not come: they are paid for, and
-                # in the store when it does
-            engine.observer.stands(*engine.questions.standing)
-        finally:
-            engine.close()
+        async with asyncio.TaskGroup() as group:
+            for update in self._state.pending:
+                # asked for before the state was saved, or the stream before this one broken off
+                self._asker.ask(update, group)
+            batches = pictures.batches(engine.worker, self._settings, self._settings.stream.batch_size)
+            async with aclosing(batches):
+                async for batch in batches:
+                    await out.put(await self._step(batch, group, pictures.total))
+            # leaving the group waits for answers that are due at a batch that has not come: they are paid for, and
+            # in the store when it does
+        engine.observer.stands(*engine.questions.standing)
 
     async def _step(self, batch: PictureBatch, group: asyncio.TaskGroup, total: int | None) -> Delivered:
         engine, gamma = self._engine, self._state.gamma
@@ -155,7 +153,8 @@ class StreamLoop:
     def _note_answers(self) -> None:
         """Bring counts and notes of the report up to date."""
         tallies = [tally for tally in self._engine.tallies.values() if tally.asked]
-        self._report.tasks.update({tally.task: (tally.asked, tally.useless) for tally in tallies})
+        if isinstance(self._report, StreamReport):
+            self._report.tasks.update({tally.task: (tally.asked, tally.useless) for tally in tallies})
         before, self._notes = self._notes, [note for tally in tallies for note in tally.notes()]
         self._report.notes[:] = [note for note in self._report.notes if note not in before] + self._notes
 
@@ -226,6 +225,30 @@ class StreamLoop:
         report.similar_classes = tuple(state.detector.classes.names[index] for index in state.held)
         report.seconds["waiting for the MLLM"] = report.seconds.get("waiting for the MLLM", 0.0) + waited
         self._engine.progress(ProgressEvent("pictures", state.pictures, total))
+
+
+async def run_stream(
+    pictures: Pictures,
+    open_engine: Callable[..., AbstractAsyncContextManager[LearningEngine]],
+    state: AdaptationState,
+    out: "asyncio.Queue[Any]",
+    *,
+    check: Callable[[], Awaitable[None]],
+) -> None:
+    """Score pictures from a state on, handing batch by batch to a queue.
+
+    Args:
+        pictures: to be scored.
+        open_engine: see `ants_engine.learning.engine.open_engine`; it is given who listens to calls.
+        state: to go on from.
+        out: takes what is delivered.
+        check: refuses an MLLM that cannot be used, before CLIP is loaded.
+    """
+    with plain_errors():
+        await check()
+        meter = CallMeter()
+        async with open_engine(listeners=[meter]) as engine:
+            await StreamLoop(engine, state, meter).run(pictures, out)
 
 
 def _by_row(batch: PictureBatch) -> tuple[ImageRef | None, ...]:
