@@ -18,6 +18,7 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.encoding import Encoder, TextSource
 from ants_engine.clip.image_ref import Spool
 from ants_engine.clip.sources import open_images
+from ants_engine.common.features import check_features
 from ants_engine.common.progress import ProgressCallback, progress_reporter
 from ants_engine.common.task_errors import plain_errors
 from ants_engine.detector.class_list import ClassList
@@ -44,7 +45,6 @@ from ants_engine.learning.report import BatchRecord, BuildReport, StreamReport
 from ants_engine.learning.run_observer import RunObserver, RunObservers
 from ants_engine.learning.state import AdaptationState
 from ants_engine.learning.stream import Stream, run_stream
-from ants_engine.method.threshold import tpr_threshold
 from ants_engine.protocol import Backend
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
@@ -280,6 +280,10 @@ class ANTS:
         if not isinstance(threshold, str) and threshold != state.detector.threshold:
             # set while the stream was under way
             state = replace(state, detector=replace(state.detector, threshold=threshold))
+        calibration = self._state.detector.calibration
+        if threshold == "calibrated" and calibration is not None and state.detector.calibration is None:
+            # calibrated while the stream was under way
+            state = replace(state, detector=replace(state.detector, calibration=calibration).recalibrated())
         self._state = state
 
     def note_batch(self, record: BatchRecord) -> None:
@@ -403,20 +407,50 @@ class ANTS:
         )
         return await asyncio.to_thread(write_page, Path(path), document)
 
-    async def calibrate(self, id_images: Any = None, *, features: Any = None, tpr: float = 0.95) -> float:
-        """Set the threshold so that at least ``tpr`` of these pictures, all known to be ID, are kept; return it.
+    async def calibrate(
+        self,
+        id_images: Any = None,
+        *,
+        features: Any = None,
+        false_alarms: float | None = None,
+        tpr: float | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> float:
+        """Set the threshold so that at most a given share of known pictures is called unknown; return it.
 
-        A picture is kept or not whether it is scored alone or in any batch: its score has the same bits.
+        Split conformal prediction: among fresh pictures like these the expected share below the threshold is at most
+        ``false_alarms``. The pictures must not be those that the detector was built on. Their features are kept with
+        the detector, and scored again when a stream changes a bank, so that the threshold holds there too; scores then
+        have a ``p_value``.
+
+        Args:
+            id_images: pictures known to be ID, as for `score`; of the classes, and as they come.
+            features: (n, D) CLIP features in their place.
+            false_alarms: in (0, 1); ``threshold.false_alarms`` when left out.
+            tpr: 1 - ``false_alarms``, as in earlier versions.
+            on_progress: called with a `ProgressEvent` after every batch.
 
         Raises:
             NoImagesError: none of the pictures can be used.
-            ValueError: ``tpr`` is outside (0, 1].
+            UsageError: too few pictures for that share; names how many it takes. Or a share outside (0, 1).
         """
-        scores = self.score_features(features) if features is not None else await self.score(id_images)
-        usable = scores.id_score[~np.isnan(scores.id_score)]
-        if not len(usable):
+        rate = self._settings.threshold.false_alarms if false_alarms is None else false_alarms
+        if tpr is not None:
+            # 1 - 0.95 is a little more than 0.05
+            rate = round(1.0 - tpr, 12)
+        if features is None:
+            encoded, _, failures = await self.look_at(id_images, on_progress=on_progress)
+            checked = encoded[[row for row in range(len(encoded)) if row not in failures]]
+        else:
+            checked = check_features(features, self._state.detector.dim)
+        if not len(checked):
             raise NoImagesError("there is no usable ID picture to calibrate with")
-        self.threshold = tpr_threshold(torch.from_numpy(usable), tpr)
+        try:
+            detector = await asyncio.to_thread(self._state.detector.calibrated, checked, rate)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        self._settings = load_settings(self._settings, scoring={"threshold": "calibrated"})
+        self._state = replace(self._state, detector=detector)
         return self.threshold
 
     def save(self, folder: "str | PathLike[str]") -> None:

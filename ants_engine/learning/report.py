@@ -173,6 +173,11 @@ class BuildReport:
             lines.append(f"{self.verified} pictures were confirmed to show a known class")
         if self.near_duplicates:
             lines.insert(1, f"{self.near_duplicates} of these look like another of them and were not described again")
+        if self.judged is not None:
+            # torch takes seconds to import
+            from ants_engine.method.judge import JudgedThreshold
+
+            lines.append(f"threshold: {JudgedThreshold.from_dict(self.judged).line}")
         for (what, reason), count in self.reasons().most_common(8):
             lines.append(f"set aside: {count} {what}{'s' if count > 1 else ''}: {reason}")
         if self.set_aside_count > len(self.set_aside):

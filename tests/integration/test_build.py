@@ -389,9 +389,11 @@ async def test_calibration_keeps_the_share_that_was_asked_for(
     encoder: ClipEncoder, images: list[Image.Image], settings: dict[str, Any], mllm: ScriptedBackend
 ) -> None:
     ants = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **settings)
-    threshold = await ants.calibrate(images[:20], tpr=0.9)
+    threshold = await ants.calibrate(images[:20], false_alarms=0.1)
     assert ants.threshold == threshold
-    assert (~(await ants.score(images[:20])).is_outlier).sum() == 18
+    assert (await ants.score(images[:20])).is_outlier.sum() == 1
+    with pytest.raises(UsageError, match="at least 199"):
+        await ants.calibrate(images[:20], false_alarms=0.005)
     ants.threshold = 0.0
     assert not (await ants.score(images)).is_outlier.any()
 

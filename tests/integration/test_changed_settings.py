@@ -489,7 +489,8 @@ def test_a_folder_with_such_a_threshold_is_damaged(
 
 async def test_calibrating_may_set_what_it_finds(saved: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     ants = load(saved["paper"][1])
-    for tpr in (0.5, 1.0):
-        assert await ants.calibrate(features=FRESH, tpr=tpr) == ants.threshold == ants.settings.scoring.threshold
+    for rate in (0.5, 0.2):
+        assert await ants.calibrate(features=FRESH, false_alarms=rate) == ants.threshold
+        assert ants.settings.scoring.threshold == "calibrated"
         ants.save(tmp_path)
         assert load(tmp_path).threshold == ants.threshold
