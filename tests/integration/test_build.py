@@ -24,6 +24,7 @@ from ants_engine.errors import (
     NotEnoughAnswersError,
     ReplayMissError,
     SettingError,
+    UsageError,
 )
 from ants_engine.protocol import Call
 from ants_engine.report.truth import Label, Truth
