@@ -17,6 +17,7 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import CONFIG_NAME, ClipModel, quiet_logging
 from ants_engine.errors import ModelNotFoundError, SettingError
 from ants_engine.settings.config import ClipSettings
+from tests.support.features import image_features
 
 TEXTS = [
     "a photo of a dog",
@@ -97,7 +98,7 @@ def same_as_open_clip(encoder, real, preprocess, tokenizer):
     with torch.inference_mode():
         shown = real.model.encode_image(torch.stack([preprocess(image) for image in pictures()]), normalize=True)
         said = real.model.encode_text(tokenizer(TEXTS), normalize=True)
-    for ours, theirs in ((encoder.encode_images(pictures()), shown), (encoder.encode_texts(TEXTS), said)):
+    for ours, theirs in ((image_features(encoder, pictures()), shown), (encoder.encode_texts(TEXTS), said)):
         assert torch.allclose(ours, theirs, atol=1e-5, rtol=0)
         assert torch.allclose(ours.norm(dim=1), torch.ones(len(ours)), atol=1e-5)
         assert torch.pdist(ours).min() > 1e-3
@@ -145,7 +146,7 @@ def test_openais_weights_are_known_by_what_is_in_them(real, tmp_path):
 def test_the_same_weights_as_a_pickle_and_as_a_folder(real):
     def features(*how):
         encoder = load(*how)
-        return encoder.encode_images(pictures()), encoder.encode_texts(TEXTS), encoder.identity
+        return image_features(encoder, pictures()), encoder.encode_texts(TEXTS), encoder.identity
 
     shown, said, identity = features(real.name, real.weights)
     for how in ((real.name, real.pickle), (real.folder(),)):
