@@ -29,6 +29,7 @@ from ants_engine.errors import (
 from ants_engine.protocol import Call
 from ants_engine.report.truth import Label, Truth
 from tests.integration.conftest import CLASSES, OBJECTS, describe, shuffled_mllm
+from tests.support.features import image_features
 
 COLUMNS = ("id_score", "ens_score", "vsnl_score", "neglabel_score", "predicted")
 
@@ -196,7 +197,7 @@ async def test_near_duplicates_are_described_once_in_a_build_and_in_a_stream(
     frames = [frame for image in different for frame in (image, image.copy())]
     for number, frame in enumerate(frames[1::2]):
         frame.putpixel((3, number), (0, 0, 0))
-    features = encoder.encode_images(frames)
+    features = image_features(encoder, frames)
     cosines = features @ features.T - 2 * torch.block_diag(*[torch.ones(2, 2)] * 10)
     cosine = (float(cosines.max()) + float((features[::2] * features[1::2]).sum(dim=1).min())) / 2
     everything = describe_all(settings, mining={"gamma": 1.0, "eta": 1.0}, dispatch={"mode": "live"})

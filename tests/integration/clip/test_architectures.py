@@ -18,6 +18,7 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import CONFIG_NAME, ClipModel, quiet_logging
 from ants_engine.errors import ModelNotFoundError, SettingError
 from ants_engine.settings.config import ClipSettings
+from tests.support.features import image_features
 
 TEXTS = [
     "a photo of a dog",
@@ -104,7 +105,7 @@ def pictures():
 
 
 def features(encoder):
-    return encoder.encode_images(pictures()), encoder.encode_texts(TEXTS)
+    return image_features(encoder, pictures()), encoder.encode_texts(TEXTS)
 
 
 def same_as_open_clip(encoder, found, real, preprocess, tokenizer):
