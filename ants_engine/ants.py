@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.encoding import Encoder, turn_of
-from ants_engine.clip.given import GivenEncoder, TextSource
+from ants_engine.clip.encoding import Encoder, GivenEncoder, TextSource, encoder_lock
+from ants_engine.clip.image_ref import Spool
 from ants_engine.clip.sources import open_images
-from ants_engine.clip.spool import Spool
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.clip.worker import ClipWorker
 from ants_engine.common.features import as_tensor, check_features
@@ -42,18 +41,17 @@ from ants_engine.errors import (
 )
 from ants_engine.learning.answers import Tally
 from ants_engine.learning.build import Build
-from ants_engine.learning.call_meter import CallMeter
 from ants_engine.learning.changed_settings import with_changed_settings
 from ants_engine.learning.detector_folder import SavedDetector, load_detector, save_detector
+from ants_engine.learning.engine import LearningEngine, new_tallies
 from ants_engine.learning.initial_detector import InitialDetector, in_group_order, untaught_detector
 from ants_engine.learning.pictures import Pictures
 from ants_engine.learning.preflight import check_file_out, check_mllm, check_models
 from ants_engine.learning.questions import Questions, load_templates
-from ants_engine.learning.report import BatchRecord, BuildReport, StreamReport
+from ants_engine.learning.report import BatchRecord, BuildReport, CallMeter, StreamReport
 from ants_engine.learning.run_observer import RunObserver, RunObservers
 from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.stream import Stream
-from ants_engine.learning.stream_loop import StreamLoop
+from ants_engine.learning.stream import Stream, StreamLoop
 from ants_engine.method.threshold import tpr_threshold
 from ants_engine.protocol import Backend
 from ants_engine.settings.config import Settings
@@ -171,15 +169,15 @@ class ANTS:
         async with Coordinator(settings, backend=backend) as coordinator:
             # templates before models: a mistake in one must not cost a download
             questions = Questions(settings, coordinator)
+            report = BuildReport(templates=questions.templates, notes=list(classes.notes), versions=_versions())
             encoder = encoder or await _load_clip(settings, progress)
             async with ClipWorker(encoder, settings.text.feature_cache) as worker:
-                build = Build(classes, settings, worker, questions, progress, spool, observer)
-                state = await build.run(pictures)
-            build.report.model_identity = dict(coordinator.identity)
-            build.report.run = coordinator.run
-            build.report.versions = _versions()
-            build.report.notes += pictures.notes
-        return cls(state, settings, build.report, encoder, backend, spool)
+                engine = LearningEngine(classes, settings, worker, questions, report, progress, spool, observer)
+                state = await Build(engine).run(pictures)
+            report.model_identity = dict(coordinator.identity)
+            report.run = coordinator.run
+            report.notes += pictures.notes
+        return cls(state, settings, report, encoder, backend, spool)
 
     @classmethod
     async def _cold(
@@ -201,7 +199,7 @@ class ANTS:
 
     async def _taught(self, pictures: Pictures, on_progress: ProgressCallback | None, observer: RunObserver) -> "ANTS":
         """Stream the pictures of a build through, for a rule that is only defined on a stream."""
-        tallies = {task: Tally(task) for task in ("ens", "vsnl")}
+        tallies = new_tallies()
         stream = self._streamed(pictures, self._settings, self._backend, on_progress, observer, tallies)
         async for _ in stream:
             pass
@@ -329,7 +327,7 @@ class ANTS:
         observer: RunObserver,
         tallies: Mapping[str, Tally] | None = None,
     ) -> Stream:
-        tallies = tallies or {task: Tally(task) for task in ("ens", "vsnl")}
+        tallies = tallies or new_tallies()
         report = StreamReport(versions=dict(self._report.versions), notes=list(pictures.notes))
         # what runs must not keep the stream alive: dropping it is how it is broken off
         spool, encoder = self._spool, self._encoder or self._load_encoder
@@ -346,10 +344,18 @@ class ANTS:
                     async with ClipWorker(loaded, settings.text.feature_cache) as worker:
                         report.model_identity = dict(coordinator.identity)
                         report.run = coordinator.run
-                        pump = StreamLoop(
-                            state, settings, worker, questions, report, progress, spool, meter, observer, tallies
+                        engine = LearningEngine(
+                            state.detector.classes,
+                            settings,
+                            worker,
+                            questions,
+                            report,
+                            progress,
+                            spool,
+                            observer,
+                            tallies,
                         )
-                        await pump.run(pictures, out)
+                        await StreamLoop(engine, report, state, meter).run(pictures, out)
 
         return Stream(self, run, report)
 
@@ -451,7 +457,7 @@ class ANTS:
         picture = load_rgb(image, name=name, limits=self._settings.pictures)
         encoder = self.encoder
         inputs = [encoder.preprocess(picture)]
-        with turn_of(encoder):
+        with encoder_lock(encoder):
             feature = encoder.encode_inputs(inputs)[0]
         return self._state.detector.explain(feature, name, top)
 

@@ -1,4 +1,4 @@
-"""What a choice of a chat completion comes to: its text, and whether it is whole. One table for all finish reasons."""
+"""Reads a choice of a chat completion: its text, and whether it is complete. One table for all finish reasons."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ants_engine.errors import (
 )
 
 Ending: TypeAlias = Literal["stop", "length"] | type[BackendError]
-"""A whole answer, one that a limit cut, or the error that stands for it."""
+"""A complete answer, a truncated one, or the error to raise."""
 
 _SPELLED: tuple[tuple[Ending, str, str], ...] = (
     (
@@ -31,7 +31,7 @@ _SPELLED: tuple[tuple[Ending, str, str], ...] = (
         "model_context_window_exceeded context_window_exceeded context_length_exceeded context_length "
         "contextlengthreached",
     ),
-    (TruncatedAnswerError, "the server stopped an answer that repeats itself", "repetition repetition_detected"),
+    (TruncatedAnswerError, "the server stopped a repetitive answer", "repetition repetition_detected"),
     (
         RefusedAnswerError,
         "the content filter cut the answer",
@@ -41,15 +41,15 @@ _SPELLED: tuple[tuple[Ending, str, str], ...] = (
     ),
     (
         BackendUnavailableError,
-        "the server broke the answer off",
+        "the server aborted the answer",
         "error abort aborted cancel canceled cancelled user_cancel userstopped network_error timeout time_limit "
         "preempted failed failure internal_error server_error not_finished in_progress load unload modelunloaded "
         "other malformed_model_output",
     ),
-    (OverloadedError, "the server broke the answer off", "insufficient_system_resource overloaded model_overloaded"),
+    (OverloadedError, "the server aborted the answer", "insufficient_system_resource overloaded model_overloaded"),
     (
         ProtocolError,
-        "the answer is a call of a tool, and none was offered",
+        "the answer is a tool call, and no tool was offered",
         "tool_calls tool_call tool_use toolcalls function_call malformed_function_call unexpected_tool_call pause_turn",
     ),
 )
@@ -57,7 +57,7 @@ _SPELLED: tuple[tuple[Ending, str, str], ...] = (
 FINISH_REASONS: Mapping[str, tuple[Ending, str]] = {
     word: (ending, says) for ending, says, words in _SPELLED for word in words.split()
 }
-"""What servers write as ``finish_reason``, in lower case, and what it means. What is not in it is no answer."""
+"""What servers send as ``finish_reason``, in lower case, and what it means. Others are errors."""
 
 _TEXT = {None, "text", "output_text"}
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
@@ -65,24 +65,24 @@ _THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A message's content, taken apart."""
+    """A message's content in parts."""
 
     text: str
     """Its text parts, joined."""
     reasoned: bool = False
-    """There is reasoning beside the text."""
+    """It holds reasoning besides the text."""
     refusal: str = ""
-    """What the model said where it declined in a field of its own."""
+    """The text of the ``refusal`` field."""
 
 
 def ending_of(reason: object, tokens: int | None, limit: int) -> tuple[Ending, str]:
-    """Say what a finish reason means, and in words what happened where that is an error.
+    """Return what a finish reason means, and a message if that is an error.
 
-    Some servers name no reason at all (absent, ``null`` or empty). Their answers are whole unless their own count of
-    tokens has reached the limit: to take none of them would shut such servers out.
+    Some servers send no reason (absent, ``null`` or empty). Such an answer counts as complete unless the server's own
+    token count has reached the limit.
 
     Args:
-        reason: as it came.
+        reason: as received.
         tokens: the server's count of the answer's tokens, if it gave one.
         limit: how many were allowed.
     """
@@ -91,15 +91,15 @@ def ending_of(reason: object, tokens: int | None, limit: int) -> tuple[Ending, s
     if reason is None or reason == "":
         return ("length" if tokens is not None and tokens >= limit else "stop"), ""
     word = str(reason).strip().casefold().rpartition(".")[2].removeprefix("finish_reason_").replace("-", "_")
-    return FINISH_REASONS.get(word, (ProtocolError, "the answer ended for a reason that is not known"))
+    return FINISH_REASONS.get(word, (ProtocolError, "the answer ended with an unknown finish reason"))
 
 
 def read_content(message: Mapping[str, Any], usage: object) -> Content | None:
-    """Take a message apart; ``None`` when its content is of no agreed form.
+    """Split a message into its parts; None when its content is malformed.
 
     Args:
         message: an assistant's, with ``content`` as a text, a list of parts, or nothing.
-        usage: the completion's; it may count tokens of reasoning that is not shown.
+        usage: the completion's; it may count tokens of hidden reasoning.
     """
     content = message.get("content")
     refusal = message.get("refusal")
@@ -116,7 +116,7 @@ def read_content(message: Mapping[str, Any], usage: object) -> Content | None:
         elif kind == "refusal":
             refusals.append(str(part.get("refusal") or ""))
         elif isinstance(kind, str) and kind not in _TEXT:
-            # pictures, citations and the like are no part of an answer
+            # skip pictures, citations and the like
             reasoned |= "think" in kind or "reason" in kind
         else:
             return None

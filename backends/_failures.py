@@ -1,10 +1,12 @@
-"""Which of our errors each failure of the openai client is: one table."""
+"""Maps each failure of the openai client to one of our errors: one table."""
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from ants_engine.errors import (
     AuthenticationError,
@@ -20,37 +22,32 @@ from ants_engine.errors import (
     TransientBackendError,
 )
 
-from ._retry_after import retry_after
 from ._scrub import scrub
-
-Kind: TypeAlias = Literal["transient", "rate limit", "final", "unusable"]
-"""May pass; asked too fast; will not pass; an answer that is none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table: a failure that fits every column that is filled in is ``becomes``."""
+class Rule:
+    """One rule of the table: a failure that matches every given field becomes ``becomes``."""
 
-    kind: Kind
     becomes: type[BackendError]
     says: str
-    """What happened and what to do, for people; what the server said follows."""
+    """What went wrong and what to do; the server's own words follow."""
     exception: str | None = None
-    """An exception's name, or that of one of its bases: the client is not imported to look something up."""
+    """Name of the exception or of a base class: the client is not imported for this table."""
     cause: Collection[str] = ()
-    """The name of an exception behind it, or that of one of its bases."""
+    """Name of a chained exception or of a base class."""
     code: Collection[str] = ()
-    """The error's ``code`` or ``type`` in the body, or what TLS or HTTP call the cause."""
+    """The error's ``code`` or ``type`` in the body, or the reason that TLS or HTTP give."""
     status: Collection[int] = ()
     words: re.Pattern[str] | None = None
-    """What the server, or the client, says."""
+    """Matches the message of the server or the client."""
     down: bool = False
-    """No server answered; see `BackendUnavailableError`."""
+    """The server is down; see `BackendUnavailableError`."""
     sent: bool = True
-    """False where nothing has left this machine; see `BackendError`."""
+    """False when nothing was sent; see `BackendError`."""
 
-    def fits(self, failure: "Failure") -> bool:
-        """Say whether this row is about that failure."""
+    def fits(self, failure: "FailureFacts") -> bool:
+        """Tell whether every given field matches."""
         return (
             (self.exception is None or self.exception in failure.names)
             and (not self.code or bool(failure.codes.intersection(self.code)))
@@ -61,8 +58,8 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """What a row is compared with."""
+class FailureFacts:
+    """What a rule is matched against."""
 
     names: frozenset[str]
     causes: frozenset[str]
@@ -71,8 +68,8 @@ class Failure:
     said: str
 
     @classmethod
-    def of(cls, error: Exception) -> "Failure":
-        """Look at an error of the client."""
+    def of(cls, error: Exception) -> "FailureFacts":
+        """Read an exception of the client."""
         body = _unwrapped(getattr(error, "body", None))
         status = getattr(error, "status_code", None)
         codes = [_field(body, name) for name in ("code", "type")]
@@ -89,14 +86,14 @@ class Failure:
         )
 
     @classmethod
-    def within(cls, error: object) -> "Failure":
-        """Look at an error that came within an answer, as aggregators send it."""
+    def within(cls, error: object) -> "FailureFacts":
+        """Read an error inside a response of HTTP 200, as aggregators send it."""
         found = [value for name, value in _fields(error) if name in _SAYS_STATUS]
         return cls(
             names=frozenset(),
             causes=frozenset(),
             codes=frozenset(str(code) for code in found if isinstance(code, str | int)),
-            # a number, wherever it stands, says more than a word
+            # a number is more precise than a word
             status=next((status for status in map(_status, sorted(found, key=_is_word)) if status is not None), None),
             said=_words(error),
         )
@@ -110,7 +107,7 @@ _STATUS_OF = {
     "internalserver": 500, "internal": 500, "upstream": 502, "provider": 502, "badgateway": 502, "overloaded": 503,
     "serviceunavailable": 503, "unavailable": 503, "timeout": 504, "gatewaytimeout": 504, "deadlineexceeded": 504,
 }  # fmt: skip
-"""What words mean that stand where a number might: letters alone, without ``error`` at the end."""
+"""HTTP status of words used as a code, reduced to lower-case letters without a final ``error``."""
 _NO_PICTURES = re.compile(
     r"(?i)mmproj|image input is not supported|image_url.{0,40}(only|not) supported|unknown variant .?image_url"
     r"|no endpoints found that support image|at most 0 image|not (a )?multi-?modal"
@@ -118,7 +115,7 @@ _NO_PICTURES = re.compile(
     r"|missing data required for image input|(images?|vision|multi-?modal)\b.{0,30} (is|are) not supported"
     r"|can only concatenate str|content must be a string|expected a string, but got.{0,10} (list|array)"
 )
-"""How text-only servers refuse a picture, with whatever status."""
+"""How text-only servers refuse a picture, with any status."""
 _NO_KEY = re.compile(
     r"(?i)(incorrect|invalid|wrong|malformed) api.?key|api.?key (is )?(not valid|invalid)|no connected db"
 )
@@ -130,166 +127,82 @@ _WANTS_NAME = re.compile(r"\b407\b")
 _DECLINES = re.compile(r"\b4\d\d\b")
 
 
-TABLE: tuple[Row, ...] = (
-    Row(
-        "transient",
-        BackendUnavailableError,
-        "no connection in time: it cannot be reached",
-        exception="APITimeoutError",
-        cause={"ConnectTimeout"},
-        down=True,
-        sent=False,
-    ),
-    Row("transient", BackendTimeoutError, "no answer in time", exception="APITimeoutError"),
-    Row(
-        "final",
-        BadRequestError,
-        "its certificate cannot be trusted; add its authority to the system's store, or name the authority's file in "
-        "the environment variable SSL_CERT_FILE",
-        exception="APIConnectionError",
-        code={"CERTIFICATE_VERIFY_FAILED"},
-    ),
-    Row(
-        "final",
-        BadRequestError,
-        "it does not speak TLS there; look at `mllm.base_url`: http:// or https://?",
-        exception="APIConnectionError",
-        code={"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"},
-    ),
-    Row("final", ProtocolError, "its headers do not end", exception="APIConnectionError", code={"431"}),
-    Row(
-        "final",
-        AuthenticationError,
-        "the proxy wants a name and a password; its variable takes them as http://name:password@host:port",
-        exception="APIConnectionError",
-        cause={"ProxyError"},
-        words=_WANTS_NAME,
-        sent=False,
-    ),
-    Row(
-        "final",
-        BadRequestError,
-        "the proxy declines to connect to it",
-        exception="APIConnectionError",
-        cause={"ProxyError"},
-        words=_DECLINES,
-        sent=False,
-    ),
-    Row(
-        "transient",
-        BackendUnavailableError,
-        "the server cannot be reached, or hung up",
-        exception="APIConnectionError",
-        cause={"ConnectError", "ProxyError"},
-        down=True,
-        sent=False,
-    ),
-    Row(
-        "transient",
-        BackendUnavailableError,
-        "the server cannot be reached, or hung up",
-        exception="APIConnectionError",
-        down=True,
-    ),
-    Row(
-        "final", ProtocolError, "the answer is not what the chat API agrees on", exception="APIResponseValidationError"
-    ),
-    Row(
-        "final",
-        QuotaError,
-        "the account's quota is spent",
-        code={"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"},
-    ),
-    Row("final", QuotaError, "the account has to be paid for", status={402}),
-    Row(
-        "unusable",
-        RefusedAnswerError,
-        "the server's content filter declined the question",
-        code={"content_filter", "content_policy_violation"},
-    ),
-    Row(
-        "final",
-        BadRequestError,
-        "the model takes no pictures: name one that does (llama.cpp needs its --mmproj), or set "
-        "`mllm.pictures = false` to ask for look-alikes alone",
-        words=_NO_PICTURES,
-    ),
-    Row("rate limit", RateLimitError, "asked too fast", status={429}),
-    Row(
-        "final",
-        AuthenticationError,
-        "the key was refused; `mllm.api_key_env` names its variable",
-        words=_NO_KEY,
-    ),
-    Row("final", AuthenticationError, "the proxy wants a name and a password, in its variable", status={407}),
-    Row(
-        "final",
-        BadRequestError,
-        "no such model; look at `mllm.model`",
-        words=_NO_MODEL,
-        status={400, 404, 422, 500},
-    ),
-    Row(
-        "final",
-        BadRequestError,
-        "a field of the request is unknown there; look at `mllm.limit_parameter`, `mllm.send_temperature` and "
-        "`mllm.extra_body`",
-        words=_NO_PARAMETER,
-        status=range(400, 500),
-    ),
-    Row("final", AuthenticationError, "the key was refused; `mllm.api_key_env` names its variable", status={401}),
-    Row("final", AuthenticationError, "the key may not do this", status={403}),
-    Row("final", BadRequestError, "no such model or address; look at `mllm.model` and `mllm.base_url`", status={404}),
-    Row("final", BadRequestError, "too large; lower `mllm.image_max_side`", status={413}),
-    Row("transient", BackendUnavailableError, "the server asks to try again", status={408, 409, 425}),
-    Row("transient", OverloadedError, "the server has too much to do", status={503, 529}),
-    Row(
-        "transient",
-        BackendUnavailableError,
-        "what stands in front of the server got no answer from it",
-        status={502, 504, 521, 522, 523},
-        down=True,
-    ),
-    Row("transient", BackendUnavailableError, "the server failed", status=range(500, 600)),
-    Row("final", BadRequestError, "the server takes no such request", status=range(400, 500)),
-    Row(
-        "final",
-        BadRequestError,
-        "the server redirects; write the final address as `mllm.base_url`",
-        status=range(300, 400),
-    ),
-    Row("final", ProtocolError, "the answer is longer than an answer can be", exception="OversizedBodyError"),
-    Row("final", ProtocolError, "the answer is compressed, and was asked for plain", exception="EncodedBodyError"),
-    Row("final", BadRequestError, "the request cannot be made", exception="UnicodeEncodeError", sent=False),
-    # JSON or text that is none, numbers without end, brackets without end
-    Row("final", ProtocolError, "the answer cannot be read", exception="ValueError"),
-    Row("final", ProtocolError, "the answer cannot be read", exception="RecursionError"),
-    Row("final", BadRequestError, "the request cannot be made", exception="Exception", sent=False),
-    # an error within an answer, of which nothing is known but words
-    Row("transient", BackendUnavailableError, "the server failed"),
-)
-"""Looked through from the top; the first row that fits counts."""
+TABLE: tuple[Rule, ...] = (
+    Rule(BackendUnavailableError, "connecting timed out: it cannot be reached",
+         exception="APITimeoutError", cause={"ConnectTimeout"}, down=True, sent=False),
+    Rule(BackendTimeoutError, "no answer in time", exception="APITimeoutError"),
+    Rule(BadRequestError, "its certificate cannot be trusted; add its authority to the system's store, or name the "
+         "authority's file in the environment variable SSL_CERT_FILE",
+         exception="APIConnectionError", code={"CERTIFICATE_VERIFY_FAILED"}),
+    Rule(BadRequestError, "it does not speak TLS there; look at `mllm.base_url`: http:// or https://?",
+         exception="APIConnectionError", code={"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}),
+    Rule(ProtocolError, "its headers are too long", exception="APIConnectionError", code={"431"}),
+    Rule(AuthenticationError, "the proxy wants a name and a password; its variable takes them as "
+         "http://name:password@host:port",
+         exception="APIConnectionError", cause={"ProxyError"}, words=_WANTS_NAME, sent=False),
+    Rule(BadRequestError, "the proxy declines to connect to it",
+         exception="APIConnectionError", cause={"ProxyError"}, words=_DECLINES, sent=False),
+    Rule(BackendUnavailableError, "the server cannot be reached, or closed the connection",
+         exception="APIConnectionError", cause={"ConnectError", "ProxyError"}, down=True, sent=False),
+    Rule(BackendUnavailableError, "the server cannot be reached, or closed the connection",
+         exception="APIConnectionError", down=True),
+    Rule(ProtocolError, "the response does not follow the chat API", exception="APIResponseValidationError"),
+    Rule(QuotaError, "the account's quota is spent",
+         code={"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}),
+    Rule(QuotaError, "the account has no credit", status={402}),
+    Rule(RefusedAnswerError, "the server's content filter refused the question",
+         code={"content_filter", "content_policy_violation"}),
+    Rule(BadRequestError, "the model takes no pictures: name one that does (llama.cpp needs its --mmproj), or set "
+         "`mllm.pictures = false` to ask for look-alikes alone", words=_NO_PICTURES),
+    Rule(RateLimitError, "rate limit exceeded", status={429}),
+    Rule(AuthenticationError, "the key was refused; `mllm.api_key_env` names its variable", words=_NO_KEY),
+    Rule(AuthenticationError, "the proxy wants a name and a password, in its variable", status={407}),
+    Rule(BadRequestError, "no such model; look at `mllm.model`", words=_NO_MODEL, status={400, 404, 422, 500}),
+    Rule(BadRequestError, "a field of the request is unknown there; look at `mllm.limit_parameter`, "
+         "`mllm.send_temperature` and `mllm.extra_body`", words=_NO_PARAMETER, status=range(400, 500)),
+    Rule(AuthenticationError, "the key was refused; `mllm.api_key_env` names its variable", status={401}),
+    Rule(AuthenticationError, "the key may not do this", status={403}),
+    Rule(BadRequestError, "no such model or address; look at `mllm.model` and `mllm.base_url`", status={404}),
+    Rule(BadRequestError, "too large; lower `mllm.image_max_side`", status={413}),
+    Rule(BackendUnavailableError, "the server asks to try again", status={408, 409, 425}),
+    Rule(OverloadedError, "the server is overloaded", status={503, 529}),
+    Rule(BackendUnavailableError, "the gateway or proxy got no answer from the server",
+         status={502, 504, 521, 522, 523}, down=True),
+    Rule(BackendUnavailableError, "the server failed", status=range(500, 600)),
+    Rule(BadRequestError, "the server rejects the request", status=range(400, 500)),
+    Rule(BadRequestError, "the server redirects; write the final address as `mllm.base_url`", status=range(300, 400)),
+    Rule(ProtocolError, "the response is too long", exception="OversizedBodyError"),
+    Rule(ProtocolError, "the response is compressed", exception="EncodedBodyError"),
+    Rule(BadRequestError, "the request cannot be made", exception="UnicodeEncodeError", sent=False),
+    # malformed JSON or text, huge numbers, deep nesting
+    Rule(ProtocolError, "the response cannot be parsed", exception="ValueError"),
+    Rule(ProtocolError, "the response cannot be parsed", exception="RecursionError"),
+    Rule(BadRequestError, "the request cannot be made", exception="Exception", sent=False),
+    # an error inside a response, of which only its words are known
+    Rule(BackendUnavailableError, "the server failed"),
+)  # fmt: skip
+"""Searched from the top; the first rule that matches counts."""
 
 
 def classify(error: Exception, *, secret: str = "", server: str = "") -> BackendError:
-    """Build the error that stands for a failure of the openai client.
+    """Build our error for an exception of the openai client.
 
-    It holds nothing of the original but scrubbed words; raise it outside of the ``except`` block, so that the
-    original, whose request carries key and picture, does not hang on to it.
+    It holds only scrubbed words of the original. Raise it outside of the ``except`` block, so that the original, whose
+    request carries key and picture, is not chained to it.
 
     Args:
         error: what the client raised.
         secret: the key, to be kept out of the message.
         server: names the server in the message.
     """
-    failure = Failure.of(error)
+    failure = FailureFacts.of(error)
     shown = "" if failure.status is None else f" (HTTP {failure.status})"
     headers = getattr(getattr(error, "response", None), "headers", {})
     return _build(failure, shown, retry_after(headers), secret, server)
 
 
 def error_within(completion: object) -> object | None:
-    """Return the error that an answer of HTTP 200 holds, at its top or in its choice; None if there is none."""
+    """Return the error inside a response of HTTP 200, at its top or in its choice; None if there is none."""
     whole = completion[0] if isinstance(completion, list) and completion else completion
     choices = _field(whole, "choices")
     choice = choices[0] if isinstance(choices, list) and choices else None
@@ -303,8 +216,8 @@ def error_within(completion: object) -> object | None:
 
 
 def classify_within(error: object, *, secret: str = "", server: str = "") -> BackendError:
-    """Build the error that stands for one within an answer of HTTP 200; see `error_within` and `classify`."""
-    failure = Failure.within(error)
+    """Build our error for one inside a response of HTTP 200; see `error_within` and `classify`."""
+    failure = FailureFacts.within(error)
     shown = " (HTTP 200 with an error in it)" if failure.status is None else f" (HTTP 200, error {failure.status})"
     wishes = {
         name.replace("_", "-"): str(value) for name, value in _fields(error) if isinstance(value, str | int | float)
@@ -312,15 +225,15 @@ def classify_within(error: object, *, secret: str = "", server: str = "") -> Bac
     return _build(failure, shown, retry_after(wishes), secret, server)
 
 
-def _build(failure: Failure, shown: str, wish: float | None, secret: str, server: str) -> BackendError:
-    row = next(row for row in TABLE if row.fits(failure))
+def _build(failure: FailureFacts, shown: str, wish: float | None, secret: str, server: str) -> BackendError:
+    rule = next(rule for rule in TABLE if rule.fits(failure))
     said = scrub(failure.said, secret)
-    message = f"{server or 'the server'}: {row.says}{shown}" + (f": {said}" if said else "")
-    transient = issubclass(row.becomes, TransientBackendError)
-    built = row.becomes(message, retry_after=wish) if transient else row.becomes(message)  # type: ignore[call-arg]
-    built.sent = row.sent
+    message = f"{server or 'the server'}: {rule.says}{shown}" + (f": {said}" if said else "")
+    transient = issubclass(rule.becomes, TransientBackendError)
+    built = rule.becomes(message, retry_after=wish) if transient else rule.becomes(message)  # type: ignore[call-arg]
+    built.sent = rule.sent
     if isinstance(built, BackendUnavailableError):
-        built.down = built.down or row.down
+        built.down = built.down or rule.down
     return built
 
 
@@ -342,9 +255,9 @@ def _said(error: Exception) -> str:
 
 
 def _words(body: object) -> str:
-    """Find the message in an error's body: a text, an object, a list of them, or a page."""
+    """Find the message in an error's body: a text, an object, a list, or an HTML page."""
     if isinstance(body, str):
-        # of a proxy's error page, its title says all
+        # the title of a proxy's error page says enough
         page = _TITLE.search(body) if body.lstrip().startswith("<") else None
         return body if not body.lstrip().startswith("<") else " ".join(page[2].split()) if page else ""
     if isinstance(body, list):
@@ -354,14 +267,14 @@ def _words(body: object) -> str:
     message = next(
         (body[name] for name in ("message", "detail", "error", "msg") if isinstance(body.get(name), str)), ""
     ) or (_words(body["error"]) if isinstance(body.get("error"), Mapping | list) else "")
-    # what the provider behind an aggregator said
+    # the message of the provider behind an aggregator
     raw = _field(body.get("metadata"), "raw")
     behind = _words(_parsed(raw) if isinstance(raw, str) else raw)
     return f"{message}: {behind}" if message and behind else message or behind or str(dict(body))
 
 
 def _unwrapped(body: object) -> object:
-    """Take an error out of the list, or the object, that it is wrapped in."""
+    """Unwrap an error from lists and objects around it."""
     for _ in range(_DEEPEST):
         if isinstance(body, list) and body:
             body = body[0]
@@ -373,7 +286,7 @@ def _unwrapped(body: object) -> object:
 
 
 def _fields(thing: object, depth: int = 0) -> Iterator[tuple[str, object]]:
-    """Walk through the fields of an error, its own before those of what it holds."""
+    """Iterate over the fields of an error, outer ones first."""
     thing = _parsed(thing) if isinstance(thing, str) else thing
     if depth > _DEEPEST:
         return
@@ -389,7 +302,7 @@ def _fields(thing: object, depth: int = 0) -> Iterator[tuple[str, object]]:
 
 
 def _status(code: object) -> int | None:
-    """Read the HTTP status that a code stands for."""
+    """Return the HTTP status of a code or word."""
     if isinstance(code, str) and _is_word(code):
         letters = re.sub("[^a-z]", "", code.lower())
         return _STATUS_OF.get(letters.removesuffix("error")) or _STATUS_OF.get(letters)
@@ -417,3 +330,41 @@ def _field(body: object, name: str) -> object:
 _TITLE = re.compile(r"(?is)<(title|h1)\b[^>]*>([^<]{1,200})")
 _DEEPEST, _DIGITS = 5, 3
 _FAILED = range(400, 600)
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Return the seconds of a ``Retry-After`` header; names are matched as the mapping does.
+
+    ``retry-after-ms`` has precedence over ``retry-after``, which is seconds, an HTTP date or a duration such as
+    ``1m30s``. A date in the past gives 0, anything else None.
+    """
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after", "").strip()
+    seconds = _number(value)
+    if seconds is not None:
+        return seconds
+    if _DURATION.fullmatch(value.lower()):
+        # many digits make an infinity
+        return _number(str(sum(float(count) * _UNITS[unit] for count, unit in _PART.findall(value.lower()))))
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None

@@ -1,27 +1,162 @@
 """A loaded transformers model: a batch of calls in, their outcomes out. Synchronous, for one thread."""
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ants_engine.errors import BackendError, SettingError
+
+if TYPE_CHECKING:
+    from PIL import Image
 import copy
 import gc
 import inspect
 import io
+import logging
 import re
 import threading
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ants_engine.errors import BadRequestError, MissingDependencyError, ModelNotFoundError, SettingError, UsageError
+from ants_engine.errors import BadRequestError, MissingDependencyError, ModelNotFoundError, UsageError
 from ants_engine.protocol import Answer, Call, Decoding
 
-from ._batcher import Outcome
-from ._chat import Chat
-from ._families import NEEDS_PICTURE, prompt_format
-from ._hush import hushed, no_progress_bars
-from ._older import complete
-from ._one_line import one_line
-from ._placement import Placement
-from ._shape import bounded_ratio
+from ._chat import NEEDS_PICTURE, Chat, prompt_format
+from ._scrub import one_line
 from ._weights import INSTALL, WAYS_OUT, Weights
+
+Precision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model runs, and in what precision."""
+
+    device: str
+    precision: Literal["fp32", "bf16", "fp16"]
+
+
+def place(device: str, precision: Precision) -> Placement:
+    """Resolve ``auto``: CUDA, then MPS, then the CPU; bf16 on CUDA, fp32 elsewhere.
+
+    Raises:
+        SettingError: torch knows no such device.
+    """
+    import torch
+
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise SettingError(f"mllm.device: torch knows no device {device!r}") from error
+    if precision == "auto":
+        precision = "bf16" if kind == "cuda" else "fp32"
+    return Placement(device=device, precision=precision)
+
+
+EXTREME_RATIO = 16
+"""Longest over shortest side; more extreme pictures are stretched."""
+
+
+def bounded_ratio(picture: "Image.Image") -> "Image.Image":
+    """Stretch the short side of an extreme picture.
+
+    Scaled to a model's height, 448 x 1 pixels would take a gigabyte, and some models refuse them.
+    """
+    from PIL import Image
+
+    width, height = picture.size
+    least = -(-max(width, height) // EXTREME_RATIO)
+    if min(width, height) >= least:
+        return picture
+    return picture.resize((max(width, least), max(height, least)), Image.Resampling.NEAREST)
+
+
+_LIBRARIES = ("transformers", "huggingface_hub", "accelerate", "torch")
+_BARS = threading.Lock()
+
+
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Drop log records of transformers, its hub client and torch from this thread; other threads keep theirs."""
+    thread = threading.get_ident()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != thread or record.name.partition(".")[0] not in _LIBRARIES
+
+    handlers = [handler for name in (*_LIBRARIES, None) for handler in logging.getLogger(name).handlers]
+    if logging.lastResort is not None:
+        handlers.append(logging.lastResort)
+    for handler in handlers:
+        handler.addFilter(keep)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(keep)
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Switch off the progress bars of transformers and the hub client; one thread at a time."""
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from transformers.utils import logging as bars
+
+    with _BARS:
+        hub_shows = not are_progress_bars_disabled()
+        loading_shows = bars.is_progress_bar_enabled()
+        _unwarned(bars.disable_progress_bar)
+        try:
+            yield
+        finally:
+            if loading_shows:
+                _unwarned(bars.enable_progress_bar)
+            _unwarned(enable_progress_bars if hub_shows else disable_progress_bars)
+
+
+def _unwarned(switch: Callable[[], object]) -> None:
+    # the switches warn where an environment variable overrides them
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        switch()
+
+
+def complete(model: Any, processor: Any) -> None:
+    """Complete, in place, the processor of a folder from before transformers 4.46 with the model's configuration.
+
+    Concerns LLaVA's image tokens and BLIP's query tokens.
+
+    Raises:
+        ValueError: it cannot be completed; the message says which revision to take.
+    """
+    config = model.config
+    if hasattr(processor, "patch_size") and processor.patch_size is None:
+        processor.patch_size = config.vision_config.patch_size
+        if processor.vision_feature_select_strategy is None:
+            processor.vision_feature_select_strategy = config.vision_feature_select_strategy
+        # CLIP and EVA put one token before the patches; the strategy says whether it is dropped
+        if config.vision_config.model_type == "clip_vision_model" and not processor.num_additional_image_tokens:
+            processor.num_additional_image_tokens = 1
+    if not hasattr(processor, "num_query_tokens"):
+        return
+    if processor.num_query_tokens is None:
+        processor.num_query_tokens = config.num_query_tokens
+    if config.image_token_index is None:
+        image = processor.tokenizer.convert_tokens_to_ids("<image>")
+        # only a placeholder that features replace, but it needs a row of the embedding table
+        if image >= model.get_input_embeddings().num_embeddings:
+            raise ValueError(
+                "config.json has no image_token_index, and the vocabulary has no room for <image>: take a revision "
+                "of the model that was made for transformers 4.46 or newer"
+            )
+        config.image_token_index = image
+
+
+CallResult: TypeAlias = Answer | BackendError
+"""How one call of a batch ended."""
 
 _REASONING_MARK = re.compile(r"think|thought|reason|channel|message|response|solution|box", re.IGNORECASE)
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
@@ -31,7 +166,7 @@ class LocalModel:
     """Answers batches with one model in memory."""
 
     def __init__(self, name: str, model: Any, processor: Any, placement: Placement) -> None:
-        """Make a loaded model ready for chat.
+        """Prepare a loaded model for chat.
 
         Raises:
             ModelNotFoundError: the processor has no tokenizer, no image processor or no usable chat template, or it
@@ -42,9 +177,9 @@ class LocalModel:
         self._placement = placement
         self._fits: int | None = None
         tokenizer = _tokenizer(name, processor)
-        # A decoder goes on from the last token; an encoder counts positions from the first.
+        # a decoder continues after the last token; an encoder counts positions from the first
         tokenizer.padding_side = "right" if model.config.is_encoder_decoder else "left"
-        # Processors hand a side that was saved to every tokenizer they have, a Q-Former's included.
+        # processors pass a saved side to every tokenizer, also to a Q-Former's
         tokenizer.init_kwargs.pop("padding_side", None)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -56,7 +191,7 @@ class LocalModel:
         self._reasoning_marks = reasoning_marks(tokenizer)
         self._chat = Chat(name, processor, tokenizer, prompt_format(model.config, tokenizer))
         self.needs_picture: bool = _needs_picture(model)
-        """It cannot be asked without a picture."""
+        """It cannot answer without a picture."""
         self._greedy, self._eos = _greedy_config(model, tokenizer)
         model.generation_config = self._greedy
         self._drops_token_types = "token_type_ids" not in inspect.signature(model.forward).parameters
@@ -103,38 +238,38 @@ class LocalModel:
                 raise SettingError(f"mllm.device: {placement.device!r} cannot be used: {one_line(error)}") from error
             return cls(name, model, processor, placement)
 
-    def answer(self, calls: Sequence[Call], abandoned: threading.Event) -> list[Outcome]:
-        """Answer a batch. A call that fails costs its own answer; too little memory makes smaller batches.
+    def answer(self, calls: Sequence[Call], abandoned: threading.Event) -> list[CallResult]:
+        """Answer a batch. A failing call fails alone; out-of-memory makes batches smaller.
 
         Args:
-            calls: questions of one kind: all with a picture or all without, same decoding.
-            abandoned: once set, generation ends at the next token and the answers are worth nothing.
+            calls: all with a picture or all without, same decoding.
+            abandoned: set to end generation at the next token; the answers are then discarded.
         """
-        outcomes: list[Outcome] = []
-        while len(outcomes) < len(calls):
-            left = len(calls) - len(outcomes)
-            some = calls[len(outcomes) :][: left if self._fits is None else min(self._fits, left)]
+        results: list[CallResult] = []
+        while len(results) < len(calls):
+            left = len(calls) - len(results)
+            some = calls[len(results) :][: left if self._fits is None else min(self._fits, left)]
             answered = self._answer_some(some, abandoned)
             if answered is None:
                 self._fits = (len(some) + 1) // 2
                 free_memory()
             else:
-                outcomes += answered
-        return outcomes
+                results += answered
+        return results
 
-    def _answer_some(self, calls: Sequence[Call], abandoned: threading.Event) -> list[Outcome] | None:
-        """Answer calls together, each alone if something is wrong with one; None where there is too little memory."""
+    def _answer_some(self, calls: Sequence[Call], abandoned: threading.Event) -> list[CallResult] | None:
+        """Answer calls together, or each alone if one fails; None when out of memory."""
         try:
             with hushed():
                 return list(self._generate(calls, abandoned))
-        except Exception as error:  # what a model's own code raises on odd input has no common type
+        except Exception as error:  # a model's own code raises anything on odd input
             out_of_memory = _is_out_of_memory(error)
             if len(calls) == 1:
                 return [_rejection(error, out_of_memory=out_of_memory)]
-        # Outside of the handler, so that the failed batch's tensors are free by now.
+        # outside of the handler, so that the failed batch's tensors are freed
         if out_of_memory:
             return None
-        return [outcome for call in calls for outcome in self._answer_some([call], abandoned) or ()]
+        return [result for call in calls for result in self._answer_some([call], abandoned) or ()]
 
     def _generate(self, calls: Sequence[Call], abandoned: threading.Event) -> list[Answer]:
         import torch
@@ -149,11 +284,9 @@ class LocalModel:
         asked = inputs["input_ids"]
         with torch.inference_mode():
             output = self._model.generate(
-                **inputs,
-                generation_config=self._config(decoding),
-                stopping_criteria=_stop_when(abandoned),
+                **inputs, generation_config=self._config(decoding), stopping_criteria=_stop_when(abandoned)
             )
-        # Encoder-decoders start with a token of their own; others repeat the prompt, some that embed it do not.
+        # encoder-decoders start with an extra token; most others repeat the prompt, some that embed it do not
         if self._model.config.is_encoder_decoder:
             output = output[:, 1:]
         elif output.shape[1] >= asked.shape[1] and torch.equal(output[:, : asked.shape[1]], asked):
@@ -166,7 +299,7 @@ class LocalModel:
         said = tokens if end is None else tokens[: end + 1]
         return Answer(
             text=spell(said, self._tokenizer, self._reasoning_marks),
-            # what ends without the model's own end was cut off, by whatever limit
+            # without an end token it was cut off, by whatever limit
             finish_reason="length" if end is None else "stop",
             prompt_tokens=prompt_tokens,
             completion_tokens=len(said),
@@ -200,7 +333,7 @@ class LocalModel:
 
 
 def reasoning_marks(tokenizer: Any) -> dict[int, str]:
-    """Return a tokenizer's control tokens that part a model's reasoning from its answer, such as ``[THINK]``."""
+    """Return a tokenizer's control tokens that separate reasoning from the answer, such as ``[THINK]``."""
     return {
         token: mark.content
         for token, mark in tokenizer.added_tokens_decoder.items()
@@ -209,7 +342,7 @@ def reasoning_marks(tokenizer: Any) -> dict[int, str]:
 
 
 def spell(tokens: Sequence[int], tokenizer: Any, marks: Mapping[int, str]) -> str:
-    """Decode without control tokens, except for ``marks``."""
+    """Decode tokens, dropping control tokens other than ``marks``."""
     text, start = "", 0
     for place, token in enumerate(tokens):
         if token in marks:
@@ -237,7 +370,7 @@ def _needs_picture(model: Any) -> bool:
 def _why(error: Exception) -> str:
     text = str(error)
     if "Weights only load failed" in text or "weights_only" in text:
-        # torch's own advice is to switch the check off.
+        # torch's own message advises to switch the check off
         return (
             "its weights file holds pickled objects, which could run code, and is not read; take the model as "
             "safetensors, or convert it once where you trust it"
@@ -256,7 +389,7 @@ def _greedy_config(model: Any, tokenizer: Any) -> "tuple[Any, frozenset[int]]":
     eos = set(ends if isinstance(ends, list | tuple) else [ends]) | {tokenizer.eos_token_id}
     eos -= {None}
     config.do_sample = False
-    # Sampling flags and length limits that a model brings along would warn, or win over the call's own.
+    # sampling flags and limits of the model's own configuration would warn, or override the call's
     for flag in ("temperature", "top_p", "top_k", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "max_length"):
         setattr(config, flag, None)
     config.eos_token_id = sorted(eos) or None
@@ -290,7 +423,7 @@ def _decode(call: Call) -> Any:
 def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
-    # On the CPU torch raises a bare RuntimeError.
+    # on the CPU torch raises a bare RuntimeError
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     )
@@ -301,13 +434,13 @@ def _rejection(error: Exception, *, out_of_memory: bool) -> BadRequestError:
         return error
     if out_of_memory:
         return BadRequestError(
-            "there is too little memory for a single question: lower `mllm.image_max_side` or take a smaller model"
+            "out of memory for a single question: lower `mllm.image_max_side` or take a smaller model"
         )
     return BadRequestError(f"the model cannot take this question: {type(error).__name__}: {one_line(error)}")
 
 
 def free_memory() -> None:
-    """Give memory that nothing refers to any more back to the device."""
+    """Return unreferenced memory to the device."""
     import torch
 
     gc.collect()

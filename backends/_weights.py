@@ -1,24 +1,24 @@
-"""Where a Hugging Face model comes from, pinned to its content: a folder's hashes or a hub commit."""
+"""Locates a Hugging Face model and pins it to its content: a folder's hashes or a hub commit."""
 
 import hashlib
 import json
-import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 
+from ants_engine.common.text_file import expand_home
 from ants_engine.errors import MissingDependencyError, ModelNotFoundError
 
 HUB_TIMEOUT = 5.0
-"""Seconds to ask the hub which commit a revision is."""
+"""Seconds for the hub to resolve a revision."""
 
 WAYS_OUT = (
     'Name another model: a local folder (`mllm.model = "./folder"`), a server (`mllm.backend = "openai"` with '
     "`mllm.base_url`), or try the embedded world, which needs no network (`examples/emoji_world/ants.toml`)."
 )
-"""What someone can do who has no such model."""
+"""Advice at the end of every error about a missing model."""
 
 INSTALL = "The huggingface backend needs transformers: pip install 'ants-engine[huggingface]'"
 
@@ -33,7 +33,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """A model that is pinned: loading it later gives the same model or fails."""
+    """A pinned model: loading it later gives the same model or fails."""
 
     source: str
     """A folder, or a hub id."""
@@ -42,16 +42,16 @@ class Weights:
     sha256: str | None
     """Hash of the folder's content; None for the hub."""
     cached: bool = False
-    """The hub did not answer, and the commit is what the local cache holds: load from there only."""
+    """The hub did not answer; the commit is from the local cache, and only the cache may be used."""
 
     def facts(self) -> dict[str, str]:
-        """Name the content without saying where it lies."""
+        """Identify the content without its place."""
         if self.sha256 is not None:
             return {"sha256": self.sha256}
         return {"model": self.source, "revision": str(self.revision)}
 
     def model_type(self, cache_dir: Path | None) -> str:
-        """Read the family from config.json, which a hub model has fetched for it; empty when that cannot be had."""
+        """Return ``model_type`` of config.json, fetched from the hub if need be; empty when unavailable."""
         if self.revision is None:
             return folder_model_type(self.source)
         from huggingface_hub import hf_hub_download
@@ -60,48 +60,43 @@ class Weights:
             path = hf_hub_download(
                 self.source, "config.json", revision=self.revision, cache_dir=cache_dir, local_files_only=self.cached
             )
-        except Exception:  # whatever it is, loading the model will meet it again and say so
+        except Exception:  # loading the model meets the same error and reports it
             return ""
         return folder_model_type(str(Path(path).parent))
 
 
 def locate(model: str, revision: str | None, cache_dir: Path | None, *, with_code: bool) -> Weights:
-    """Pin a model. Reads every byte of a folder; asks the hub one question, or its cache when there is no network.
+    """Pin a model. Hashes every file of a folder; sends the hub one request, or reads its cache without a network.
 
     Args:
         model: a folder (``./…``, ``../…``, ``/…``, ``~…`` or one that exists) or a hub id.
         revision: a hub branch, tag or commit.
         cache_dir: the hub's cache, its default when None.
-        with_code: Python files in the folder will be run, so they count as content.
+        with_code: hash Python files as well, since they will be run.
 
     Raises:
-        ModelNotFoundError: there is no such folder, or no such model can be had from the hub.
+        ModelNotFoundError: there is no such folder, or the hub has no such model.
         MissingDependencyError: transformers is not installed.
     """
     if _is_folder(model):
-        folder = at_home(model)
+        folder = Path(expand_home(model))
         return Weights(source=str(folder), revision=None, sha256=_folder_sha256(model, folder, with_code=with_code))
     return _locate_on_hub(model, revision, cache_dir)
 
 
 def check(model: str, revision: str | None, cache_dir: Path | None) -> None:
-    """See that a model is there, as `locate` would find it; of a folder, without reading its weights.
+    """Check that `locate` would find a model, without hashing a folder.
 
     Raises:
-        ModelNotFoundError: there is no such folder, or no such model can be had from the hub.
+        ModelNotFoundError: there is no such folder, or the hub has no such model.
         MissingDependencyError: transformers is not installed.
     """
     if find_spec("transformers") is None:
         raise MissingDependencyError(INSTALL)
     if _is_folder(model):
-        _check_folder(model, at_home(model))
+        _check_folder(model, Path(expand_home(model)))
     else:
         _locate_on_hub(model, revision, cache_dir)
-
-
-def at_home(path: str) -> Path:
-    """Expand ``~/…``; another name that begins so stays as it is."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib's raises where there is no such user
 
 
 def _is_folder(model: str) -> bool:
@@ -109,9 +104,9 @@ def _is_folder(model: str) -> bool:
 
 
 def folder_model_type(model: str) -> str:
-    """Read the family from a folder's config.json; empty when there is none or it cannot be read."""
+    """Return ``model_type`` of a folder's config.json; empty when it cannot be read."""
     try:
-        config = json.loads((at_home(model) / "config.json").read_text("utf-8"))
+        config = json.loads(Path(expand_home(model), "config.json").read_text("utf-8"))
     except (OSError, ValueError):
         return ""
     return str(config.get("model_type", "")) if isinstance(config, dict) else ""
@@ -122,7 +117,7 @@ def _check_folder(model: str, folder: Path) -> None:
         raise ModelNotFoundError(f"There is no model folder {model!r}. {WAYS_OUT}")
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(
-            f"The folder {model!r} holds no config.json, so it is no transformers model. {WAYS_OUT}"
+            f"The folder {model!r} holds no config.json, so it is not a transformers model. {WAYS_OUT}"
         )
 
 
@@ -171,7 +166,7 @@ def _locate_on_hub(model: str, revision: str | None, cache_dir: Path | None) -> 
         raise ModelNotFoundError(
             f"The Hugging Face hub has no model {model!r} (or it is private). {WAYS_OUT}"
         ) from error
-    except Exception as error:  # network, proxy, TLS and server faults, whose types differ between HTTP stacks
+    except Exception as error:  # network errors, whose types differ between HTTP stacks
         found = try_to_load_from_cache(model, "config.json", cache_dir=cache_dir, revision=revision)
         if not isinstance(found, str):
             raise ModelNotFoundError(

@@ -3,25 +3,128 @@
 import asyncio
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from ants_engine.errors import ANTSError, MissingDependencyError, UsageError
 from ants_engine.protocol import JSON, Answer, Call, Capabilities
 
-from ._batcher import Batcher, Outcome
-from ._chat import RENDERING
-from ._families import NEEDS_PICTURE
-from ._local_model import LocalModel, free_memory
-from ._placement import Placement, Precision, place
+from ._chat import NEEDS_PICTURE, RENDERING
+from ._local_model import CallResult, LocalModel, Placement, Precision, free_memory, place
 from ._weights import INSTALL, Weights, check, folder_model_type, locate
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+
+
+AnswerBatch: TypeAlias = Callable[[Sequence[Call], threading.Event], Awaitable[Sequence[CallResult]]]
+"""Answers a batch: one result per call, in order. The event is set when nobody waits for any of them."""
+
+
+class CallBatcher:
+    """Turns single calls into batches.
+
+    When a batch is done, the next one takes the call that waited longest and those behind it that can share its batch
+    (all with or all without a picture, same decoding), up to ``size``. No call waits for a batch to fill. Belongs to
+    the event loop it is first used in.
+    """
+
+    def __init__(self, answer_batch: AnswerBatch, size: int) -> None:
+        self._answer_batch = answer_batch
+        self._size = size
+        self._waiting: deque[tuple[Call, asyncio.Future[Answer]]] = deque()
+        self._loop_task: asyncio.Task[None] | None = None
+
+    async def submit(self, call: Call) -> Answer:
+        """Answer one call as part of a batch.
+
+        Raises:
+            BackendError: this call failed.
+            UsageError: the batcher was closed while the call was waiting.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((call, future))
+        if self._loop_task is None:
+            self._loop_task = asyncio.create_task(self._run(), name="ants-batcher")
+        return await future
+
+    async def aclose(self) -> None:
+        """Cancel the current batch and fail the waiting calls. May be called twice."""
+        task = self._loop_task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        try:
+            # one turn of the loop, so that calls started together share a batch
+            await asyncio.sleep(0)
+            while batch := self._take():
+                await self._settle(batch)
+        finally:
+            self._loop_task = None
+            while self._waiting:
+                _fail(self._waiting.popleft()[1], _closed())
+
+    def _take(self) -> list[tuple[Call, "asyncio.Future[Answer]"]]:
+        batch: list[tuple[Call, asyncio.Future[Answer]]] = []
+        left: deque[tuple[Call, asyncio.Future[Answer]]] = deque()
+        while self._waiting:
+            call, future = self._waiting.popleft()
+            if future.done():  # cancelled while it waited
+                continue
+            if len(batch) < self._size and (not batch or _kind(call) == _kind(batch[0][0])):
+                batch.append((call, future))
+            else:
+                left.append((call, future))
+        self._waiting = left
+        return batch
+
+    async def _settle(self, batch: list[tuple[Call, "asyncio.Future[Answer]"]]) -> None:
+        futures = [future for _, future in batch]
+        abandoned = threading.Event()
+
+        def notice(_: "asyncio.Future[Answer]") -> None:
+            if all(future.cancelled() for future in futures):
+                abandoned.set()
+
+        for future in futures:
+            future.add_done_callback(notice)
+        try:
+            results = await self._answer_batch([call for call, _ in batch], abandoned)
+        except asyncio.CancelledError:
+            abandoned.set()
+            for future in futures:
+                _fail(future, _closed())
+            raise
+        except Exception as error:  # every caller of the batch gets it
+            for future in futures:
+                _fail(future, error)
+            return
+        for future, result in zip(futures, results, strict=True):
+            if not isinstance(result, Answer):
+                _fail(future, result)
+            elif not future.done():
+                future.set_result(result)
+
+
+def _kind(call: Call) -> object:
+    return call.picture is None, call.decoding
+
+
+def _closed() -> UsageError:
+    return UsageError("the backend was closed before it answered")
+
+
+def _fail(future: "asyncio.Future[Answer]", error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
 
 T = TypeVar("T")
 
@@ -34,15 +137,15 @@ class HuggingFaceOptions(BaseModel):
     model: str = Field(default="Qwen/Qwen2-VL-2B-Instruct", min_length=1)
     """A hub id, or a folder (``./…``, ``../…``, ``/…``, ``~…``, or one that exists)."""
     revision: str | None = None
-    """A hub branch, tag or commit; the default branch's newest commit when empty."""
+    """A hub branch, tag or commit; empty: the newest commit of the default branch."""
     device: str = "auto"
     """``auto`` (CUDA, then MPS, then CPU) or a torch device string."""
     dtype: Precision = "auto"
     """``auto`` (bf16 on CUDA, fp32 elsewhere), ``fp32``, ``bf16`` or ``fp16``."""
     batch_size: PositiveInt = 8
-    """Questions answered together at most; halved by itself when memory runs out."""
+    """Questions answered together at most; halved when memory runs out."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the model. Only for a model whose code you have read."""
+    """Run Python code that comes with the model. Only for models whose code you have read."""
     cache_dir: Path | None = None
     """Where hub files are kept; the hub client's default when empty."""
 
@@ -50,9 +153,9 @@ class HuggingFaceOptions(BaseModel):
 class HuggingFaceBackend:
     """Answers with a transformers model in this process.
 
-    The model is loaded by the first question (or by `load`), once, in the backend's own thread, which also runs it.
-    Questions that wait at the same moment are answered in one batch. With temperature 0 decoding is greedy; on an
-    accelerator a batch's size can still move a last bit and with it, rarely, a word: ``batch_size = 1`` rules it out.
+    The model is loaded once, by `load` or the first call, in the backend's own thread, which also runs it. Calls that
+    wait at the same moment are answered in one batch. With temperature 0 decoding is greedy; on an accelerator the size
+    of a batch can still change a last bit and, rarely, a word: ``batch_size = 1`` rules that out.
     """
 
     Options: ClassVar[type[BaseModel]] = HuggingFaceOptions
@@ -60,27 +163,27 @@ class HuggingFaceBackend:
     def __init__(self, options: HuggingFaceOptions | None = None) -> None:
         self._options = HuggingFaceOptions() if options is None else options
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ants-huggingface")
-        self._batchers: weakref.WeakKeyDictionary[AbstractEventLoop, Batcher] = weakref.WeakKeyDictionary()
+        self._batchers: weakref.WeakKeyDictionary[AbstractEventLoop, CallBatcher] = weakref.WeakKeyDictionary()
         self._closed = False
-        # A folder's family is known at once, a hub model's when it has been pinned.
+        # the family of a local folder is known at once, of a hub model once it is pinned
         self._text_only = folder_model_type(self._options.model) not in NEEDS_PICTURE
-        # What follows is touched by the worker thread only.
+        # used by the worker thread only
         self._pinned: tuple[Weights, Placement] | None = None
         self._model: LocalModel | None = None
         self._failure: ANTSError | None = None
 
     @property
     def capabilities(self) -> Capabilities:
-        """Pictures, and text alone unless the family cannot take it (of a hub model that is known after `identity`).
+        """Pictures; text only, unless the family needs a picture (known after `identity` for a hub model).
 
-        Two batches' worth of calls, so that the next is ready when one is done.
+        Two batches of calls at once, so that the next one is ready when a batch is done.
         """
         return Capabilities(
             text_only=self._text_only, max_concurrency=2 * self._options.batch_size, enforce_timeouts=False
         )
 
     async def identity(self) -> Mapping[str, JSON]:
-        """Name the model by its content: a folder's sha256 or a hub commit, and the precision. Loads no model.
+        """Identify the model by its content (a folder's sha256 or a hub commit) and the precision. Loads no model.
 
         Raises:
             ModelNotFoundError: there is no such folder, or the hub has no such model or cannot be reached.
@@ -92,10 +195,10 @@ class HuggingFaceBackend:
         return {"backend": "huggingface", **weights.facts(), "dtype": placement.precision, "rendering": RENDERING}
 
     async def check(self) -> None:
-        """See that the model's folder, or the model on the hub, is there. Loads nothing.
+        """Check that the model's folder, or the model on the hub, exists. Loads nothing.
 
         Raises:
-            ModelNotFoundError: it is not.
+            ModelNotFoundError: it does not.
             MissingDependencyError: transformers is not installed.
             UsageError: the backend is closed.
         """
@@ -103,7 +206,7 @@ class HuggingFaceBackend:
         await self._in_thread(lambda: check(options.model, options.revision, options.cache_dir))
 
     async def load(self) -> None:
-        """Load the model now rather than with the first question, whose time limit it would use up.
+        """Load the model now, outside of the first call's time limit.
 
         Raises:
             ModelNotFoundError: the model cannot be found or read, or has no chat template.
@@ -114,7 +217,7 @@ class HuggingFaceBackend:
         await self._in_thread(self._ready)
 
     async def generate(self, call: Call) -> Answer:
-        """Answer one call, batched with others that wait.
+        """Answer one call, in a batch with others that wait.
 
         Raises:
             BadRequestError: the model cannot take this call.
@@ -127,11 +230,11 @@ class HuggingFaceBackend:
         loop = asyncio.get_running_loop()
         batcher = self._batchers.get(loop)
         if batcher is None:
-            batcher = self._batchers[loop] = Batcher(self._answer, self._options.batch_size)
+            batcher = self._batchers[loop] = CallBatcher(self._answer, self._options.batch_size)
         return await batcher.submit(call)
 
     async def aclose(self) -> None:
-        """Stop, give back the model's memory and join the thread."""
+        """Stop, free the model's memory and join the thread."""
         if self._closed:
             return
         batcher = self._batchers.pop(asyncio.get_running_loop(), None)
@@ -142,10 +245,10 @@ class HuggingFaceBackend:
         dropped = self._in_thread(self._drop)
         self._closed = True
         await dropped
-        # The thread has nothing left to do, so joining it does not hold up the loop.
+        # the thread is idle, so joining it does not block the loop
         self._thread.shutdown(wait=True)
 
-    async def _answer(self, calls: Sequence[Call], abandoned: threading.Event) -> Sequence[Outcome]:
+    async def _answer(self, calls: Sequence[Call], abandoned: threading.Event) -> Sequence[CallResult]:
         return await self._in_thread(lambda: self._ready().answer(calls, abandoned))
 
     def _in_thread(self, work: Callable[[], T]) -> "asyncio.Future[T]":
@@ -170,7 +273,7 @@ class HuggingFaceBackend:
         return self._pinned
 
     def _ready(self) -> LocalModel:
-        if self._failure is not None:  # a model that could not be loaded is not tried again for every question
+        if self._failure is not None:  # do not load again for every call
             raise self._failure.with_traceback(None)
         if self._model is None:
             options = self._options

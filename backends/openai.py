@@ -1,4 +1,4 @@
-"""A multimodal LLM behind any server that speaks OpenAI's chat completions API."""
+"""A multimodal LLM behind any server with OpenAI's chat completions API."""
 
 import asyncio
 import base64
@@ -30,14 +30,14 @@ from ants_engine.protocol import JSON, Answer, Call, Capabilities, Decoding
 
 from ._completion import ending_of, read_content
 from ._failures import classify, classify_within, error_within
-from ._proxy import EnvironmentProxy, proxy_for
-from ._scrub import repeats_request, scrub
-from ._scrubbed_logs import scrubbed_logs
+from ._scrub import repeats_request, scrub, scrubbed_logs
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from openai import AsyncOpenAI
+
+    from ._http import EnvironmentProxy
 
 _CONNECT_TIMEOUT = 10.0
 _OPENAI = "https://api.openai.com/v1"
@@ -66,19 +66,19 @@ class OpenAIOptions(BaseModel):
     """The name of the environment variable that holds the key. With a ``base_url`` it may be unset. A key that begins
     with ``Basic`` is sent as it is, for servers behind a name and a password; any other as a bearer token."""
     detail: Literal["auto", "low", "high"] = "auto"
-    """How closely the server looks at a picture."""
+    """The resolution at which the server reads a picture."""
     max_concurrency: PositiveInt = 32
-    """Questions in flight at most, unless ``dispatch.max_concurrency`` says otherwise."""
+    """Calls in flight at most, unless ``dispatch.max_concurrency`` is set."""
     pictures: bool = True
-    """Switch off for a model that takes text only: it is asked for look-alikes (``vsnl``) alone."""
+    """Switch off for a text-only model, which is then only asked for look-alikes (``vsnl``)."""
     timeout: PositiveFloat = 120.0
-    """Seconds without a sign of life from the server before a question fails."""
+    """Seconds without data from the server before a call times out."""
     limit_parameter: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
-    """What the length limit is called: ``auto``: the newer one with OpenAI's own address, else the older."""
+    """Name of the token limit; ``auto``: the newer one with OpenAI's own address, else the older."""
     send_temperature: bool = True
     """Switch off for models that refuse the parameter, such as reasoning models."""
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
-    """Further fields of the request, for what a server knows beyond the common API; part of the identity."""
+    """Further fields of the request, for a server's extensions of the API; part of the identity."""
 
     @field_validator("base_url")
     @classmethod
@@ -96,7 +96,7 @@ class OpenAIOptions(BaseModel):
 
 
 class OpenAIBackend:
-    """Asks a server. Nothing is retried here, and no redirect is followed: a picture goes where you said, or nowhere.
+    """Asks a server. It neither retries nor follows redirects: a picture goes only where the settings say (SSRF guard).
 
     Works with OpenAI, vLLM, llama.cpp, Ollama, LM Studio, ``transformers serve`` and others; see ``base_url``.
     """
@@ -112,11 +112,11 @@ class OpenAIBackend:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Pictures, unless the options say otherwise, and text, and as many questions at once as the options say."""
+        """Text, pictures unless switched off, and the options' concurrency."""
         return Capabilities(pictures=self._options.pictures, max_concurrency=self._options.max_concurrency)
 
     async def identity(self) -> Mapping[str, JSON]:
-        """Name the model as the server does, and what else shapes its answers; the address is no part of it."""
+        """Identify the model by its name on the server and by options that shape answers; not by the address."""
         options = self._options
         identity: dict[str, JSON] = {"backend": "openai", "model": options.model, "detail": options.detail}
         if not options.send_temperature:
@@ -126,19 +126,19 @@ class OpenAIBackend:
         return identity
 
     async def check(self) -> None:
-        """See that the server can be reached, takes the key and knows the model, by asking for its list of models.
+        """Check that the server can be reached, accepts the key and knows the model, by requesting its list of models.
 
-        A server without such a list passes, and so does one that fails or is slow: only a question shows what it can.
-        A list need not be whole, and a key may be good for questions only; so where the key is refused, or the list
-        lacks the model, one token is asked for, and only if that is refused too, the check fails.
+        A server without that list passes, and so does one that fails or is slow. A list may be incomplete, and a key
+        may be valid for completions only: when the key is refused or the list lacks the model, one token is requested,
+        and the check fails only if that is refused as well.
 
         Raises:
             AuthenticationError: the key is missing or refused.
-            BackendUnavailableError: nobody listens there.
+            BackendUnavailableError: the connection is refused.
             BadRequestError: the server has no such model, or answers below ``/v1`` alone, or its certificate or TLS
                 cannot be used.
             MissingDependencyError: openai is not installed.
-            SettingError: the address in ``OPENAI_BASE_URL`` is none.
+            SettingError: ``OPENAI_BASE_URL`` is not a valid address.
             UsageError: the backend is closed.
         """
         listed = await self._quickly("/models")
@@ -155,13 +155,13 @@ class OpenAIBackend:
             await self._check_question(models)
 
     async def _check_below(self) -> None:
-        """See that it is not the ``/v1`` that the address lacks."""
+        """Check that the address does not lack its ``/v1``."""
         address = (self._address or _OPENAI).rstrip("/")
         if not address.endswith("/v1") and _names(await self._quickly("/v1/models")):
             raise BadRequestError(f"{self._server}: `mllm.base_url` lacks its /v1; write {self._shown(address)}/v1")
 
     async def _check_question(self, models: Sequence[str]) -> None:
-        """Ask for one token; see that neither key nor model are refused."""
+        """Request one token; check that neither key nor model is refused."""
         body = self._request(Call("Say yes.", None, Decoding(max_new_tokens=1)))
         refused = await self._quickly(_QUESTIONS, body)
         if not isinstance(refused, _Failed):
@@ -176,7 +176,7 @@ class OpenAIBackend:
             raise BadRequestError(f"{self._server}: no such model as `mllm.model` {name!r}{hint} It has: {listed}")
 
     async def _quickly(self, path: str, body: Mapping[str, Any] | None = None) -> "object | _Failed":
-        """Ask something that is no question of a run: POST a body, or GET; what goes wrong is returned."""
+        """Send a request of a check: POST a body, or GET. Errors are returned."""
         client = await self._client()
         options: Any = {"timeout": min(_CHECK_TIMEOUT, self._options.timeout)}
         ending: object
@@ -194,36 +194,36 @@ class OpenAIBackend:
         return ending
 
     async def load(self) -> None:
-        """Do nothing: the server has its model, and a connection is made with the first call."""
+        """Do nothing: the first call connects."""
 
     async def generate(self, call: Call) -> Answer:
         """Ask the server once.
 
-        An answer with nothing in it is returned as it is; one that is nothing but reasoning as ``<think>``, and
-        ``</think>`` when it was not cut off. Of what the server sends, no more than `BODY_LIMIT` bytes
-        are held at once. No error keeps the request: neither in its message, nor behind it, nor in its frames.
+        An empty answer is returned as it is; reasoning without an answer as ``<think>``, with ``</think>`` when it was
+        not truncated. At most `BODY_LIMIT` bytes of a response are held. No error keeps the request: not in its
+        message, its chain or its frames.
 
         Raises:
             BackendTimeoutError: no answer in time.
-            BackendUnavailableError: the server cannot be reached, hung up or failed.
-            OverloadedError: the server has too much to do.
-            RateLimitError: asked too fast.
+            BackendUnavailableError: the server cannot be reached, closed the connection or failed.
+            OverloadedError: the server is overloaded (503/529).
+            RateLimitError: rate limit exceeded (429).
             AuthenticationError: the key is missing or refused.
             QuotaError: the account's quota is spent.
             BadRequestError: the server cannot take this request.
-            ProtocolError: the answer is not of the agreed shape.
-            RefusedAnswerError: the model, or the server's filter, declined.
-            TruncatedAnswerError: the server stopped an answer that repeats itself.
-            MissingDependencyError: openai is not installed, or what a SOCKS proxy of the environment takes.
-            SettingError: the address in ``OPENAI_BASE_URL``, or in a proxy's variable, is none.
+            ProtocolError: the response does not follow the API.
+            RefusedAnswerError: the model or the server's content filter refused.
+            TruncatedAnswerError: the server stopped a repetitive answer.
+            MissingDependencyError: openai, or the package for a SOCKS proxy of the environment, is not installed.
+            SettingError: ``OPENAI_BASE_URL`` or a proxy's variable holds no valid address.
             UsageError: the backend is closed.
         """
         client = await self._client()
         ending: Answer | BackendError | asyncio.CancelledError
         try:
-            # Not chat.completions.create: turning plain JSON into its types and back takes half of a question's time.
+            # not chat.completions.create: converting JSON into its types takes half of a call's time
             ending = self._end(
-                # in no variable of this frame: it may repeat the request
+                # not in a variable of this frame: it may repeat the request
                 await client.post(_QUESTIONS, cast_to=object, body=self._request(call)),
                 call.decoding.max_new_tokens,
             )
@@ -233,11 +233,11 @@ class OpenAIBackend:
             ending = _bare(error)
         if isinstance(ending, Answer):
             return ending
-        # Outside of the handler: the client's error, whose request carries key and picture, must not come along.
+        # outside of the handler: the client's error, whose request carries key and picture, must not be chained
         raise ending
 
     async def aclose(self) -> None:
-        """Close the connections of the running event loop; those of a loop that has ended are closed already."""
+        """Close the connections of the running event loop; those of an ended loop are already closed."""
         self._closed = True
         opened = self._clients.pop(asyncio.get_running_loop(), None)
         if opened is not None:
@@ -260,7 +260,7 @@ class OpenAIBackend:
         if loop not in self._clients:
             self._key = self._read_key()
             try:
-                # Off the loop: the first import takes a noticeable part of a second.
+                # off the loop: the first import is slow
                 await asyncio.to_thread(importlib.import_module, "openai")
             except ImportError as error:
                 raise MissingDependencyError("The openai backend needs the client: pip install 'openai>=3'") from error
@@ -276,7 +276,7 @@ class OpenAIBackend:
         import httpx2
         from openai import AsyncOpenAI
 
-        from ._bounded_body import ask_for_plain, bound
+        from ._http import ask_for_plain, bound, proxy_for
 
         options = self._options
         if self._address is not None and (problem := _address_problem(self._address)):
@@ -291,10 +291,9 @@ class OpenAIBackend:
             timeout=timeout,
             max_retries=0,
             http_client=httpx2.AsyncClient(
-                # A transport of our own leaves the environment's proxies to us: the client would set up each of them,
-                # used or not, and fail on those that it has no package for.
+                # without a transport the client would set up every proxy of the environment, used or not
                 transport=httpx2.AsyncHTTPTransport(
-                    # The engine holds the limit; a second one here would make questions wait within their time limit.
+                    # the engine limits concurrency; a second limit here would use up a call's time limit
                     limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
                     proxy=None if self._proxy is None else self._proxy.url.get_secret_value(),
                 ),
@@ -309,7 +308,7 @@ class OpenAIBackend:
         name = self._options.api_key_env
         key = SecretStr(os.environ.get(name, "").strip())
         if not _can_be_sent(key):
-            raise AuthenticationError(f"The key in {name} holds a character that no key has, such as a line break.")
+            raise AuthenticationError(f"The key in {name} holds an invalid character, such as a line break.")
         if not key.get_secret_value() and self._address is None:
             raise AuthenticationError(
                 f"There is no key for OpenAI: put it into the environment variable {name}, "
@@ -341,7 +340,7 @@ class OpenAIBackend:
         return [{"type": "image_url", "image_url": image}, {"type": "text", "text": call.prompt}]
 
     def _end(self, completion: object, limit: int) -> Answer | BackendError:
-        if isinstance(completion, str):  # it called itself something else, and may be JSON all the same
+        if isinstance(completion, str):  # of another content type, but it may be JSON
             completion = _parsed(completion)
         if (error := error_within(completion)) is not None:
             return classify_within(error, secret=self._key.get_secret_value(), server=self._server)
@@ -350,11 +349,11 @@ class OpenAIBackend:
     def _read(self, completion: object, limit: int) -> Answer | BackendError:
         choices = _field(completion, "choices")
         if not isinstance(choices, list) or not choices:
-            return ProtocolError(f"{self._server}: the answer holds no choices: {self._shown(completion)}")
+            return ProtocolError(f"{self._server}: the response holds no choices: {self._shown(completion)}")
         message, usage = _field(choices[0], "message"), _field(completion, "usage")
         content = read_content(message, usage) if isinstance(message, dict) else None
         if content is None:
-            return ProtocolError(f"{self._server}: the answer holds no text: {self._shown(choices[0])}")
+            return ProtocolError(f"{self._server}: the response holds no text: {self._shown(choices[0])}")
         if content.refusal:
             return RefusedAnswerError(f"the model declined: {self._shown(content.refusal)}")
         reason, tokens = _field(choices[0], "finish_reason"), _count(usage, "completion_tokens")
@@ -365,7 +364,7 @@ class OpenAIBackend:
         if text and repeats_request(text, self._key.get_secret_value()):
             return ProtocolError(f"{self._server}: the answer repeats the request, with its key or its picture")
         if content.reasoned and not text.strip():
-            # as a server that does not take reasoning apart would send it
+            # as a server without a reasoning parser sends it
             text = "<think>" if ending == "length" else "<think></think>"
         return Answer(
             text=text, finish_reason=ending, prompt_tokens=_count(usage, "prompt_tokens"), completion_tokens=tokens
@@ -378,14 +377,14 @@ class OpenAIBackend:
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """What a check was answered with, in place of an answer."""
+    """The failure of a check's request."""
 
     error: BackendError
     status: int | None
     unreachable: bool
-    """No connection: nobody listens, the name is not known, TLS fails."""
+    """No connection: refused, unknown host, or TLS failure."""
     names_no_model: bool
-    """It says that there is no such model."""
+    """The server says that it has no such model."""
 
     @classmethod
     def of(cls, error: Exception, classified: BackendError) -> "_Failed":
@@ -407,7 +406,7 @@ class _OpenClient:
 
 
 async def _lifeline(client: "AsyncOpenAI", key: SecretStr) -> AsyncGenerator[None, None]:
-    # An event loop that ends closes its open generators, and with this one the connections, if nobody did before.
+    # an event loop that ends closes its open generators, and with this one the connections
     with scrubbed_logs(key):
         try:
             yield
@@ -446,7 +445,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _names(listed: object) -> list[str]:
-    """Read the names out of a list of models."""
+    """Return the names in a list of models."""
     if isinstance(listed, str):
         listed = _parsed(listed)
     entries = _field(listed, "data")

@@ -1,13 +1,13 @@
-"""A backend that answers from a table or a function: for tests of code that uses the engine, and for dry runs."""
+"""A backend that answers from a table or a function, for tests and dry runs."""
 
 import asyncio
 import hashlib
 import inspect
 import json
-import os
 import re
 import tomllib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
@@ -23,13 +23,14 @@ from pydantic import (
 )
 
 from ants_engine import errors
-from ants_engine.common.text_file import read_text
+from ants_engine.common.text_file import expand_home, read_text
 from ants_engine.errors import BackendError, BadRequestError, RateLimitError, SettingError, UsageError
 from ants_engine.protocol import JSON, Answer, Call, Capabilities
 
 AnswerFunction: TypeAlias = Callable[[Call], str | Answer | Awaitable[str | Answer]]
 """What `ScriptedBackend.from_callable` takes; it may raise any `BackendError`."""
 
+_QUOTED = re.compile(r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9a-fA-F]{4})*"')
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REGEX = "re:"
 
@@ -40,15 +41,15 @@ class Reply(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str | None = None
-    """What the MLLM says."""
+    """The MLLM's answer."""
     finish_reason: Literal["stop", "length"] = "stop"
-    """``length`` plays an answer that was cut off by the token limit."""
+    """``length`` simulates an answer truncated by the token limit."""
     error: str | None = None
     """The name of a `BackendError` leaf to raise instead, such as ``RateLimitError``."""
     message: str = "scripted failure"
     """The error's message."""
     retry_after: NonNegativeFloat | None = None
-    """Seconds that a ``RateLimitError`` asks for."""
+    """The ``retry_after`` of a ``RateLimitError``, in seconds."""
     delay: NonNegativeFloat | None = None
     """Seconds before this reply; the backend's ``delay`` when empty."""
 
@@ -61,7 +62,7 @@ class Reply(BaseModel):
         return self
 
     def failure(self) -> BackendError:
-        """Build the error that this reply stands for."""
+        """Build the error."""
         kind = _failures()[str(self.error)]
         if issubclass(kind, RateLimitError):
             return kind(self.message, retry_after=self.retry_after)
@@ -99,15 +100,15 @@ class ScriptedOptions(BaseModel):
     answers: dict[str, Replies] | Path = Field(default_factory=dict)
     """The table, or a ``.json`` or ``.toml`` file with ``answers`` and optionally ``default``."""
     default: OneReply | None = None
-    """The reply when nothing matches; without one, such a call is a ``BadRequestError``."""
+    """The reply when nothing matches; without one the call fails with ``BadRequestError``."""
     delay: NonNegativeFloat = 0.0
     """Seconds before each reply."""
     pictures: bool = True
-    """It claims to take pictures."""
+    """Whether it accepts pictures."""
     text_only: bool = True
-    """It claims to take questions without a picture."""
+    """Whether it accepts questions without a picture."""
     max_concurrency: PositiveInt = 8
-    """How many calls it claims to hold at once."""
+    """Calls at once that it announces."""
 
 
 class ScriptedBackend:
@@ -119,9 +120,8 @@ class ScriptedBackend:
     - ``re:`` and a regular expression that is searched for in the prompt;
     - anything else: a part of the prompt, as it stands.
 
-    Pictures are looked at first, then the longest matching part of a prompt, then the expressions in their order,
-    then ``default``. A list of replies is given one per call, and its last one from then on. ``calls`` holds what
-    was asked.
+    Pictures are matched first, then the longest matching part of a prompt, then the expressions in order, then
+    ``default``. A list of replies is given one per call; its last one is repeated. ``calls`` holds all calls.
 
     ::
 
@@ -137,7 +137,7 @@ class ScriptedBackend:
         """Read the table.
 
         Raises:
-            SettingError: the answers file is missing or malformed, or an expression is not one.
+            SettingError: the answers file is missing or malformed, or an expression is invalid.
         """
         options = ScriptedOptions() if options is None else options
         self.calls: list[Call] = []
@@ -163,14 +163,14 @@ class ScriptedBackend:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the options claim."""
+        """As the options say."""
         options = self._options
         return Capabilities(
             pictures=options.pictures, text_only=options.text_only, max_concurrency=options.max_concurrency
         )
 
     async def identity(self) -> Mapping[str, JSON]:
-        """Name the table by its content, or the function by the ``model`` given for it."""
+        """Identify the table by its content, or the function by the ``model`` option."""
         identity: dict[str, JSON] = {"backend": "scripted", "model": self._options.model}
         if self._function is None:
             table = {key: [reply.model_dump() for reply in replies] for key, replies in self._answers.items()}
@@ -180,14 +180,14 @@ class ScriptedBackend:
         return identity
 
     async def load(self) -> None:
-        """Do nothing: the table was read when the backend was made."""
+        """Do nothing: the table is read in the constructor."""
 
     async def generate(self, call: Call) -> Answer:
         """Give the scripted reply.
 
         Raises:
-            BackendError: the one that the script names; ``BadRequestError`` when nothing matches, or when the call is
-                of a kind that the capabilities exclude.
+            BackendError: the scripted one; ``BadRequestError`` when nothing matches, or the call is of a kind that the
+                capabilities exclude.
             UsageError: the backend is closed.
         """
         if self._closed:
@@ -241,6 +241,53 @@ class ScriptedBackend:
         return next((key for key, regex in self._expressions.items() if regex.search(call.prompt)), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Shows:
+    """What a picture shows, for `verify_or_describe`."""
+
+    name: str | None
+    """Its ID class, as questions name it; ``None`` for an OOD picture."""
+    sentence: str
+    """What is said of it where it is not confirmed."""
+
+
+def verify_or_describe(
+    shows: Callable[[Call], Shows],
+    *,
+    yes: float = 1.0,
+    false_yes: float = 0.0,
+    seed: int = 0,
+    without_picture: AnswerFunction | None = None,
+) -> AnswerFunction:
+    """Return a function for `ScriptedBackend.from_callable` that answers ``ens/v3``, with a judge's errors.
+
+    An ID picture gets "yes", or its class's name where the question names another class; an OOD picture its sentence.
+    Which answers are wrong depends on the seed and the picture alone.
+
+    Args:
+        shows: what the picture of a call shows.
+        yes: share of ID pictures that are confirmed (a, in 0 to 1); the others get their sentence.
+        false_yes: share of OOD pictures that get a "yes" (b, in 0 to 1).
+        seed: of the errors.
+        without_picture: answers what is asked without a picture; such a call is a ``BadRequestError`` when empty.
+    """
+
+    def answer(call: Call) -> str | Answer | Awaitable[str | Answer]:
+        if call.picture is None:
+            if without_picture is None:
+                raise BadRequestError(f"no scripted answer for the prompt {call.prompt[:200]!r} (no picture)")
+            return without_picture(call)
+        shown = shows(call)
+        drawn = hashlib.sha256(f"{seed} {call.picture.sha256}".encode()).digest()
+        chance = int.from_bytes(drawn[:8], "big") / 2**64
+        if chance >= (false_yes if shown.name is None else yes):
+            return shown.sentence
+        asked = shown.name is None or shown.name in map(json.loads, _QUOTED.findall(call.prompt))
+        return "yes" if asked else f"No, {shown.name}."
+
+    return answer
+
+
 def _is_special(key: str) -> bool:
     return key.startswith(_REGEX) or _SHA256.fullmatch(key) is not None
 
@@ -253,10 +300,9 @@ def _compile(key: str) -> re.Pattern[str]:
 
 
 def _read(path: Path) -> _Table:
-    # pathlib's raises where there is no such user
-    path = Path(os.path.expanduser(path))  # noqa: PTH111
+    path = Path(expand_home(path))
     if path.exists() and not path.is_file():
-        # a pipe would be waited for
+        # reading a pipe would block
         raise SettingError(f"mllm.answers: {path} cannot be read: it is not a file")
     try:
         text = read_text(path)
@@ -274,6 +320,6 @@ def _read(path: Path) -> _Table:
 
 def _failures() -> dict[str, type[BackendError]]:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BackendError)]
-    # what stands for a whole branch says nothing of a cause
+    # a class of a whole branch names no cause
     branches = {BackendError, *(kind for kind in kinds if BackendError in kind.__bases__)}
     return {kind.__name__: kind for kind in kinds if kind not in branches}

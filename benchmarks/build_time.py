@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ants_engine import ANTS
 from ants_engine.backends.scripted import ScriptedBackend
-from ants_engine.clip.given import GivenEncoder
+from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.learning.run_observer import FirstLook, RunObserver
 from benchmarks.random_world import TEMPERATURE, RandomWorld, look_alikes
 from benchmarks.table import Row

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ants_engine import ANTS
 from ants_engine.clip.encoder import ClipEncoder, _run
-from ants_engine.clip.png import png_bytes
+from ants_engine.clip.picture import png_bytes
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.worker import ClipWorker
 from ants_engine.settings.config import ImageSettings

@@ -15,13 +15,10 @@ import torch
 
 from ants_engine import ANTS, Settings, load_settings
 from ants_engine.baselines import registry
-from ants_engine.baselines.text_space import TextSpace
-from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
-from ants_engine.datasets.ood_groups import Group
-from ants_engine.evaluation.ants_method import AntsMethod, AntsRun
-from ants_engine.evaluation.baseline_method import BaselineMethod
-from ants_engine.evaluation.method import EvaluationStream, Method, MethodResult
-from ants_engine.evaluation.plan import EvaluationPlan
+from ants_engine.baselines.baseline import TextSpace
+from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet, Group
+from ants_engine.evaluation.method import EvaluationPlan, EvaluationStream, Method, MethodResult
+from ants_engine.evaluation.methods import AntsMethod, AntsRun, BaselineMethod
 from ants_engine.evaluation.runner import run_passes
 from ants_engine.evaluation.summary import SummaryRow, summarise
 from ants_engine.method.metrics import COLUMNS, FprConvention

@@ -11,7 +11,7 @@ from pathlib import Path
 from ants_engine import load_settings
 from ants_engine.datasets.source import read_benchmark
 from ants_engine.evaluation.evaluation import evaluate
-from ants_engine.evaluation.plan import EvaluationPlan
+from ants_engine.evaluation.method import EvaluationPlan
 
 
 async def main(source: str = "examples/emoji_world", config: str | None = None) -> None:

@@ -15,18 +15,18 @@ PICTURES = "examples/emoji_world/pictures/images/far/*/00.jpg"
 CONFIG = "examples/emoji_world"
 
 
-def ants_cache(verb: str, cassette: str, store: str) -> None:
-    """Run ``ants cache export`` or ``import``."""
-    subprocess.run(["ants", "cache", verb, cassette, "--set", f"dispatch.store={store}"], check=True)
+def ants_store(verb: str, cassette: str, store: str) -> None:
+    """Run ``ants store export`` or ``import``."""
+    subprocess.run(["ants", "store", verb, cassette, "--set", f"dispatch.store={store}"], check=True)
 
 
 async def main(cassette: str) -> None:
     """Record into one store, carry the answers into another, and compare."""
     recorded = await ANTS.build(CLASSES, PICTURES, config=CONFIG, dispatch={"store": "recorded"})
-    ants_cache("export", cassette, "recorded")
+    ants_store("export", cassette, "recorded")
 
     # on another day, or another person's machine
-    ants_cache("import", cassette, "received")
+    ants_store("import", cassette, "received")
     replayed = await ANTS.build(CLASSES, PICTURES, config=CONFIG, dispatch={"store": "received", "mode": "replay"})
     print(f"{replayed.report.asked} asked, {replayed.report.from_store} replayed")
 

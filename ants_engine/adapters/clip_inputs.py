@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ants_engine.clip.encoding import Encoder, turn_of
+from ants_engine.clip.encoding import Encoder, encoder_lock
 from ants_engine.errors import FeatureError
 
 _OUTSIDE = 0.25
@@ -36,7 +36,7 @@ class InputEncoder:
             UsageError: the detector was made from features and has no CLIP.
         """
         inputs = check_inputs(x, self._encoder)
-        with turn_of(self._encoder):
+        with encoder_lock(self._encoder):
             return self._encoder.encode_inputs(inputs.unbind()).to(x.device)
 
 

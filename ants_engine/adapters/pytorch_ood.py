@@ -20,8 +20,7 @@ from ants_engine.adapters.clip_inputs import loader_pictures
 from ants_engine.adapters.sync_ants import SyncANTS, Verdicts
 from ants_engine.ants import ANTS
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.encoding import Encoder
-from ants_engine.clip.given import GivenEncoder
+from ants_engine.clip.encoding import Encoder, GivenEncoder
 from ants_engine.errors import ClassListError, MissingDependencyError
 from ants_engine.protocol import Backend
 from ants_engine.settings.config import Settings

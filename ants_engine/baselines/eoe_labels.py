@@ -5,21 +5,100 @@ far-OOD it asks once, with all classes, for names that look like none of them.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from ants_engine.baselines.long_list import ITEMS, pieces
-from ants_engine.baselines.outlier_labels import OutlierLabels
 from ants_engine.detector.class_list import ClassList
-from ants_engine.dispatch.coordinator import Coordinator, Outcome
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
+from ants_engine.dispatch.coordinator import Coordinator
+from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.errors import UsageError
-from ants_engine.learning.answers import ENDS_A_BUILD, Tally, sort_answers
-from ants_engine.learning.negative_texts import NegativeTexts, judge_labels, look_alikes
+from ants_engine.learning.answers import ENDS_A_BUILD, NegativeTexts, Tally, judge_labels, look_alikes, sort_answers
 from ants_engine.learning.report import SetAside
 from ants_engine.method.answer import Rejection
+from ants_engine.method.final_part import final_part
 from ants_engine.protocol import Decoding
 from ants_engine.settings.config import EoeSettings, Settings, VsnlSettings
+
+
+@dataclass(slots=True)
+class OutlierLabels:
+    """L labels, in the order of the questions, and what was set aside."""
+
+    texts: tuple[str, ...] = ()
+    """The labels, none of them an ID class, each once ignoring case."""
+    sources: tuple[str, ...] = ()
+    """Per label: the ID class that was asked for, or ``all classes``."""
+    asked: int = 0
+    """Requests that went to the MLLM."""
+    from_store: int = 0
+    """Requests that the response store answered."""
+    failed: int = 0
+    """Requests without an answer."""
+    prompt_tokens: int | None = None
+    """Over all answers that say so, stored ones included; None if none does."""
+    completion_tokens: int | None = None
+    set_aside: list[SetAside] = field(default_factory=list)
+    template: str = ""
+    """The prompt template."""
+    template_sha256: str = ""
+
+    def put_aside(self, item: SetAside) -> None:
+        """Note something that was not used."""
+        self.set_aside.append(item)
+
+    def prompts(self, classes: ClassList) -> list[str]:
+        """Return the texts to encode: every label written as the ID classes are, so that they compare with it."""
+        return [classes.template.replace("{}", label) for label in self.texts]
+
+
+# ---- long answers ----------------------------------------------------------------------------------------------------
+
+
+ITEMS = 50
+"""Items of one piece; the reader takes 100."""
+CHARACTERS = 2_000
+"""Of one piece; the reader takes 4,096."""
+LONGEST = 200_000
+"""Characters of an answer that are looked at: several times what 500 labels take."""
+
+
+def pieces(answer: str) -> list[str]:
+    """Cut an MLLM's answer at line ends, and a long line at commas.
+
+    Args:
+        answer: as it came; a reasoning model's thoughts are left out, and what is beyond `LONGEST`.
+
+    Returns:
+        Pieces of at most `ITEMS` lines or commas and, where single items are no longer, `CHARACTERS` characters; one
+        empty piece for an empty answer.
+    """
+    found: list[str] = []
+    held: list[str] = []
+    items = characters = 0
+    for line in _short_lines((final_part(answer) or "")[:LONGEST]):
+        count = 1 + line.count(",")
+        if held and (items + count > ITEMS or characters + len(line) > CHARACTERS):
+            found.append("\n".join(held))
+            held, items, characters = [], 0, 0
+        held.append(line)
+        items += count
+        characters += len(line)
+    return [*found, "\n".join(held)]
+
+
+def _short_lines(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        if line.count(",") < ITEMS and len(line) <= CHARACTERS:
+            yield line
+            continue
+        parts = line.split(",")
+        for start in range(0, len(parts), ITEMS // 2):
+            yield ",".join(parts[start : start + ITEMS // 2])
+
+
+# ---- asking ----------------------------------------------------------------------------------------------------------
+
 
 ALL_CLASSES = "all classes"
 

@@ -1,29 +1,26 @@
-"""Baselines by name."""
+"""Baselines by name. Their modules, and torch with them, are imported by `create`."""
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from ants_engine.baselines.adaneg import AdaNeg
-from ants_engine.baselines.baseline import Baseline
-from ants_engine.baselines.energy import Energy
-from ants_engine.baselines.eoe import Eoe
-from ants_engine.baselines.max_logit import MaxLogit
-from ants_engine.baselines.mcm import Mcm
-from ants_engine.baselines.neglabel import NegLabel
-from ants_engine.baselines.neglabel_one_group import NegLabelOneGroup
-from ants_engine.baselines.text_space import TextSpace
 from ants_engine.errors import UsageError
 
-_METHODS: dict[str, Callable[..., Baseline]] = {
-    made.name: made for made in (Mcm, MaxLogit, Energy, NegLabel, NegLabelOneGroup, Eoe, AdaNeg)
-}
+if TYPE_CHECKING:
+    from ants_engine.baselines.baseline import Baseline, TextSpace
 
-NEEDS_OUTLIERS = frozenset({Eoe.name})
-"""Names of those that need ``TextSpace.outlier_features``."""
-NEEDS_STREAM = frozenset({AdaNeg.name})
-"""Names of those whose scores depend on the order of the pictures and on the batches."""
+_METHODS = {
+    "mcm": "frozen:Mcm",
+    "max-logit": "frozen:MaxLogit",
+    "energy": "frozen:Energy",
+    "neglabel": "frozen:NegLabel",
+    "neglabel-1": "frozen:NegLabelOneGroup",
+    "eoe": "frozen:Eoe",
+    "adaneg": "adaneg:AdaNeg",
+}
+"""Name → module and class; the class has the same ``name``."""
 
 
 def names() -> tuple[str, ...]:
@@ -31,8 +28,8 @@ def names() -> tuple[str, ...]:
     return tuple(_METHODS)
 
 
-def create(name: str, space: TextSpace, **options: Any) -> Baseline:
-    """Make a baseline.
+def create(name: str, space: "TextSpace", **options: Any) -> "Baseline":
+    """Create a baseline.
 
     Args:
         name: one of `names`.
@@ -40,18 +37,20 @@ def create(name: str, space: TextSpace, **options: Any) -> Baseline:
         options: of this method, as its class documents them.
 
     Raises:
-        UsageError: no baseline or option of that name, an option that does not fit, or a text space without what this
-            method needs.
+        UsageError: an unknown baseline or option, an invalid option, or a text space that lacks what the method needs.
     """
     if name not in _METHODS:
         raise UsageError(f"no baseline {name!r}{_nearest(name, _METHODS)} There are: {', '.join(_METHODS)}")
-    known = [option for option in inspect.signature(_METHODS[name]).parameters if option != "space"]
+    module, _, cls = _METHODS[name].partition(":")
+    method = getattr(import_module(f"ants_engine.baselines.{module}"), cls)
+    known = [option for option in inspect.signature(method).parameters if option != "space"]
     for option in options:
         if option not in known:
             raise UsageError(
                 f"baseline {name}: no option {option!r}{_nearest(option, known)} It has: {', '.join(known) or 'none'}"
             )
-    return _METHODS[name](space, **options)
+    created: Baseline = method(space, **options)
+    return created
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from ants_engine.cli.live import watched, with_live
-from ants_engine.cli.options import read_classes, settings_from, with_column, with_json, with_settings
-from ants_engine.cli.pictures import open_pictures, with_pictures
-from ants_engine.cli.say import print_json, say
+from ants_engine.cli.options import (
+    open_pictures,
+    read_classes,
+    settings_from,
+    with_column,
+    with_json,
+    with_pictures,
+    with_settings,
+)
+from ants_engine.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from ants_engine import ANTS

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 import click
 
 from ants_engine.cli.options import parse_seeds, settings_from, with_assignments, with_json
-from ants_engine.cli.say import print_json, say
-from ants_engine.cli.table import over_seeds, render_table
+from ants_engine.cli.output import over_seeds, print_json, render_table, say
 from ants_engine.common.terminal_text import plain, plain_parts
 
 if TYPE_CHECKING:
     from ants_engine import ANTS, Scores
+    from ants_engine.datasets.openood import ListedImage
     from ants_engine.datasets.world import MixedStream, World
     from ants_engine.evaluation.comparison import Comparison
+    from ants_engine.learning.report import BatchRecord
+    from ants_engine.settings.config import Settings
+
 
 SHOWN = 10
 
@@ -121,7 +124,6 @@ async def _same_bits(world: "World", first: _Run, assignments: tuple[str, ...]) 
 
 
 def _write_page(report: Path, world: "World", run: _Run, assignments: tuple[str, ...]) -> None:
-    from ants_engine.cli.demo_report import write_demo_report
     from ants_engine.errors import MissingDependencyError
 
     settings = settings_from(world.settings_file, assignments)
@@ -159,7 +161,7 @@ def _describe(run: _Run) -> None:
 
 def _print_table(comparisons: Sequence["Comparison"]) -> None:
     from ants_engine.evaluation.comparison import METHODS
-    from ants_engine.evaluation.spread import Spread
+    from ants_engine.evaluation.summary import Spread
 
     def spread(method: str, name: str, column: str) -> str:
         return str(Spread.of([100 * float(getattr(one.metrics[method][name], column) or 0.0) for one in comparisons]))
@@ -189,3 +191,62 @@ def _print_verdicts(run: _Run) -> None:
         image = run.stream.images[row]
         truth = run.ants.classes[image.label] if run.stream.sets[row] == "id" else f"{run.stream.sets[row]}-OOD"
         say(f"[{plain(truth)}] {plain_parts(run.ants.explain(image.path, top=1))}")
+
+
+BATCHES = 8
+MOST = 480
+"""Pictures of the stream: enough to see a detector learn, and no more."""
+
+
+async def write_demo_report(
+    path: Path, world: "World", ants: "ANTS", stream: "MixedStream", settings: "Settings"
+) -> Path:
+    """Write the page.
+
+    Args:
+        path: the file.
+        world: where other pictures are taken from.
+        ants: the detector that was built on ``stream``.
+        stream: its pictures, with their sets and labels.
+        settings: of the cold start that other pictures are streamed through.
+    """
+    from ants_engine.report.assemble import Options, detector_document
+    from ants_engine.report.page import write_page
+
+    others = _others(world, stream)
+    batches = await _adapted(world, others, settings)
+    labels = [
+        world.classes[image.label] if image.label >= 0 else name
+        for image, name in zip(stream.images, stream.sets, strict=True)
+    ]
+    paths = [image.path for image in stream.images]
+    options = Options(title=f"{world.folder.resolve().name.replace('_', ' ').capitalize()}, a demonstration")
+    document = await detector_document(ants.saved, ants.look_at, paths, labels=labels, options=options)
+    missing = {name: text for name, text in document.missing.items() if name not in ("batches", "latency")}
+    note = (
+        f"Everything but the section on the stream is about one detector, built on {len(paths)} pictures at once. The "
+        f"stream is a cold start on {len(others)} other pictures."
+    )
+    notes = (*document.notes, note) if others else document.notes
+    shown = document.model_copy(update={"batches": batches, "notes": notes, "missing": missing})
+    return await asyncio.to_thread(write_page, path, shown)
+
+
+def _others(world: "World", stream: "MixedStream") -> "Sequence[ListedImage]":
+    from ants_engine.datasets.world import mixed_stream
+
+    seen = {image.path for image in stream.images}
+    every = mixed_stream(world, seed=1)
+    return [image for image in every.images if image.path not in seen][: min(MOST, len(stream.images))]
+
+
+async def _adapted(world: "World", others: "Sequence[ListedImage]", settings: "Settings") -> "tuple[BatchRecord, ...]":
+    from ants_engine import ANTS
+
+    if not others:
+        return ()
+    cold = await ANTS.build(world.classes, config=settings)
+    size = max(1, -(-len(others) // BATCHES))
+    async for _ in cold.stream([image.path for image in others], batch_size=size):
+        pass
+    return tuple(cold.report.batches)

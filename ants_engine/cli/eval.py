@@ -16,14 +16,12 @@ from ants_engine.cli.options import (
     with_json,
     with_settings,
 )
-from ants_engine.cli.say import print_json, say
-from ants_engine.cli.table import CONVENTIONS, over_seeds, render_table
+from ants_engine.cli.output import CONVENTIONS, over_seeds, print_json, render_table, say
 from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:
     from ants_engine.evaluation.evaluation import Evaluation
-    from ants_engine.evaluation.passes import PassResult
-    from ants_engine.evaluation.plan import EvaluationPlan
+    from ants_engine.evaluation.method import EvaluationPlan, PassResult
     from ants_engine.evaluation.summary import SummaryRow
     from ants_engine.method.metrics import FprConvention
 
@@ -92,7 +90,7 @@ def evaluate_methods(
     from ants_engine.common.progress import progress_reporter
     from ants_engine.datasets.source import read_benchmark
     from ants_engine.evaluation.evaluation import evaluate
-    from ants_engine.evaluation.plan import EvaluationPlan
+    from ants_engine.evaluation.method import EvaluationPlan
     from ants_engine.evaluation.results_folder import ResultsFolder
 
     benchmark = read_benchmark(
@@ -153,7 +151,7 @@ def _conventions(name: str) -> "tuple[FprConvention, ...]":
 
 def _report(found: "Evaluation") -> str:
     """Say it all for people: sets, tables, notes, requests."""
-    from ants_engine.evaluation.record import requests_record
+    from ants_engine.evaluation.results_folder import requests_record
 
     sets = ", ".join(f"{len(one)} {plain(one.name)}" for one in found.benchmark.sets)
     lines = [f"{plain(found.benchmark.name)}: {len(found.benchmark.classes)} ID classes; pictures: {sets}"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ants_engine.cli.say import say
+from ants_engine.cli.output import say
 from ants_engine.cli.serve import check_installed
 from ants_engine.common.terminal_text import plain
 

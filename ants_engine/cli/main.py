@@ -4,19 +4,16 @@ import sys
 
 import click
 
-from ants_engine.cli.backends import backends
 from ants_engine.cli.build import build, replay
-from ants_engine.cli.cache import cache
+from ants_engine.cli.configuration import backends, prompts, settings
 from ants_engine.cli.demo import demo
 from ants_engine.cli.eval import evaluate_methods
-from ants_engine.cli.explain import explain
-from ants_engine.cli.prompts import prompts
+from ants_engine.cli.output import say
 from ants_engine.cli.report import report
 from ants_engine.cli.run import run
-from ants_engine.cli.say import say
-from ants_engine.cli.score import score
+from ants_engine.cli.score import explain, score
 from ants_engine.cli.serve import serve
-from ants_engine.cli.settings import settings
+from ants_engine.cli.store import store
 from ants_engine.cli.stream import stream
 from ants_engine.common.terminal_text import plain
 
@@ -33,11 +30,13 @@ def commands() -> None:
 
 
 COMMANDS = (
-    build, score, stream, explain, report, serve, replay, run, cache, prompts, backends, settings, demo,
+    build, score, stream, explain, report, serve, replay, run, store, prompts, backends, settings, demo,
     evaluate_methods,
 )  # fmt: skip
 for command in COMMANDS:
     commands.add_command(command)
+# the name that it had before, until 1.0; not listed
+commands.add_command(click.Group("cache", store.commands, help=store.help, hidden=True))
 
 
 def main() -> None:

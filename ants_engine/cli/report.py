@@ -6,10 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ants_engine.cli.options import assigned, load_frozen, overrides, settings_from, with_assignments
-from ants_engine.cli.pictures import open_pictures, with_pictures
-from ants_engine.cli.say import say
-from ants_engine.cli.table import CONVENTIONS
+from ants_engine.cli.options import (
+    assigned,
+    load_frozen,
+    open_pictures,
+    overrides,
+    settings_from,
+    with_assignments,
+    with_pictures,
+)
+from ants_engine.cli.output import CONVENTIONS, say
 from ants_engine.common.terminal_text import plain
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ants_engine.cli.options import note_unused, overrides, with_assignments
-from ants_engine.cli.say import say
+from ants_engine.cli.output import say
 from ants_engine.common.terminal_text import plain
 
 NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")

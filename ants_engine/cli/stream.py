@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ants_engine.cli.live import Watched, watched, with_live
-from ants_engine.cli.options import overrides, print_scores, with_assignments, with_json
-from ants_engine.cli.pictures import open_pictures, with_pictures
-from ants_engine.cli.say import print_json, say
+from ants_engine.cli.options import open_pictures, overrides, print_scores, with_assignments, with_json, with_pictures
+from ants_engine.cli.output import print_json, say
 from ants_engine.common.terminal_text import plain_parts
 
 if TYPE_CHECKING:

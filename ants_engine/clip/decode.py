@@ -1,5 +1,6 @@
-"""Decoding: whatever picture a user has becomes an upright 8-bit RGB `PIL.Image.Image`, or one clear `ImageError`."""
+"""Decoding: any picture that a user gives becomes an upright 8-bit RGB `PIL.Image.Image`, or one `ImageError`."""
 
+import hashlib
 import io
 import math
 import os
@@ -9,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,15 +18,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
-from ants_engine.clip.checked_file import CheckedFile
-from ants_engine.clip.costly import excess
-from ants_engine.clip.fetch import fetch
-from ants_engine.clip.kinds import HEAD, RAW, RAW_SUFFIXES, TIFF, Kind, kind_of
-from ants_engine.clip.png import without_long_texts
+from ants_engine.clip.formats import HEAD, RAW, RAW_SUFFIXES, TIFF, excess, kind_of, without_long_texts
 from ants_engine.clip.web_address import address_name, web_scheme
 from ants_engine.common.atomic_file import read_at_most
-from ants_engine.errors import ImageError, ImageNotFoundError, ImageTooLargeError, ImageUnreadableError
+from ants_engine.common.text_file import expand_home
+from ants_engine.errors import (
+    ImageError,
+    ImageNotFoundError,
+    ImageRefusedError,
+    ImageTooLargeError,
+    ImageUnreadableError,
+)
 from ants_engine.settings.config import ImageSettings
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedFile:
+    """A picture's file that a saved detector names, and that is used only while its content is unchanged.
+
+    The detector's author could have named any file; only those who have seen a file know its digest.
+    """
+
+    path: str
+    """Absolute."""
+    sha256: str | None
+    """Hex digest of the content; with None the file is never used."""
+    is_copy: bool = False
+    """It lies in the detector's own folder, where nothing may be a link."""
+
 
 PictureSource: TypeAlias = str | Path | CheckedFile | bytes | Image.Image | NDArray[Any]
 """What one picture may be given as."""
@@ -32,17 +53,17 @@ PictureSource: TypeAlias = str | Path | CheckedFile | bytes | Image.Image | NDAr
 FORMATS = (
     "JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "DIB", "PPM", "AVIF", "JPEG2000", "TGA", "PCX", "QOI",
 )  # fmt: skip
-"""Pillow's names of the formats that are decoded, beside those of plugins (`ants_engine.clip.kinds`). EPS, WMF and the
+"""Pillow's names of the formats that are decoded, besides those of plugins (`formats.Plugin`). EPS, WMF and the
 like are left out: they start other programs."""
 
 DECODING = 2
-"""Raised when a file is decoded to other samples than before: what is kept of it then counts no more."""
+"""Version of the decoder, part of the keys of cached features: raised when a file is decoded to other samples."""
 _MAX_SAMPLE_VALUE, _DNG_VERSION = 281, 50706
 """Tags of TIFF."""
 _MAX_EXIF = 1 << 20
-"""Bytes; a camera writes a tenth of it, and a field of a larger one may be unpacked into gigabytes."""
+"""Bytes; a camera writes a tenth of it, and a field of a larger one may expand to gigabytes."""
 _PIECE = 1 << 18
-"""Samples that are scaled in one step where that takes many times their memory."""
+"""Samples that are scaled in one step, since that takes many times their memory."""
 _INIT_LOCK = threading.Lock()
 _WARNING_LOCK = threading.Lock()
 _SHARED_LOCK = threading.Lock()
@@ -63,8 +84,8 @@ def load_rgb(
 ) -> Image.Image:
     """Decode one picture. Blocking, and safe to call from several threads.
 
-    Transparency is laid on white, 16-bit and float samples are scaled to 8 bits (`_span` has the rule), of an animation
-    the first frame is taken, EXIF orientation is applied. A given PIL picture is copied, never changed (a lazily opened
+    Transparency is composited on white, 16-bit and float samples are scaled to 8 bits (see `_span`), the first frame of
+    an animation is taken, EXIF orientation is applied. A given PIL picture is copied, never changed (a lazily opened
     one is loaded).
 
     Args:
@@ -80,74 +101,94 @@ def load_rgb(
     Raises:
         ImageNotFoundError: there is no such file.
         ImageTooLargeError: more bytes or pixels than ``limits`` allow.
-        ImageUnreadableError: not a picture, truncated, or of a kind that cannot be decoded.
-        ImageRefusedError: a web address that ``limits`` do not allow, or a file that is not what it was.
+        ImageUnreadableError: not a picture, truncated, or of an unsupported kind.
+        ImageRefusedError: a web address that ``limits`` do not allow, or a `CheckedFile` that has changed.
         ImageFetchError: a web address that gave no picture.
     """
-    try:
-        name = _shown_name(source, name)
-        data = _file_bytes(source, name, limits)
+    with _as_image_error(source, name) as shown:
+        data = _file_bytes(source, shown, limits)
         if data is not None:
-            return _from_bytes(data, name, limits, admit)
+            return _from_bytes(data, shown, limits, admit)
         if isinstance(source, Image.Image):
-            return _from_pil(source, name, limits)
+            return _from_pil(source, shown, limits)
         if isinstance(source, np.ndarray):
-            return _from_array(source, name, limits)
-    except ImageError:
-        raise
-    except Exception as error:
-        raise _translated(error, name) from error
-    raise ImageUnreadableError(
-        name, f"a {_kind(source)} is not a picture; give a path, bytes, a PIL picture or a uint8 array"
-    )
+            return _from_array(source, shown, limits)
+        raise ImageUnreadableError(
+            shown, f"a {_kind(source)} is not a picture; give a path, bytes, a PIL picture or a uint8 array"
+        )
 
 
 def read_bytes(source: PictureSource, *, name: str, limits: ImageSettings) -> bytes | None:
-    """Read or fetch a picture's file as it is, undecoded (blocking).
+    """Read or fetch a picture's file, undecoded (blocking).
 
     Returns:
-        At least one byte; None for a picture that lies decoded in memory, or for what is no picture.
+        At least one byte; None for a picture that is decoded already, or for what is no picture.
 
     Raises:
         ImageError: as `load_rgb`, as far as it concerns the file.
     """
-    try:
-        return _file_bytes(source, _shown_name(source, name), limits)
-    except ImageError:
-        raise
-    except Exception as error:
-        raise _translated(error, name) from error
+    with _as_image_error(source, name) as shown:
+        return _file_bytes(source, shown, limits)
 
 
 def check_there(path: str) -> None:
-    """See that a file is there and is none of a folder, a pipe, a device; a web address is not asked.
+    """Check that a path names a regular file; a web address is not contacted.
 
     Raises:
         ImageNotFoundError: there is no such file.
-        ImageUnreadableError: it is something else.
+        ImageUnreadableError: it is a folder, a pipe or a device.
     """
     if web_scheme(path) is None:
-        _file_size(Path(at_home(path)), path)
+        _file_size(Path(expand_home(path)), path)
 
 
-def at_home(path: "str | os.PathLike[str]") -> "str | os.PathLike[str]":
-    """Expand ``~/…`` and ``~user/…`` as a shell does: where there is such a user, and no file of that very name.
+def file_sha256(path: str | Path) -> str | None:
+    """Return the hex digest of a regular file's content (blocking); None where it cannot be read."""
+    try:
+        # opening a pipe or a device could block for ever
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            return None
+        with Path(path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return None
 
-    A name such as ``~draft.jpg`` is left as it is.
+
+@contextmanager
+def _as_image_error(source: object, name: str) -> Iterator[str]:
+    """Yield the picture's name, without an address's query; turn what a decoder raises into an `ImageError`.
+
+    Its text holds neither bytes nor addresses of objects.
     """
-    text = os.fspath(path)
-    if not text.startswith("~") or os.path.lexists(text):
-        return path
-    return os.path.expanduser(text)  # noqa: PTH111  # pathlib's raises where there is no such user
+    shown = address_name(source) if isinstance(source, str) and name == source and web_scheme(source) else name
+    try:
+        yield shown
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooLargeError(shown, "a part of it claims more pixels than Pillow's own limit allows") from error
+    except MemoryError as error:
+        raise ImageUnreadableError(shown, "there is not enough memory to decode it") from error
+    except Exception as error:
+        detail = str(error).splitlines()[0] if str(error) else ""
+        plain = detail if detail.isprintable() and len(detail) <= 160 and "<" not in detail else ""
+        raise ImageUnreadableError(shown, f"cannot be decoded ({plain or type(error).__name__})") from error
 
 
-def _shown_name(source: object, name: str) -> str:
-    """Keep an address's query out of the picture's name."""
-    return address_name(source) if isinstance(source, str) and name == source and web_scheme(source) else name
+def _kind(value: object) -> str:
+    """Name a value's type as its user would: ``torch.Tensor``, ``dict``."""
+    cls = type(value)
+    module = cls.__module__.partition(".")[0]
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+
+
+# ---- bytes -----------------------------------------------------------------------------------------------------------
 
 
 def _file_bytes(source: PictureSource, name: str, limits: ImageSettings) -> bytes | None:
     if isinstance(source, str) and web_scheme(source):
+        from ants_engine.clip.fetch import fetch
+
         return _check_bytes(fetch(source, name, limits), name, limits)
     if isinstance(source, str | os.PathLike):
         return _read_file(source, name, limits)
@@ -158,35 +199,35 @@ def _file_bytes(source: PictureSource, name: str, limits: ImageSettings) -> byte
     return None
 
 
-def _kind(value: object) -> str:
-    """Name a value's type as its user would: ``torch.Tensor``, ``dict``."""
-    cls = type(value)
-    module = cls.__module__.partition(".")[0]
-    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
-
-
-def _translated(error: Exception, name: str) -> ImageError:
-    """Turn what a decoder raised into an `ImageError` that holds neither bytes nor objects' addresses."""
-    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return ImageTooLargeError(name, "a part of it claims more pixels than Pillow's own limit allows")
-    if isinstance(error, MemoryError):
-        return ImageUnreadableError(name, "there is not enough memory to decode it")
-    detail = str(error).splitlines()[0] if str(error) else ""
-    plain = detail if detail.isprintable() and len(detail) <= 160 and "<" not in detail else ""
-    return ImageUnreadableError(name, f"cannot be decoded ({plain or type(error).__name__})")
-
-
-# ---- bytes -----------------------------------------------------------------------------------------------------------
-
-
 def _read_file(source: "str | os.PathLike[str]", name: str, limits: ImageSettings) -> bytes:
-    path = Path(at_home(source))
+    path = Path(expand_home(source))
     size = _file_size(path, name)
     if size > limits.max_bytes:
         raise _too_many_bytes(size, name, limits)
     with _named(name), path.open("rb") as file:
         data = read_at_most(file, limits.max_bytes + 1)
     return _check_bytes(data, name, limits)
+
+
+def _read_checked(file: CheckedFile, name: str, limits: ImageSettings) -> bytes:
+    """Read once, so that the bytes that were checked are the bytes that are decoded."""
+    if file.sha256 is None:
+        raise ImageRefusedError(
+            name,
+            "was saved without the sha256 of its content, so it may be another file by now, and is not shown; "
+            "stream it again to have it looked at",
+        )
+    path = Path(file.path)
+    if file.is_copy and (path.is_symlink() or path.parent.is_symlink()):
+        raise ImageRefusedError(name, "is a link where the detector's folder should hold a copy, and is not shown")
+    data = _read_file(path, name, limits)
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        raise ImageRefusedError(
+            name,
+            "is not the file that was saved (the sha256 of its content differs), and is not shown; "
+            "stream it again to have it looked at",
+        )
+    return data
 
 
 def _file_size(path: Path, name: str) -> int:
@@ -202,7 +243,7 @@ def _file_size(path: Path, name: str) -> int:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Turn what the system says of a file into an `ImageError`."""
+    """Turn an `OSError` into an `ImageError` of this picture."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -220,14 +261,6 @@ def _why_a_folder(path: Path) -> str:
     except OSError as error:
         return f"is a folder that cannot be read ({error.strerror or error}): the pictures in it are missing"
     return "is a folder; give folders by themselves or in a list, not from an iterator"
-
-
-def _read_checked(file: CheckedFile, name: str, limits: ImageSettings) -> bytes:
-    """Read once, so that what was checked is what is decoded."""
-    file.check_place(name)
-    data = _read_file(file.path, name, limits)
-    file.check_content(data, name)
-    return data
 
 
 def _check_bytes(data: bytes, name: str, limits: ImageSettings) -> bytes:
@@ -259,7 +292,7 @@ def _from_bytes(data: bytes, name: str, limits: ImageSettings, admit: Callable[[
     try:
         return _decode(data, name, limits, admit)
     except Warning:
-        # a filter of the application made an error of one of Pillow's remarks: what decodes must not depend on that
+        # the application turns warnings into errors: whether a picture decodes must not depend on that
         with _WARNING_LOCK, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _decode(data, name, limits, admit)
@@ -283,11 +316,11 @@ def _decode(data: bytes, name: str, limits: ImageSettings, admit: Callable[[int]
         # a frame may turn out larger than the header said
         _check_pixels(image.size, name, limits)
         rgb = _to_rgb(image if low_bytes is None else _deep_colours(image, low_bytes, data, name), _declared(image))
-        return _turned(rgb, _turn(image))
+        return _transposed(rgb, _orientation(image))
 
 
 def _tile_pixels(image: ImageFile.ImageFile) -> int:
-    """Return the pixels of a TIFF's tile, which is decoded as a whole, however little of it is seen; 0 elsewhere."""
+    """Return the pixels of a TIFF's tile, which is always decoded whole; 0 for other formats."""
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 0
     sides = [image.tag_v2.get(tag) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH)]
@@ -306,29 +339,20 @@ def _open_header(data: bytes, name: str) -> ImageFile.ImageFile:
             raise ImageUnreadableError(name, kind.complaint)
     prefix = data[:16]
     reason = ""
-    for format_ in _formats(kind):
-        if format_ not in Image.OPEN:
-            continue
-        factory, accept = Image.OPEN[format_]
+    for format_ in FORMATS if kind is None or kind.plugin is None else (kind.plugin.format,):
+        factory, accept = Image.OPEN.get(format_, (None, None))
         accepted = accept(prefix) if accept else True
-        if not accepted or isinstance(accepted, str):
+        if factory is None or not accepted or isinstance(accepted, str):
             continue
         try:
             return factory(io.BytesIO(data), "")
-        except Warning:
+        except (Warning, Image.DecompressionBombError, MemoryError):
             raise
         except Exception as error:
-            # another format may yet recognise it
-            if isinstance(error, Image.DecompressionBombError | MemoryError):
-                raise
-            # TGA has no signature, so that its complaint means nothing
+            # another format may yet recognise it; TGA has no signature, so its complaint means nothing
             if accept:
                 reason = reason or f"looks like {format_}, but its header is damaged ({type(error).__name__})"
     raise ImageUnreadableError(name, reason or "is not a picture of a known kind")
-
-
-def _formats(kind: Kind | None) -> tuple[str, ...]:
-    return FORMATS if kind is None or kind.plugin is None else (kind.plugin.format,)
 
 
 # ---- objects ---------------------------------------------------------------------------------------------------------
@@ -343,8 +367,8 @@ def _from_pil(source: Image.Image, name: str, limits: ImageSettings) -> Image.Im
     with _SHARED_LOCK:
         copy = source.copy()
         # a copy has lost what was set on `getexif()`, and the file's format
-        turn, declared = _turn(source), _declared(source)
-    return _turned(_to_rgb(copy, declared), turn)
+        orientation, declared = _orientation(source), _declared(source)
+    return _transposed(_to_rgb(copy, declared), orientation)
 
 
 def _from_array(source: NDArray[Any], name: str, limits: ImageSettings) -> Image.Image:
@@ -362,7 +386,7 @@ def _from_array(source: NDArray[Any], name: str, limits: ImageSettings) -> Image
 # ---- samples ---------------------------------------------------------------------------------------------------------
 
 
-def _turn(image: Image.Image) -> Image.Transpose | None:
+def _orientation(image: Image.Image) -> Image.Transpose | None:
     """Read the EXIF orientation of a loaded picture. Formats that apply it themselves (TIFF, AVIF) have dropped it."""
     if len(image.info.get("exif") or b"") > _MAX_EXIF:
         return None
@@ -370,16 +394,16 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
         return _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Warning:
         raise
-    except Exception:  # damaged EXIF beside sound samples: the picture is good as it lies
+    except Exception:  # damaged EXIF beside sound samples: the picture is used as it is
         return None
 
 
-def _turned(rgb: Image.Image, turn: Image.Transpose | None) -> Image.Image:
-    return rgb if turn is None else rgb.transpose(turn)
+def _transposed(rgb: Image.Image, method: Image.Transpose | None) -> Image.Image:
+    return rgb if method is None else rgb.transpose(method)
 
 
 def _to_rgb(image: Image.Image, declared: int | None = None) -> Image.Image:
-    """Give a new RGB picture, whatever the mode; ``declared``: the greatest sample there can be, where it is known."""
+    """Convert any mode to a new RGB picture; ``declared`` is the largest possible sample, where it is known."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_eight_bits(np.asarray(image), image.mode, declared)).convert("RGB")
     if image.mode == "LAB":
@@ -435,7 +459,7 @@ def _pieces(samples: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 
 def _least_and_greatest(samples: NDArray[Any]) -> tuple[float, float]:
-    """Find the ends of what is finite; (0, 0) where nothing is."""
+    """Return the range of the finite samples; (0, 0) where there are none."""
     low, high = math.inf, -math.inf
     for piece in _pieces(samples):
         values = _float64(piece)
@@ -450,20 +474,20 @@ def _float64(samples: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _scaled(samples: NDArray[Any], span: int) -> NDArray[np.uint8]:
-    """Scale whole numbers from 0 to 65535 so that ``span`` becomes 255, by table: a picture may have many."""
+    """Scale integers from 0 to 65535 so that ``span`` becomes 255, by a lookup table."""
     table = np.rint(np.minimum(np.arange(65536) / span, 1.0) * 255.0).astype(np.uint8)
     scaled: NDArray[np.uint8] = table[samples.astype(np.uint16, copy=False)]
     return scaled
 
 
 def _span(samples: NDArray[Any], declared: int | None = None) -> int:
-    """Tell which of 16 bits are used: return the sample that is white.
+    """Return the sample of 16 bits that is white, which depends on how many bits are used.
 
-    What the file declares counts. Otherwise 8, 10 or 12 bits are taken to be used when no sample needs more, and 14
-    when none does and the brightest comes within a sixteenth of what 14 bits hold: cameras and scanners write so many
-    bits into files of 16. All else uses all 16, so that a dark picture stays dark; so does one whose samples are 8 bits
-    written twice (v * 257). One bright sample is enough to keep the range; a photo of which no sample reaches a
-    sixteenth of it cannot be told from one of 12 bits, and is brightened.
+    A range that the file declares is used. Otherwise 8, 10 or 12 bits are assumed when no sample needs more, and 14
+    when none needs more and the brightest is within a sixteenth of the maximum of 14 bits: cameras and scanners store
+    such samples in 16-bit files. All other pictures use all 16 bits, so that a dark picture stays dark; so do those
+    whose samples are 8 bits written twice (v * 257). One bright sample is enough to keep the full range; a picture
+    without any sample above a sixteenth of it cannot be told from one of 12 bits, and is brightened.
     """
     top = int(samples.max()) if samples.size else 0
     if declared is not None and top <= declared:
@@ -477,9 +501,9 @@ def _span(samples: NDArray[Any], declared: int | None = None) -> int:
 
 
 def _declared(image: Image.Image) -> int | None:
-    """Return the greatest sample that there can be, where the file's format or the file itself says it."""
+    """Return the largest possible sample, where the format or the file itself defines it."""
     if image.format in ("JPEG2000", "PPM"):
-        # both say how many bits are used, and Pillow has scaled them to 16
+        # both declare the bits used, and Pillow has scaled them to 16
         return 65535
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return None
@@ -493,24 +517,19 @@ def _declared(image: Image.Image) -> int | None:
 
 
 def _low_bytes_mode(image: ImageFile.ImageFile) -> str | None:
-    """Return how Pillow unpacks the lower bytes of a colour picture of 16 bits; it takes the upper ones alone."""
+    """Return the raw mode for the lower bytes of a 16-bit colour picture; Pillow unpacks the upper ones only."""
     if image.mode not in ("RGB", "RGBA") or len(image.tile) < 1:
         return None
-    mode = _unpacked_as(image.tile[0])
+    arguments: Any = image.tile[0][3]
+    mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     other = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
-    if mode is None or mode[:-1] not in ("RGB;16", "RGBA;16"):
+    if not isinstance(mode, str) or mode[:-1] not in ("RGB;16", "RGBA;16") or mode[-1] not in other:
         return None
     return mode[:-1] + other[mode[-1]]
 
 
-def _unpacked_as(tile: Any) -> str | None:
-    arguments = tile[3]
-    mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return mode if isinstance(mode, str) and mode[-1:] in ("L", "B", "N") else None
-
-
 def _deep_colours(image: Image.Image, low_bytes: str, data: bytes, name: str) -> Image.Image:
-    """Scale a colour picture of 16 bits by what is used of them, as `_span` has it."""
+    """Scale a 16-bit colour picture by the bits that are used, see `_span`."""
     upper = np.asarray(image)
     if not upper.size or int(upper[..., :3].max()) >= 1 << 6:
         # more than 14 bits are used

@@ -1,45 +1,111 @@
-"""The CLIP encoder: pictures and texts in, L2-normalised float32 features on the CPU out. Everything here blocks."""
+"""The CLIP encoder: preprocessing, batches, features. Everything here blocks."""
 
 import hashlib
 import json
 import threading
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 
-from ants_engine.clip.encoding import turn_of
-from ants_engine.clip.image_tower import ClassTokenTower
-from ants_engine.clip.input_batches import InputBatches
-from ants_engine.clip.model import ClipModel, Tokenizer
-from ants_engine.clip.preprocess import Preprocess
-from ants_engine.clip.text_tower import CausalTextTower
+from ants_engine.clip.encoding import encoder_lock
+from ants_engine.clip.model import ClipModel
+from ants_engine.clip.towers import CausalTextTower, ClassTokenTower
 from ants_engine.common.row_blocks import RowBlocks, SideBySide
 from ants_engine.errors import FeatureError, SettingError
 from ants_engine.protocol import JSON
 from ants_engine.settings.config import ClipSettings
 
-if TYPE_CHECKING:
-    import torch
+
+class InputBatches:
+    """Stacks inputs on the device; on CUDA asynchronously from pinned memory, in channels-last format."""
+
+    def __init__(self, device: str, dtype: torch.dtype) -> None:
+        """Choose the target.
+
+        Args:
+            device: a torch device string.
+            dtype: the model's input precision.
+        """
+        self._device = device
+        self._dtype = dtype
+        self._cuda = device.startswith("cuda")
+        self._format = torch.channels_last if self._cuda else torch.contiguous_format
+
+    def move(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return (n, 3, H, W) of n inputs, each float32 (3, H, W), n at least 1."""
+        # a fresh pinned buffer per batch: torch's allocator reuses one only after its copy is done
+        batch = torch.empty(len(inputs), *inputs[0].shape, dtype=inputs[0].dtype, pin_memory=self._cuda)
+        torch.stack(list(inputs), out=batch)
+        moved = batch.to(self._device, non_blocking=self._cuda)
+        return moved.to(self._dtype, memory_format=self._format)
+
+
+_LEVELS = 256
+
+
+class Preprocess:
+    """RGB pictures to the model's input, bit for bit as open_clip's own transform. Thread-safe.
+
+    Scaling and normalising are a lookup table over the 256 sample values, filled once by open_clip's own steps. That is
+    faster, and runs no torch operation in decoding threads: each would start an OpenMP team of its own, which spins on
+    the cores that CLIP needs.
+    """
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        """Build it from the fields of open_clip's ``PreprocessCfg``."""
+        from open_clip.transform import Compose, Normalize, PreprocessCfg, ToTensor, image_transform_v2
+
+        self.whole: Callable[[Image.Image], torch.Tensor] = image_transform_v2(
+            PreprocessCfg(**settings), is_train=False
+        )
+        """open_clip's own."""
+        self._table: NDArray[np.float32] | None = None
+        steps = list(getattr(self.whole, "transforms", ()))
+        # another version's transform of another form is used as it is
+        if len(steps) > 2 and isinstance(steps[-2], ToTensor) and isinstance(steps[-1], Normalize):
+            levels = np.repeat(np.arange(_LEVELS, dtype=np.uint8)[None, :, None], 3, axis=2)
+            self._table = Compose(steps[-2:])(Image.fromarray(levels)).numpy()[:, 0]
+            self._shape = Compose(steps[:-2])
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        """Return float32 (3, H, W)."""
+        if self._table is None:
+            return self.whole(image)
+        shaped: Image.Image = self._shape(image)
+        if shaped.mode != "RGB":
+            return self.whole(image)
+        samples = np.asarray(shaped)
+        values = np.empty((3, *samples.shape[:2]), np.float32)
+        for channel in range(3):
+            np.take(self._table[channel], samples[:, :, channel], out=values[channel])
+        return torch.from_numpy(values)
+
+
+# ---- the encoder -----------------------------------------------------------------------------------------------------
+
 
 Short = TypeVar("Short", ClassTokenTower, CausalTextTower)
 
 _EXTREME_RATIO = 16
 _CORES = SideBySide("torch-clip-core")
 BLOCK = 4
-"""Rows of a block on the CPU: fewer take other ways through a product, more are hardly faster."""
+"""Rows of a block on the CPU: with fewer, matrix products use other kernels; more are hardly faster."""
 MANY_TEXTS = 32
-"""Short texts are too few tokens for a core in blocks of `BLOCK`."""
+"""Rows of a larger block: `BLOCK` short texts have too few tokens to occupy a core."""
 
 
 class ClipEncoder:
-    """A loaded CLIP model. Safe to call from several threads: they take turns to encode (`turn_of`), batch by batch.
+    """A loaded CLIP model. Thread-safe: encoding is serialised by `encoder_lock`, which is yielded between batches.
 
-    On the CPU a picture's features have the same bits alone, in any batch, and under any number of torch's threads; so
-    have a text's. Rows are computed in blocks of one shape, each by one thread. On an accelerator, and for a compiled
-    tower, batches are filled up to ``batch_size`` and ``text_batch_size``, and smaller ones are taken where a trial
-    gives the same bits; the bits may depend on those two settings there.
+    On the CPU the features of a picture or text have the same bits alone, in any batch, and with any number of torch
+    threads: rows are computed in blocks of fixed shape, one thread each. On an accelerator, and for a compiled tower,
+    batches are padded to ``batch_size`` and ``text_batch_size``, and smaller ones are used where a trial gives the same
+    bits; there the bits may depend on those two settings.
     """
 
     def __init__(self, found: ClipModel, settings: ClipSettings, device: str, precision: str) -> None:
@@ -51,11 +117,9 @@ class ClipEncoder:
             device: a torch device string.
             precision: ``fp32``, ``bf16`` or ``fp16``.
         """
-        import torch
-
         self._model = found.load(device, precision)
         self._tokenizer = found.load_tokenizer()
-        # a fast tokenizer keeps its padding between calls, and `fits` may be called from another thread
+        # a fast tokenizer keeps padding state between calls, and `fits` may be called from another thread
         self._tokenizer_lock = threading.Lock()
         self._settings = settings
         self._device = device
@@ -65,9 +129,9 @@ class ClipEncoder:
         self._preprocess = Preprocess(self._model.visual.preprocess_cfg)
         self._size = min(_pair(self._model.visual.preprocess_cfg["size"]))
         self.context_length: int = int(self._tokenizer.context_length)
-        """Tokens that a text may have, the marks of its beginning and end included."""
+        """Tokens that a text may have, start and end tokens included."""
         self.logit_scale: float = float(self._model.logit_scale.detach().float().exp().max())
-        """What the model multiplies cosines with before a softmax: 1 / temperature."""
+        """Factor of the cosines before a softmax: 1 / temperature."""
         self._class_token_tower = self._if_equal(
             ClassTokenTower.of(self._model), self._model.encode_image, self._noise(), "pictures"
         )
@@ -78,11 +142,11 @@ class ClipEncoder:
         self.dim: int = int(self._encode_tokens(self._tokens(["a"])).shape[-1])
         """D, the features' length."""
         self.identity: dict[str, JSON] = self._identify(found, precision)
-        """What was loaded, JSON-able and without paths; ``sha256`` is over the parts that determine features."""
+        """What was loaded, as JSON and without paths; ``sha256`` is over the parts that determine features."""
 
     @classmethod
     def load(cls, settings: ClipSettings) -> "ClipEncoder":
-        """Find and load the model that the settings name (blocking; seconds, longer with a download).
+        """Find and load the model that the settings name (seconds, longer with a download).
 
         Raises:
             ModelNotFoundError: it cannot be found, or its files cannot be used; the message says what to do.
@@ -103,27 +167,22 @@ class ClipEncoder:
     @property
     def text_batches_sha256(self) -> str:
         """Hex digest of what may change the last bits of a text feature: model, device, versions, shapes of batches."""
-        parts = [
-            self.identity_sha256,
-            self.identity["device"],
-            self.identity["versions"],
-            self.identity["towers"],
-        ]
+        parts = [self.identity_sha256, *(self.identity[name] for name in ("device", "versions", "towers"))]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def preprocess(self, image: Image.Image) -> "torch.Tensor":
+    def preprocess(self, image: Image.Image) -> torch.Tensor:
         """Turn an RGB picture into the model's input: float32 (3, H, W). Safe to call from several threads."""
         width, height = image.size
         short, longest = sorted((width, height))
         most = short * min(_EXTREME_RATIO, self._size)
         if longest > most:
-            # scaling 1 x 50,000 pixels up to the model's height would take gigabytes; the crop drops those ends anyway
+            # resizing 1 x 50,000 pixels would take gigabytes, and the centre crop drops those ends anyway
             left, top = max(0, (width - most) // 2), max(0, (height - most) // 2)
             image = image.crop((left, top, left + min(width, most), top + min(height, most)))
         return self._preprocess(image)
 
-    def encode_inputs(self, inputs: Sequence["torch.Tensor"]) -> "torch.Tensor":
-        """Encode preprocessed pictures, each float32 (3, H, W); others may take turns every ``batch_size``.
+    def encode_inputs(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Encode preprocessed pictures, each float32 (3, H, W); the lock is yielded every ``batch_size``.
 
         Returns:
             Float32 (N, D) on the CPU, every row of length 1, in the order given.
@@ -131,21 +190,19 @@ class ClipEncoder:
         Raises:
             FeatureError: the model gave a number that is not finite.
         """
-        import torch
-
         if not inputs:
             return torch.empty(0, self.dim)
         rows = []
-        with turn_of(self) as turn:
+        with encoder_lock(self) as lock:
             for start in range(0, len(inputs), self._settings.batch_size):
                 if start:
-                    turn.offer()
+                    lock.yield_to_waiters()
                 batch = self._inputs.move(inputs[start : start + self._settings.batch_size])
                 rows.append(_run(self._picture_blocks, self._encode_image, batch))
-        # an accelerator is waited for once, here, and not after every batch
+        # the accelerator is synchronised once, here, and not after every batch
         return _normalised(torch.cat(rows), "pictures")
 
-    def encode_images(self, images: Sequence[Image.Image]) -> "torch.Tensor":
+    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
         """Encode RGB pictures; see `encode_inputs`.
 
         Returns:
@@ -153,10 +210,10 @@ class ClipEncoder:
         """
         return self.encode_inputs([self.preprocess(image) for image in images])
 
-    def encode_texts(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> "torch.Tensor":
-        """Encode texts, equal ones once, those of one length together; others may take turns every ``text_batch_size``.
+    def encode_texts(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> torch.Tensor:
+        """Encode texts: duplicates once, those of one length together; the lock is yielded every ``text_batch_size``.
 
-        What does not fit the context (`fits`) is cut off at its end.
+        A text longer than the context (`fits`) is truncated.
 
         Args:
             texts: K texts.
@@ -168,8 +225,6 @@ class ClipEncoder:
         Raises:
             FeatureError: the model gave a number that is not finite.
         """
-        import torch
-
         if not texts:
             return torch.empty(0, self.dim)
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
@@ -180,10 +235,10 @@ class ClipEncoder:
         # texts of one length together need no padding that depends on their neighbours
         order = torch.argsort(lengths, stable=True)
         features = torch.empty(len(unique), self.dim)
-        with turn_of(self) as turn:
+        with encoder_lock(self) as lock:
             for start in range(0, len(unique), size):
                 if start:
-                    turn.offer()
+                    lock.yield_to_waiters()
                 rows = order[start : start + size]
                 for length in sorted(set(lengths[rows].tolist())):
                     alike = rows[lengths[rows] == length]
@@ -193,12 +248,12 @@ class ClipEncoder:
         return features[[row_of[text] for text in texts]]
 
     def fits(self, text: str) -> bool:
-        """Tell whether the whole text is seen by the model, or its end would be cut off."""
+        """Return whether the whole text fits the model's context, so that it is not truncated."""
         return self.token_count(text) <= self.context_length
 
     def token_count(self, text: str) -> int:
-        """Count the tokens that the text has before it is cut, the marks of its beginning and end included."""
-        tokenizer: Any = self._tokenizer
+        """Count the tokens of a text before truncation, start and end tokens included."""
+        tokenizer = self._tokenizer
         inner = getattr(tokenizer, "tokenizer", None)
         if inner is None:
             return len(tokenizer.encode(text)) + 2
@@ -216,23 +271,22 @@ class ClipEncoder:
             ).input_ids
         return len(ids) + (3 if own_marks else 0)
 
-    def _tokens(self, texts: list[str]) -> "torch.Tensor":
+    def _tokens(self, texts: list[str]) -> torch.Tensor:
         with self._tokenizer_lock:
-            return self._tokenizer(texts)
+            tokens: torch.Tensor = self._tokenizer(texts)
+        return tokens
 
-    def _lengths(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        """Tell how many positions of each text are computed, int64 (K,); it depends on the text alone."""
-        import torch
-
+    def _lengths(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return how many positions of each text are computed, int64 (K,); depends on the text alone."""
         whole = tokens.shape[1]
         if self._short_tower is None:
             return torch.full((len(tokens),), whole)
         needed = self._short_tower.positions(tokens) + 1
-        # few lengths, so that texts of one are many; and no product of fewer than 4 rows, which takes other ways
+        # few distinct lengths make large batches; products of fewer than 4 rows use other kernels
         return torch.where(needed <= 8, needed.clamp(min=4), (needed + 3) // 4 * 4).clamp(max=whole)
 
-    def _encode_tokens(self, tokens: "torch.Tensor") -> "torch.Tensor":
-        """Encode texts that are computed to one length, int64 (K, L)."""
+    def _encode_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Encode texts of one length, int64 (K, L)."""
         encode = self._model.encode_text if self._short_tower is None else self._short_tower
         return _normalised(_run(self._text_blocks, encode, tokens.to(self._device)), "texts")
 
@@ -249,36 +303,32 @@ class ClipEncoder:
             "context_length": self.context_length,
             "preprocess": found.preprocess | {"size": list(_pair(self._model.visual.preprocess_cfg["size"]))},
             "precision": precision,
-            # another kernel, or another way to the same numbers, gives other last bits
+            # other kernels, or another order of operations, give other last bits
             "compiled": self._settings.compile,
             "towers": {
-                "image": _way_of(self._class_token_tower),
-                "text": _way_of(self._short_tower),
-                "rows": _shapes_of(self._picture_blocks, self._text_blocks),
+                "image": "whole" if self._class_token_tower is None else self._class_token_tower.way,
+                "text": "whole" if self._short_tower is None else self._short_tower.way,
+                "rows": f"{self._picture_blocks.size} pictures and {self._text_blocks.size} texts at a time",
             },
             "device": self._device.partition(":")[0],
             "dim": self.dim,
             "versions": {name: metadata.version(name) for name in packages},
         }
         identity["sha256"] = _sha256({key: identity[key] for key in _DETERMINING})
-        # through JSON, so that what is in memory equals what comes back from a file
+        # a JSON round trip, so that it equals what is read back from a file
         plain: dict[str, JSON] = json.loads(json.dumps(identity))
         return plain
 
-    def _noise(self) -> "torch.Tensor":
-        """Give a batch of one picture of noise, the same each time."""
-        import torch
-
+    def _noise(self) -> torch.Tensor:
+        """Return a batch of one picture of noise, the same each time."""
         height, width = _pair(self._model.visual.preprocess_cfg["size"])
         return self._inputs.move([torch.randn(3, height, width, generator=torch.Generator().manual_seed(0))])
 
-    def _if_equal(self, short: Short | None, own: Callable[..., Any], batch: "torch.Tensor", what: str) -> Short | None:
-        """Use a short way only if it gives what the model's own way gives."""
-        import torch
-
+    def _if_equal(self, short: Short | None, own: Callable[..., Any], batch: torch.Tensor, what: str) -> Short | None:
+        """Return the shortened tower only if its features equal those of the model's own."""
         if short is None:
             return None
-        theirs, ours = (_normalised(_encoded(way, batch), what) for way in (own, short))
+        theirs, ours = (_normalised(_encoded(tower, batch), what) for tower in (own, short))
         tolerance = 1e-5 if self._dtype == torch.float32 else 2e-2
         return short if torch.allclose(theirs, ours, atol=tolerance, rtol=0.0) else None
 
@@ -288,51 +338,36 @@ _DETERMINING = (
 )  # fmt: skip
 
 
-def _way_of(tower: ClassTokenTower | CausalTextTower | None) -> str:
-    return "whole" if tower is None else tower.way
-
-
 def _blocks(settings: ClipSettings, device: str) -> tuple[RowBlocks, RowBlocks]:
-    """Choose the shapes in which pictures and texts are computed."""
+    """Choose the block shapes for pictures and texts."""
     if not device.startswith("cpu"):
         pictures = RowBlocks(settings.batch_size, () if settings.compile else (1, 8))
         return pictures, RowBlocks(settings.text_batch_size, (8, 32))
-    # a compiled tower is compiled for one shape, and shares the cores out itself
+    # a compiled tower is compiled for one shape, and uses all cores itself
     pictures = RowBlocks(settings.batch_size) if settings.compile else RowBlocks(BLOCK, (1,), _CORES)
     return pictures, RowBlocks(BLOCK, (MANY_TEXTS,), _CORES)
 
 
-def _shapes_of(pictures: RowBlocks, texts: RowBlocks) -> str:
-    return f"{pictures.size} pictures and {texts.size} texts at a time"
-
-
-def _run(blocks: RowBlocks, tower: Callable[..., Any], batch: "torch.Tensor") -> "torch.Tensor":
+def _run(blocks: RowBlocks, tower: Callable[..., Any], batch: torch.Tensor) -> torch.Tensor:
     """Run a tower on a batch on its device, block by block; return (n, D) in the model's precision."""
     (features,) = blocks.run(lambda columns: [_encoded(tower, columns[0])], [batch])
     return features
 
 
-def _encoded(tower: Callable[..., Any], batch: "torch.Tensor") -> "torch.Tensor":
-    import torch
-
+def _encoded(tower: Callable[..., Any], batch: torch.Tensor) -> torch.Tensor:
     with torch.inference_mode():
-        return _pooled(tower(batch))
+        features: torch.Tensor | tuple[torch.Tensor, ...] = tower(batch)
+        # some towers return tokens besides
+        return features[0] if isinstance(features, tuple) else features
 
 
-def _pooled(features: "torch.Tensor | tuple[torch.Tensor, ...]") -> "torch.Tensor":
-    """Take the features out of what a tower gives, which may have tokens beside them."""
-    return features[0] if isinstance(features, tuple) else features
-
-
-def _normalised(features: "torch.Tensor", what: str) -> "torch.Tensor":
-    """Bring features to float32 on the CPU and to length 1; refuse what is not finite."""
-    import torch
-
+def _normalised(features: torch.Tensor, what: str) -> torch.Tensor:
+    """Return features as float32 on the CPU, L2-normalised; refuse values that are not finite."""
     whole = features.float().cpu()
     if not bool(torch.isfinite(whole).all()):
         raise FeatureError(
-            f"the CLIP model gave features of {what} that are not finite numbers: damaged weights, or a precision that "
-            "they do not stand (try clip.precision = 'fp32')"
+            f"the CLIP model gave features of {what} that are not finite numbers: damaged weights, or a precision too "
+            "low for them (try clip.precision = 'fp32')"
         )
     return torch.nn.functional.normalize(whole, dim=-1)
 
@@ -343,14 +378,12 @@ def _pair(size: "int | Sequence[int]") -> tuple[int, int]:
 
 def _choose_device(wanted: str) -> str:
     """Resolve ``auto``; refuse a device that is not there."""
-    import torch
-
     if wanted == "auto":
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        # a number is read back: the device "meta" holds none
+        # read a number back: the device "meta" holds none
         torch.zeros(1, device=wanted).item()
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         reason = (str(error).splitlines() or [""])[0]
@@ -360,21 +393,20 @@ def _choose_device(wanted: str) -> str:
     return wanted
 
 
-def _tokenizer_sha256(tokenizer: Tokenizer) -> str:
-    """Hash what makes ids of texts: kind, vocabulary and, where it can be had, the whole pipeline."""
-    given: Any = tokenizer
-    inner = getattr(given, "tokenizer", None)
-    parts: dict[str, Any] = {"kind": type(given).__name__}
+def _tokenizer_sha256(tokenizer: Any) -> str:
+    """Hash what maps texts to ids: kind, vocabulary and, where available, the whole pipeline."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    parts: dict[str, Any] = {"kind": type(tokenizer).__name__}
     if inner is None:
-        parts["vocabulary"] = given.encoder
-        parts["clean"] = getattr(given.clean_fn, "__name__", "")
+        parts["vocabulary"] = tokenizer.encoder
+        parts["clean"] = getattr(tokenizer.clean_fn, "__name__", "")
     else:
         parts["vocabulary"] = inner.get_vocab()
-        parts["mode"] = getattr(given, "tokenizer_mode", "")
+        parts["mode"] = getattr(tokenizer, "tokenizer_mode", "")
         backend = getattr(inner, "backend_tokenizer", None)
         if backend is not None:
             pipeline = json.loads(backend.to_str())
-            # these two are set anew by every call
+            # these two are reset by every call
             parts["pipeline"] = {key: value for key, value in pipeline.items() if key not in ("truncation", "padding")}
     return _sha256(parts)
 

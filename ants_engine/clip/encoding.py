@@ -1,23 +1,32 @@
-"""What the engine needs of whatever encodes pictures and texts, and the turns in which it is used."""
+"""The encoder interface, the lock that serialises an encoder, and an encoder for given text features."""
 
+import hashlib
+import json
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
+import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
+from ants_engine.common.features import as_tensor, check_features
+from ants_engine.errors import FeatureError, UsageError
 from ants_engine.protocol import JSON
+
+TextSource = Mapping[str, Any] | Callable[[Sequence[str]], Any]
+"""Text → feature (D,); or a function that encodes K texts to (K, D)."""
 
 
 class Encoder(Protocol):
-    """`ClipEncoder`, `GivenEncoder`, or an object of the user's.
+    """`ClipEncoder`, `GivenEncoder`, or a user's own object.
 
-    The engine never calls an ``encode_…`` method of one object twice at once, whichever detectors, streams, servers and
-    adapters share it (`turn_of`). `preprocess` and `fits` are called from several threads.
+    The ``encode_…`` methods of one object never run concurrently, whichever detectors, streams, servers and adapters
+    share it (`encoder_lock`). `preprocess` and `fits` are called from several threads.
     """
 
     dim: int
@@ -34,7 +43,7 @@ class Encoder(Protocol):
 
     @property
     def text_batches_sha256(self) -> str:
-        """Hex digest of what may change the last bits of a text feature; empty where nobody knows."""
+        """Hex digest of everything that may change the last bits of a text feature; empty where that is unknown."""
         ...
 
     def preprocess(self, image: Image.Image) -> Tensor:
@@ -54,98 +63,164 @@ class Encoder(Protocol):
         ...
 
     def fits(self, text: str) -> bool:
-        """Tell whether the whole text is seen by the model."""
+        """Return whether the whole text fits the model's context."""
         ...
 
 
-class Turn:
-    """A re-entrant lock that goes to whoever has waited longest. Use as a context manager; it blocks."""
+class FifoLock:
+    """A re-entrant lock whose waiters are served in FIFO order. Use as a context manager; it blocks."""
 
     def __init__(self) -> None:
-        """Nobody has it."""
-        self._mutex = threading.Lock()
-        self._waiting: deque[threading.Lock] = deque()
-        self._taken = False
+        """Start unlocked."""
+        self._changed = threading.Condition()
+        self._waiting: deque[object] = deque()
         self._owner: int | None = None
         self._depth = 0
 
     def __enter__(self) -> Self:
-        """Wait for it."""
-        if self._owner != threading.get_ident():
-            self._wait()
-            self._owner = threading.get_ident()
-        self._depth += 1
+        """Acquire the lock."""
+        with self._changed:
+            if self._owner == threading.get_ident():
+                self._depth += 1
+            else:
+                self._acquire(1)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back."""
-        if self._owner != threading.get_ident():
-            # lost in `offer`
-            return
-        self._depth -= 1
-        if not self._depth:
-            self._owner = None
-            self._pass_on()
+        """Release the lock."""
+        with self._changed:
+            # an interrupted `yield_to_waiters` has lost it already
+            if self._owner == threading.get_ident():
+                self._depth -= 1
+                if not self._depth:
+                    self._release()
 
-    def offer(self) -> None:
-        """Let everybody who waits go first; the caller has it."""
-        with self._mutex:
-            if not self._waiting:
-                return
-        depth, self._depth, self._owner = self._depth, 0, None
-        self._pass_on()
-        self._wait()
-        self._owner, self._depth = threading.get_ident(), depth
-
-    def _wait(self) -> None:
-        with self._mutex:
-            if not self._taken:
-                self._taken = True
-                return
-            own = threading.Lock()
-            own.acquire()
-            self._waiting.append(own)
-        try:
-            own.acquire()
-        except BaseException:
-            # Ctrl-C: it must not come to somebody who has gone
-            with self._mutex:
-                came = own not in self._waiting
-                if not came:
-                    self._waiting.remove(own)
-            if came:
-                self._pass_on()
-            raise
-
-    def _pass_on(self) -> None:
-        with self._mutex:
+    def yield_to_waiters(self) -> None:
+        """Release the lock to all current waiters, then acquire it again; the caller must hold it."""
+        with self._changed:
             if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._taken = False
+                depth = self._depth
+                self._release()
+                self._acquire(depth)
+
+    def _acquire(self, depth: int) -> None:
+        ticket = object()
+        self._waiting.append(ticket)
+        try:
+            self._changed.wait_for(lambda: self._owner is None and self._waiting[0] is ticket)
+            self._owner, self._depth = threading.get_ident(), depth
+        finally:
+            self._waiting.remove(ticket)
+            # after Ctrl-C the next waiter has to be woken up
+            self._changed.notify_all()
+
+    def _release(self) -> None:
+        self._owner = None
+        self._changed.notify_all()
 
 
-_TURNS: dict[int, tuple[Callable[[], object], Turn]] = {}
+_LOCKS: dict[int, tuple[Callable[[], object], FifoLock]] = {}
 _MUTEX = threading.Lock()
 
 
-def turn_of(encoder: object) -> Turn:
-    """Return the lock that belongs to this very object; whoever encodes with it holds that.
+def encoder_lock(encoder: object) -> FifoLock:
+    """Return the lock of this very object; hold it while calling an ``encode_…`` method.
 
-    `ClipEncoder` takes it itself too, and offers it to others between two batches.
+    `ClipEncoder` acquires it itself too, and yields it to waiters between two batches.
     """
     key = id(encoder)
     with _MUTEX:
-        if key not in _TURNS:
+        if key not in _LOCKS:
             owner: Callable[[], object]
             try:
-                owner = weakref.ref(encoder, lambda _: _TURNS.pop(key, None))
+                owner = weakref.ref(encoder, lambda _: _LOCKS.pop(key, None))
             except TypeError:
-                # it cannot be referred to weakly, and is kept: its id must not become another object's
+                # without weak references the object is kept alive, so that its id cannot be reused
                 owner = partial(_itself, encoder)
-            _TURNS[key] = owner, Turn()
-        return _TURNS[key][1]
+            _LOCKS[key] = owner, FifoLock()
+        return _LOCKS[key][1]
 
 
 def _itself(encoder: object) -> object:
     return encoder
+
+
+class GivenEncoder:
+    """Encodes texts from a table, or with a function of the user's; pictures are given as features."""
+
+    def __init__(
+        self, texts: TextSource, dim: int, *, logit_scale: float = 100.0, identity: Mapping[str, JSON] | None = None
+    ) -> None:
+        """Keep the source.
+
+        Args:
+            texts: a table, or a function.
+            dim: D, the features' length.
+            logit_scale: 1 / temperature of the CLIP model that they come from.
+            identity: which CLIP model that is, for reports.
+        """
+        self._texts = texts
+        self.dim = dim
+        self.logit_scale = logit_scale
+        known: dict[str, JSON] = {"architecture": "given features", "dim": dim, "logit_scale": logit_scale}
+        known |= dict(identity or {})
+        known["sha256"] = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        self.identity = known
+        """What is known of the CLIP model."""
+
+    @property
+    def identity_sha256(self) -> str:
+        """Hex digest of `identity`."""
+        return str(self.identity["sha256"])
+
+    @property
+    def text_batches_sha256(self) -> str:
+        """Empty: a function, or another table, may give other features for the same text tomorrow."""
+        return ""
+
+    def encode_texts(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Tensor:
+        """Return (K, D) float32, L2-normalised.
+
+        Raises:
+            FeatureError: the table lacks a text, or the source returns another shape.
+        """
+        if not texts:
+            return torch.empty(0, self.dim)
+        if isinstance(self._texts, Mapping):
+            missing = [text for text in texts if text not in self._texts]
+            if missing:
+                shown = ", ".join(repr(text) for text in missing[:5])
+                raise FeatureError(f"{len(missing)} texts are not in the table of text features, first: {shown}")
+            rows: Any = np.stack([np.asarray(as_tensor(self._texts[text])) for text in texts])
+        else:
+            rows = self._texts(list(texts))
+        features = check_features(rows, self.dim)
+        if len(features) != len(texts):
+            raise FeatureError(f"the text encoder gave {len(features)} features for {len(texts)} texts")
+        if on_progress is not None:
+            on_progress(len(texts))
+        return features
+
+    def fits(self, text: str) -> bool:
+        """Accept every text: the source's limits are unknown."""
+        return True
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Refuse a picture.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            "this detector has features and no CLIP model: give features=… (and images= only to show the MLLM)"
+        )
+
+    def encode_inputs(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Refuse pictures, as `preprocess` does."""
+        if not inputs:
+            return torch.empty(0, self.dim)
+        raise UsageError("this detector has features and no CLIP model: give features=…")
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Refuse pictures, as `preprocess` does."""
+        return self.encode_inputs([self.preprocess(image) for image in images])

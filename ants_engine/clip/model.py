@@ -1,31 +1,26 @@
-"""Finding a CLIP model: which files, activation and preprocessing. What open_clip would guess is pinned."""
+"""Finding and loading a CLIP model: files, activation and preprocessing are pinned, never guessed by open_clip."""
 
 import difflib
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-from ants_engine.clip import hub
-from ants_engine.clip.weights_file import has_openai_marks, without_openai_marks
-from ants_engine.common.text_file import read_text
+from ants_engine.clip.weights import fetch_from_hub, has_openai_marks, require_hub, revision_of, without_openai_marks
+from ants_engine.common.text_file import expand_home, read_text
 from ants_engine.errors import ModelNotFoundError, SettingError
 from ants_engine.settings.config import ClipSettings
-
-if TYPE_CHECKING:
-    import torch
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHT_NAMES = (
     "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth", "model.safetensors", "pytorch_model.bin", "pytorch_model.pth", "model.pth",
 )  # fmt: skip
-"""The names that open_clip looks for in a folder, in its order."""
+"""Weights files that open_clip looks for in a folder, in its order."""
 
 HELP = (
     "What helps: name a local folder in open_clip's local-dir form (clip.model = './clip', with "
@@ -37,41 +32,9 @@ HELP = (
 _PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode", "fill_color")
 
 
-class Visual(Protocol):
-    """open_clip's vision tower, as far as it is used."""
-
-    preprocess_cfg: dict[str, Any]
-
-
-class LoadedModel(Protocol):
-    """open_clip's models, as far as they are used."""
-
-    visual: Visual
-    logit_scale: "torch.Tensor"
-
-    def encode_image(self, image: "torch.Tensor") -> "torch.Tensor":
-        """Pictures (N, 3, H, W) in the model's input precision to features (N, D)."""
-        ...
-
-    def encode_text(self, text: "torch.Tensor") -> "torch.Tensor":
-        """Token ids (K, L) to features (K, D)."""
-        ...
-
-
-class Tokenizer(Protocol):
-    """open_clip's tokenizers, as far as they are used."""
-
-    context_length: int
-    """Tokens per text."""
-
-    def __call__(self, texts: list[str]) -> "torch.Tensor":
-        """Give int64 ids (K, context length)."""
-        ...
-
-
 @dataclass(frozen=True)
 class ClipModel:
-    """A CLIP model that has been found and is not loaded yet."""
+    """A CLIP model that has been found, not loaded yet."""
 
     architecture: str
     """open_clip's name; ``local-dir`` for a folder; ``hf-hub:owner/name`` for one on the hub."""
@@ -122,9 +85,9 @@ class ClipModel:
 
     @classmethod
     def _from_hub(cls, repo: str, settings: ClipSettings) -> "ClipModel":
-        config, preprocess = _read_config(hub.fetch(repo, [CONFIG_NAME], settings.cache_dir))
-        weights = hub.fetch(repo, WEIGHT_NAMES[:4], settings.cache_dir)
-        revision = hub.revision_of(weights)
+        config, preprocess = _read_config(fetch_from_hub(repo, [CONFIG_NAME], settings.cache_dir))
+        weights = fetch_from_hub(repo, WEIGHT_NAMES[:4], settings.cache_dir)
+        revision = revision_of(weights)
         return cls(f"hf-hub:{repo}", None, config, preprocess, weights, revision, None, settings.cache_dir)
 
     @classmethod
@@ -146,33 +109,34 @@ class ClipModel:
         if tag_config:
             repo, _, file = tag_config["hf_hub"].rpartition("/")
             safe = [str(Path(file).with_suffix(".safetensors")), file] if file else list(WEIGHT_NAMES[:4])
-            weights = hub.fetch(repo, safe, settings.cache_dir)
-            # open_clip only warns where these differ, and the features would be wrong
+            weights = fetch_from_hub(repo, safe, settings.cache_dir)
+            # open_clip only warns about a mismatch, and the features would be wrong
             config["quick_gelu"] = bool(tag_config.get("quick_gelu", False))
             preprocess = _preprocess(tag_config)
-            return cls(name, tag, config, preprocess, weights, hub.revision_of(weights), None, settings.cache_dir)
-        weights = _at_home(tag)
+            return cls(name, tag, config, preprocess, weights, revision_of(weights), None, settings.cache_dir)
+        weights = _path(tag)
         if not weights.is_file():
             known = ", ".join(list_pretrained_tags_by_model(name)) or "none"
             raise ModelNotFoundError(f"clip.pretrained = {tag!r} is neither a weights tag (known: {known}) nor a file.")
         config["quick_gelu"] = _activation_for_file(name, weights, config)
         preprocess = _preprocess_for_file(name, weights)
-        return cls(name, "file", config, preprocess, weights, hub.revision_of(weights), None, settings.cache_dir)
+        return cls(name, "file", config, preprocess, weights, revision_of(weights), None, settings.cache_dir)
 
     def weights_sha256(self) -> str:
         """Hash the weights file (blocking)."""
         with self.weights.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    def load(self, device: str, precision: str) -> LoadedModel:
-        """Build the model and load its weights (blocking).
+    def load(self, device: str, precision: str) -> Any:
+        """Build open_clip's model and load its weights (blocking).
 
         Args:
             device: a torch device string.
             precision: ``fp32``, ``bf16`` or ``fp16``.
 
         Returns:
-            open_clip's model in evaluation mode, no parameter of which takes a gradient.
+            The model in evaluation mode, without gradients: ``encode_image`` (N, 3, H, W) → (N, D), ``encode_text``
+            (K, L) → (K, D), ``logit_scale``, ``visual.preprocess_cfg``.
 
         Raises:
             ModelNotFoundError: the weights do not fit the model, are damaged, or are of a kind that could run code.
@@ -182,7 +146,7 @@ class ClipModel:
 
             text = self.config.get("text_cfg", {})
             if "hf_model_name" in text and not Path(text["hf_model_name"]).is_dir():
-                hub.fetch(text["hf_model_name"], ["config.json"], self.cache_dir)
+                fetch_from_hub(text["hf_model_name"], ["config.json"], self.cache_dir)
             try:
                 converted = has_openai_marks(self.weights)
                 model = open_clip.create_model(
@@ -203,11 +167,10 @@ class ClipModel:
                     model.load_state_dict(without_openai_marks(self.weights))
             except Exception as error:
                 raise ModelNotFoundError(f"{self.weights}: {_why_not_loaded(error)} {HELP}") from error
-        loaded: LoadedModel = model.eval().requires_grad_(False)
-        return loaded
+        return model.eval().requires_grad_(False)
 
-    def load_tokenizer(self) -> Tokenizer:
-        """Give open_clip's tokenizer for the model: texts → int64 ids of shape (K, context length) (blocking).
+    def load_tokenizer(self) -> Any:
+        """Load open_clip's tokenizer: a list of K texts → int64 ids (K, ``context_length``) (blocking).
 
         Raises:
             ModelNotFoundError: its files are missing or damaged.
@@ -218,7 +181,7 @@ class ClipModel:
             options: dict[str, Any] = {"cache_dir": str(self.cache_dir) if self.cache_dir else None}
             name = f"local-dir:{self.folder}" if self.folder else self.architecture
             if self.config.get("text_cfg", {}).get("hf_tokenizer_name"):
-                # a folder's configuration may not ask for its code to be run, and needs no network
+                # a folder's configuration must not run code, and needs no network
                 options |= {"trust_remote_code": False, "local_files_only": True}
             try:
                 try:
@@ -226,22 +189,21 @@ class ClipModel:
                 except Exception:
                     if self.folder or "local_files_only" not in options:
                         raise
-                    hub.require_hub("the tokenizer")
+                    require_hub("the tokenizer")
                     tokenizer = open_clip.get_tokenizer(name, **(options | {"local_files_only": False}))
             except ModelNotFoundError:
                 raise
             except Exception as error:
                 message = f"{self.architecture}: no usable tokenizer ({_line(error)}). {HELP}"
                 raise ModelNotFoundError(message) from error
-        # masking of long texts is a training trick that draws at random
+        # random masking of long texts is for training only
         if getattr(tokenizer, "reduction_fn", None) is not None:
             tokenizer.reduction_fn = None
-        checked: Tokenizer = tokenizer
-        return checked
+        return tokenizer
 
 
 def check_files(settings: ClipSettings) -> None:
-    """See that a folder or weights file that the settings name by its path is there; open_clip is not imported.
+    """Check that a folder or weights file that the settings name by path exists; open_clip is not imported.
 
     Raises:
         ModelNotFoundError: it is missing, or holds no model.
@@ -253,7 +215,7 @@ def check_files(settings: ClipSettings) -> None:
             _look_into(folder)
         except ModelNotFoundError as error:
             problem = str(error).rstrip(".")
-    elif _is_path(weights) and not _at_home(weights).is_file():
+    elif _is_path(weights) and not _path(weights).is_file():
         problem = f"clip.pretrained = {weights!r} is no file"
     if problem:
         raise ModelNotFoundError(f"CLIP model {settings.model!r}: {problem}. {HELP}")
@@ -262,20 +224,20 @@ def check_files(settings: ClipSettings) -> None:
 def _folder_named(model: str) -> Path | None:
     """Return the folder that ``clip.model`` names by a path; None where it names a model."""
     if model.startswith("local-dir:"):
-        return _at_home(model.removeprefix("local-dir:"))
-    return _at_home(model) if model in (".", "..") or _is_path(model) else None
+        return _path(model.removeprefix("local-dir:"))
+    return _path(model) if model in (".", "..") or _is_path(model) else None
 
 
 def _is_path(text: str) -> bool:
     return text.startswith(("./", "../", "/", "~"))
 
 
-def _at_home(text: str) -> Path:
-    return Path(os.path.expanduser(text)).absolute()  # noqa: PTH111  # pathlib's raises where there is no such user
+def _path(text: str) -> Path:
+    return Path(expand_home(text)).absolute()
 
 
 def _look_into(folder: Path) -> tuple[dict[str, Any], Path]:
-    """Return what a folder's config file holds, and its weights file."""
+    """Return the content of a folder's config file, and its weights file."""
     if not folder.is_dir():
         raise ModelNotFoundError("there is no such folder.")
     return _read_json(folder / CONFIG_NAME), _weights_in(folder)
@@ -283,7 +245,7 @@ def _look_into(folder: Path) -> tuple[dict[str, Any], Path]:
 
 @contextmanager
 def quiet_logging() -> Iterator[None]:
-    """Keep open_clip's calls of ``logging.info`` from installing a handler on the application's root logger."""
+    """Keep open_clip's calls to ``logging.info`` from installing a handler on the application's root logger."""
     root = logging.getLogger()
     if root.handlers:
         yield
@@ -297,7 +259,7 @@ def quiet_logging() -> Iterator[None]:
 
 
 def _read_config(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read a folder's model config and preprocessing, the latter complete."""
+    """Read a model config and the completed preprocessing."""
     whole = _read_json(path)
     return whole["model_cfg"], _preprocess(whole.get("preprocess_cfg") or {})
 
@@ -346,7 +308,7 @@ def _sidecar(weights: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 
 def _activation_for_file(name: str, weights: Path, config: dict[str, Any]) -> bool:
-    """Tell whether a weights file was trained with QuickGELU; only OpenAI's own have a sign of it in them."""
+    """Return whether a weights file was trained with QuickGELU; only OpenAI's own files contain a sign of it."""
     quick = bool(config.get("quick_gelu", False))
     beside = _sidecar(weights)
     if beside is not None:
@@ -369,7 +331,7 @@ def _activation_for_file(name: str, weights: Path, config: dict[str, Any]) -> bo
 
 
 def _preprocess_for_file(name: str, weights: Path) -> dict[str, Any]:
-    """Tell the preprocessing of a weights file: from the config beside it, else what all published weights share."""
+    """Return the preprocessing of a weights file: the config beside it, else what all published weights share."""
     from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
     beside = _sidecar(weights)

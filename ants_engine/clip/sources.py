@@ -1,4 +1,4 @@
-"""Whatever a user gives as ``images`` becomes one stream of references."""
+"""The ``images`` argument in all its forms, as one stream of references."""
 
 import asyncio
 import glob
@@ -23,10 +23,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image
 
-from ants_engine.clip.decode import at_home
 from ants_engine.clip.folder import SUFFIXES, Listing, left_out_note, pictures_below, pictures_matching
 from ants_engine.clip.image_ref import ImageRef, object_ref
 from ants_engine.clip.web_address import web_scheme
+from ants_engine.common.text_file import expand_home
 from ants_engine.errors import NoImagesError
 
 __all__ = ["ImageRef", "ImageStream", "Images", "open_images"]
@@ -41,33 +41,33 @@ _END = object()
 class ImageStream:
     """The pictures of one input, in order, as `ImageRef`. Nothing is decoded here.
 
-    A list, folder or array can be run through again; a one-shot iterator only once, lazily, never kept as a list.
+    A list, folder or array can be iterated repeatedly; a one-shot iterator once, lazily, and it is never stored.
     """
 
     def __init__(self, begin: Callable[[], AsyncIterator[ImageRef]], *, total: int | None, one_shot: bool) -> None:
         self._begin = begin
         self._spent = False
         self.total = total
-        """How many pictures there are, where that can be known beforehand."""
+        """Number of pictures, where it is known in advance."""
         self.one_shot = one_shot
-        """It can be run through only once."""
+        """It can be iterated only once."""
         self.empty_allowed = False
-        """An iterator may turn out to give no picture at all."""
+        """An iterator without any picture is no error."""
         self.left_out: Counter[str] = Counter()
-        """How many files of folders are no pictures and were left out, by their ending; see `Listing`."""
+        """Number of files in folders that are no pictures, by suffix; see `Listing`."""
         self.refuse_gone: Callable[[], None] = lambda: None
-        """Raises `NoImagesError` for a list of files none of which is there: one mistake, not many broken pictures."""
+        """Raises `NoImagesError` if none of a list's files exists: one mistake, not many broken pictures."""
 
     @property
     def note(self) -> str | None:
-        """Say what was left out of folders; None where nothing was."""
+        """Describe the files that were left out of folders; None where there are none."""
         return left_out_note(self.left_out)
 
     async def __aiter__(self) -> AsyncGenerator[ImageRef, None]:
         """Yield every picture's reference.
 
         Raises:
-            NoImagesError: there turn out to be none, or a one-shot stream is run through a second time.
+            NoImagesError: there are none, or a one-shot stream is iterated a second time.
         """
         if self._spent and self.one_shot:
             raise NoImagesError("`images` is an iterator and has already been used up; give a list, or a new iterator")
@@ -87,14 +87,14 @@ class ImageStream:
 
 
 def open_images(images: Images) -> ImageStream:
-    """Make a stream of what the user gave as ``images``. Blocking where a folder is listed.
+    """Open the ``images`` argument as a stream. Blocking where a folder is listed.
 
-    In a list, folders and patterns are replaced by their pictures; a file that is not there keeps its place, and
-    `ImageRef.load` says so. What is given twice is there twice.
+    In a list, folders and patterns are replaced by their pictures; a missing file keeps its place, and `ImageRef.load`
+    reports it. Repetitions are kept.
 
     Raises:
-        NoImagesError: nothing is there: an empty list, a folder without pictures, a pattern without match, a path that
-            does not exist; or pictures cannot be had from such a thing (a mapping, a tensor, an open file).
+        NoImagesError: there are no pictures (an empty list or folder, a pattern without a match, a missing path), or
+            the type is unsupported (a mapping, a tensor, an open file).
     """
     if isinstance(images, ImageStream):
         return images
@@ -129,7 +129,7 @@ def _known(total: int, begin: Callable[[], Iterator[ImageRef]]) -> ImageStream:
 
 
 def _of_items(given: Sequence[Any], *, alone: bool = False) -> ImageStream:
-    """Refer to every item, and to the pictures in place of a folder or a pattern."""
+    """Refer to every item, folders and patterns replaced by their pictures."""
     items: list[Any] | None = None
     left_out: Counter[str] = Counter()
     for position, item in enumerate(given):
@@ -139,7 +139,7 @@ def _of_items(given: Sequence[Any], *, alone: bool = False) -> ImageStream:
                 items.append(item)
             continue
         if items is None:
-            # most lists hold files only and are never copied
+            # a list of files only is never copied
             items = list(given[:position])
         items += listing.pictures
         left_out += listing.left_out
@@ -153,7 +153,7 @@ def _of_items(given: Sequence[Any], *, alone: bool = False) -> ImageStream:
 def _refuse_gone(items: Sequence[Any]) -> None:
     first: object = None
     for item in items:
-        if not isinstance(item, str | Path) or _is_address(item) or _is_there(at_home(item)):
+        if not isinstance(item, str | Path) or _is_address(item) or _is_there(expand_home(item)):
             return
         first = item if first is None else first
     raise NoImagesError(f"none of the {len(items)} files that were given is there, first: {first}")
@@ -163,7 +163,7 @@ def _is_there(path: "str | os.PathLike[str]") -> bool:
     try:
         return os.path.lexists(path)
     except ValueError:
-        # no file has such a name; reading it says so
+        # an impossible file name; loading it reports the error
         return True
 
 
@@ -172,17 +172,17 @@ def _is_address(images: str | Path) -> bool:
 
 
 def _listed(item: object, *, alone: bool) -> Listing | None:
-    """List what a folder or a pattern stands for; None for what is one picture.
+    """List the pictures of a folder or a pattern; None for a single picture.
 
     Raises:
-        NoImagesError: there is none; or, where the item was given ``alone``, it cannot be read.
+        NoImagesError: there are none; or, where the item was given ``alone``, it cannot be read.
     """
     if not isinstance(item, str | Path) or _is_address(item):
         return None
     text = str(item)
     if alone and not text.strip():
         raise NoImagesError("`images` is an empty path")
-    # a file's name, as all of a long list are, asks nothing of the disk
+    # a name with a picture's suffix costs no disk access: a long list may hold nothing else
     named = not glob.has_magic(text) and os.path.splitext(text)[1].lower() in SUFFIXES  # noqa: PTH122
     if not alone and (named or not text.strip()):
         return None
@@ -191,15 +191,15 @@ def _listed(item: object, *, alone: bool) -> Listing | None:
     except (OSError, ValueError) as error:
         if alone:
             raise NoImagesError(f"{text}: cannot be read ({error})") from error
-        # it keeps a row of its own in the list, and reading that says why
+        # it keeps its place in the list, and loading it reports the error
         return None
 
 
 def _found(text: str, *, alone: bool) -> Listing | None:
-    path = Path(at_home(text))
+    path = Path(expand_home(text))
     if path.is_dir():
         return _folder(path, text)
-    # a file may have brackets in its name, so the plain meaning comes first
+    # file names may contain brackets, so the literal meaning comes first
     if path.exists() or path.is_symlink() or not glob.has_magic(text):
         if not path.exists() and (alone or text.endswith(("/", os.sep))):
             raise NoImagesError(f"{text}: no such file or folder")
@@ -208,7 +208,7 @@ def _found(text: str, *, alone: bool) -> Listing | None:
     if matched.pictures:
         return matched
     if not alone and not {"*", "?"}.intersection(text):
-        # brackets alone are more often part of a file's name
+        # brackets alone are more likely part of a file name
         return None
     note = left_out_note(matched.left_out)
     raise NoImagesError(f"{text}: no picture matches this pattern" + (f" ({note})" if note else ""))
@@ -240,7 +240,7 @@ def _from_array(array: np.ndarray[Any, Any]) -> ImageStream:
 
 
 def _refuse(images: object) -> None:
-    """Name what is iterable and yet not pictures."""
+    """Refuse iterables that are no sequence of pictures, with the remedy."""
     kind = f"{type(images).__module__.partition('.')[0]}.{type(images).__qualname__}"
     if kind.startswith("torch.") and hasattr(images, "detach"):
         raise NoImagesError(
@@ -265,14 +265,14 @@ async def _pull_async(images: AsyncIterable[Any]) -> AsyncIterator[ImageRef]:
             yield object_ref(index, item, kept=False)
             index += 1
     finally:
-        # closed here and now, not whenever the garbage collector gets to it
+        # close it now rather than at garbage collection
         close = getattr(iterator, "aclose", None)
         if close is not None and iterator is not images:
             await close()
 
 
 async def _pull(images: Iterable[Any]) -> AsyncIterator[ImageRef]:
-    """Advance a blocking iterator in one thread of its own, item by item, so that the loop never waits for it."""
+    """Advance a blocking iterator in a thread of its own, so that it never blocks the loop."""
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, thread_name_prefix="ants-images")
     iterator: Any = None
@@ -297,11 +297,11 @@ async def _pull(images: Iterable[Any]) -> AsyncIterator[ImageRef]:
             del item
             index += 1
     except asyncio.CancelledError:
-        # the user's `next` may still be running and cannot be interrupted; its thread ends when it returns
+        # a running `next` of the user's cannot be interrupted; the thread ends when it returns
         idle = False
         raise
     finally:
         if iterator is not images:
-            # in its own thread, after that `next`: a generator cannot be closed from outside while it runs
+            # in the same thread, after that `next`: a running generator cannot be closed
             thread.submit(close)
         thread.shutdown(wait=idle)

@@ -1,4 +1,4 @@
-"""The address of a picture on the web: what may be asked for, and what it is called where others read it."""
+"""Web addresses of pictures: parsing, checks, and names that are safe to show."""
 
 import ipaddress
 import re
@@ -15,7 +15,7 @@ _PATH, _QUERY = "/%:@!$&'()*+,;=~-._", "/%:@!$&'()*+,;=~-._?[]"
 
 
 def web_scheme(text: str) -> str | None:
-    """Return the scheme of a text that is an address and no path, in lower case: ``https``, ``s3``, ``data``."""
+    """Return the lower-case scheme of an address (``https``, ``s3``, ``data``); None for a file path."""
     found = _SCHEME.match(text)
     if found is None:
         return None
@@ -34,11 +34,11 @@ class WebAddress:
     path: str
     """Begins with a slash; what is not ASCII is percent-encoded."""
     query: str = field(default="", repr=False)
-    """With its question mark. May hold a token, so it is in no name, message or file."""
+    """With its question mark. May hold a token, so it appears in no name, message or file."""
 
     @classmethod
     def parse(cls, text: str, *, name: str) -> "WebAddress":
-        """Take an address apart.
+        """Parse and check an address.
 
         Args:
             text: the address.
@@ -78,18 +78,12 @@ class WebAddress:
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
-    def name(self) -> str:
-        """Return the address without its query, cut where it is long."""
-        shown = f"{self.scheme}://{self.authority}{self.path}"
-        return shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
-
-    @property
     def url(self) -> str:
         """Return the whole address."""
         return f"{self.scheme}://{self.authority}{self.path}{self.query}"
 
     def follow(self, location: str, *, name: str) -> "WebAddress":
-        """Return where a redirect leads, checked like any other address.
+        """Resolve a redirect, checked like any other address.
 
         Raises:
             ImageRefusedError: as for `parse`.
@@ -97,12 +91,12 @@ class WebAddress:
         try:
             target = urljoin(self.url, location)
         except ValueError:
-            raise ImageRefusedError(name, "it leads on to something that is not a valid web address") from None
+            raise ImageRefusedError(name, "it redirects to something that is not a valid web address") from None
         return WebAddress.parse(target, name=name)
 
 
 def address_name(text: str, index: int | None = None) -> str:
-    """Return what a picture with such an address is called: without query, fragment, credentials or inline data."""
+    """Name a picture by its address, without query, fragment, credentials or inline data."""
     scheme = web_scheme(text)
     numbered = "" if index is None else f" #{index}"
     if scheme == "data":
@@ -118,7 +112,7 @@ def _plain_host(host: str, name: str, *, bracketed: bool) -> str:
     host = host.lower()
     if bracketed:
         try:
-            # a zone (%eth0) means something on this machine only
+            # a zone (%eth0) is valid on this machine only
             return str(ipaddress.IPv6Address(host.replace("%", "no zone")))
         except ValueError:
             raise ImageRefusedError(name, "the address's host is not a valid IPv6 address") from None

@@ -1,4 +1,4 @@
-"""CLIP beside the event loop: one thread encodes, a few decode ahead of it."""
+"""CLIP beside the event loop: one thread encodes, several decode ahead of it (double buffering)."""
 
 import asyncio
 import threading
@@ -8,46 +8,42 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import Self, TypeVar
 
+import torch
 from PIL import Image
 
 from ants_engine.clip.decode import load_rgb
-from ants_engine.clip.encoding import Encoder, turn_of
+from ants_engine.clip.encoding import Encoder, encoder_lock
+from ants_engine.clip.feature_store import PictureFeatures, TextFeatureCache, TextRows, content_key
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import shrink
-from ants_engine.clip.picture_store import PictureFeatures, content_key
 from ants_engine.clip.sources import ImageStream
-from ants_engine.clip.text_cache import TextFeatureCache
-from ants_engine.clip.text_rows import TextRows
 from ants_engine.errors import ImageError, ImageUnreadableError
 from ants_engine.settings.config import ImageSettings
-
-if TYPE_CHECKING:
-    import torch
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """``batch_size`` consecutive pictures of a stream (fewer at its end), those that cannot be used set aside.
+    """``batch_size`` consecutive pictures of a stream (fewer at its end), unusable ones set aside.
 
-    Which pictures make a batch depends on the stream alone: one set aside leaves its batch smaller and moves no other.
+    The stream alone determines the batches: an unusable picture makes its batch smaller and moves no other picture.
     """
 
     refs: tuple[ImageRef, ...]
     """The n usable pictures, in order."""
     images: tuple[Image.Image | None, ...]
-    """Per usable picture: decoded RGB, for a `Spool`, where it cannot be read again and was asked for; else None."""
-    features: "torch.Tensor"
+    """Per usable picture: decoded RGB for a `Spool`, where requested and not rereadable; else None."""
+    features: torch.Tensor
     """Float32 (n, D), every row of length 1."""
     failures: tuple[tuple[ImageRef, ImageError], ...]
-    """The others, in order, each with its reason."""
+    """The unusable pictures, in order, each with its error."""
 
 
 class ClipWorker:
-    """An encoder behind a thread, so that encoding never blocks the loop; it never runs twice at once (`turn_of`).
+    """An encoder in a thread, so that encoding never blocks the loop; calls are serialised by `encoder_lock`.
 
     Use as an async context manager, or call `aclose`; the encoder itself belongs to the caller and stays loaded.
     """
@@ -57,7 +53,7 @@ class ClipWorker:
 
         Args:
             encoder: CLIP.
-            text_folder: where `encode_texts` keeps features; nowhere when left out.
+            text_folder: where `encode_texts` caches features; nowhere by default.
         """
         self.encoder = encoder
         self._texts = TextRows(text_folder, encoder.dim)
@@ -75,7 +71,7 @@ class ClipWorker:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """End all threads; what runs at the moment ends at its next batch. May be called twice."""
+        """End all threads; a running job ends at its next batch. May be called twice."""
         for pipeline in tuple(self._pipelines):
             await pipeline.aclose()
         for stop in self._stops:
@@ -84,8 +80,8 @@ class ClipWorker:
 
     async def encode_images(
         self, images: Sequence[Image.Image | ImageRef], limits: ImageSettings | None = None
-    ) -> "torch.Tensor":
-        """Encode some pictures, decoding references first.
+    ) -> torch.Tensor:
+        """Encode pictures, decoding references first.
 
         Returns:
             Float32 (N, D) on the CPU, every row of length 1, in the order given.
@@ -96,55 +92,47 @@ class ClipWorker:
         """
         bounds = limits or ImageSettings()
 
-        def encode(stop: threading.Event) -> "torch.Tensor":
+        def encode(stop: threading.Event) -> torch.Tensor:
             decoded = [image.load(bounds) if isinstance(image, ImageRef) else image for image in images]
             inputs = [self.encoder.preprocess(image) for image in decoded]
-            with self._turn(stop):
+            with self._locked(stop):
                 return self.encoder.encode_inputs(inputs)
 
         return await self._run(encode)
 
     async def encode_texts(
-        self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None
-    ) -> "torch.Tensor":
-        """Encode texts, or read what is kept of exactly this list; see `ClipEncoder.encode_texts`.
+        self,
+        texts: Sequence[str],
+        on_progress: Callable[[int], None] | None = None,
+        *,
+        cache: TextFeatureCache | TextRows | None = None,
+    ) -> torch.Tensor:
+        """Encode texts, or read the cached features of exactly this list; see `ClipEncoder.encode_texts`.
 
         Args:
             texts: K texts.
-            on_progress: called on the event loop with the number of different texts encoded so far.
-
-        Returns:
-            Float32 (K, D) on the CPU, every row of length 1, in the order given.
-        """
-        return await self.encode_texts_cached(texts, self._texts, on_progress)
-
-    async def encode_texts_cached(
-        self,
-        texts: Sequence[str],
-        cache: TextFeatureCache | TextRows,
-        on_progress: Callable[[int], None] | None = None,
-    ) -> "torch.Tensor":
-        """Encode texts unless the cache has them, and keep them there.
+            on_progress: called on the event loop with the number of distinct texts encoded so far.
+            cache: where features are read and kept; the worker's own by default.
 
         Returns:
             Float32 (K, D) on the CPU, every row of length 1, in the order given.
         """
         loop = asyncio.get_running_loop()
-        model = self.encoder.text_batches_sha256
+        model, store = self.encoder.text_batches_sha256, self._texts if cache is None else cache
 
-        def encode(stop: threading.Event) -> "torch.Tensor":
+        def encode(stop: threading.Event) -> torch.Tensor:
             def progress(done: int) -> None:
                 if stop.is_set():
                     raise _StoppedError
                 if on_progress is not None:
                     loop.call_soon_threadsafe(on_progress, done)
 
-            kept = cache.load(model, texts)
-            if kept is None:
-                with self._turn(stop):
-                    kept = self.encoder.encode_texts(texts, progress)
-                cache.save(model, texts, kept)
-            return kept
+            features = store.load(model, texts)
+            if features is None:
+                with self._locked(stop):
+                    features = self.encoder.encode_texts(texts, progress)
+                store.save(model, texts, features)
+            return features
 
         return await self._run(encode)
 
@@ -159,15 +147,15 @@ class ClipWorker:
     ) -> AsyncGenerator[Batch, None]:
         """Decode and encode a stream batch by batch; at most two batches are decoded at a time.
 
-        While one batch is with the caller, the next is encoded.
+        The next batch is encoded while the caller works on the last one.
 
         Args:
             stream: the pictures.
             batch_size: pictures per batch.
-            limits: what is accepted, by how many threads it is decoded, and whether a bad picture ends the run.
-            keep_side: `Batch.images` are shrunk to this longest side in pixels, which bounds the memory they take;
-                without it none are kept.
-            feature_store: a folder of features by the sha256 of picture files; what is there is not encoded.
+            limits: what is accepted, the number of decoding threads, and whether an unusable picture ends the run.
+            keep_side: `Batch.images` are shrunk to this longest side in pixels, which bounds their memory; without it
+                none are kept.
+            feature_store: a folder of `PictureFeatures`; pictures found there are not encoded.
 
         Yields:
             Batches in the stream's order.
@@ -194,7 +182,7 @@ class ClipWorker:
             if following is not None:
                 following.cancel()
                 await asyncio.wait([following])
-                # an error that nobody waits for any more
+                # retrieve an error that nobody awaits
                 _ = following.cancelled() or following.exception()
             await pipeline.aclose()
             self._pipelines.discard(pipeline)
@@ -212,10 +200,10 @@ class ClipWorker:
 
     def _features(
         self, items: "Sequence[_Decoded]", known: PictureFeatures | None, stop: threading.Event
-    ) -> "torch.Tensor":
-        """Encode what no feature is known of, together, and keep that."""
+    ) -> torch.Tensor:
+        """Encode the pictures without a cached feature in one batch, and cache them."""
         new = [item.input for item in items if item.input is not None]
-        with self._turn(stop):
+        with self._locked(stop):
             encoded = self.encoder.encode_inputs(new)
         if known is None or not len(items):
             return encoded
@@ -223,19 +211,19 @@ class ClipWorker:
         features = [next(rows) if item.feature is None else item.feature for item in items]
         named = [row for row, item in enumerate(items) if item.feature is None and item.key is not None]
         if named:
-            known.save([items[row].key or b"" for row in named], _stack([features[row] for row in named]))
-        return _stack(features)
+            known.save([items[row].key or b"" for row in named], torch.stack([features[row] for row in named]))
+        return torch.stack(features)
 
     @contextmanager
-    def _turn(self, stop: threading.Event) -> Iterator[None]:
-        with turn_of(self.encoder):
+    def _locked(self, stop: threading.Event) -> Iterator[None]:
+        with encoder_lock(self.encoder):
             if stop.is_set():
-                # the caller has gone while this waited
+                # the caller was cancelled while this waited
                 raise _StoppedError
             yield
 
     async def _run(self, job: Callable[[threading.Event], T]) -> T:
-        """Run a job in the thread; the event is set when nobody waits for it any more."""
+        """Run a job in the thread; its event is set when the caller is cancelled."""
         stop = threading.Event()
         future: Future[T] = self._thread.submit(job, stop)
         self._jobs.add(future)  # type: ignore[arg-type]
@@ -250,18 +238,18 @@ class ClipWorker:
 
 
 class _StoppedError(Exception):
-    """Nobody waits for the result any more."""
+    """The caller was cancelled."""
 
 
 @dataclass(slots=True)
 class _Decoded:
-    """One picture after decoding: an input for CLIP, a feature that is known, or the reason why there is neither."""
+    """One decoded picture: an input for CLIP, a cached feature, or an error."""
 
     ref: ImageRef
-    input: "torch.Tensor | None" = None
-    feature: "torch.Tensor | None" = None
+    input: torch.Tensor | None = None
+    feature: torch.Tensor | None = None
     key: bytes | None = None
-    """The sha256 of its file, where features are kept."""
+    """The sha256 of its file, where features are cached."""
     kept: Image.Image | None = None
     error: ImageError | None = None
 
@@ -291,7 +279,7 @@ class _Decoding:
         self._ended = False
 
     async def take(self, count: int) -> list[_Decoded]:
-        """Wait for the next pictures: ``count`` of them, fewer at the end, none after it."""
+        """Return the next ``count`` pictures, fewer at the end, none after it."""
         futures: list[Future[_Decoded]] = []
         while len(futures) < count and not self._ended:
             item = await self._queue.get()
@@ -304,12 +292,12 @@ class _Decoding:
         return [await asyncio.wrap_future(future) for future in futures]
 
     def free(self, count: int) -> None:
-        """Make room for as many further pictures."""
+        """Allow as many further pictures to be decoded."""
         for _ in range(count):
             self._slots.release()
 
     async def aclose(self) -> None:
-        """Stop pulling and decoding; waits for the pictures that are being decoded right now."""
+        """Stop pulling and decoding; waits for the pictures that are being decoded."""
         self._producer.cancel()
         await asyncio.wait([self._producer])
         await _end(self._threads, self._jobs)
@@ -323,10 +311,10 @@ class _Decoding:
                     self._jobs.add(future)  # type: ignore[arg-type]
                     future.add_done_callback(self._jobs.discard)
                     self._queue.put_nowait(future)
-                    # not one picture more is asked of the stream than there is room for
+                    # backpressure: the stream is not advanced further than there is room
                     await self._slots.acquire()
         except asyncio.CancelledError:
-            # by `aclose`, or raised by the user's own iterator, in which case someone waits for the next picture
+            # by `aclose`, or by the user's own iterator, in which case `take` is waiting for the next picture
             self._queue.put_nowait(RuntimeError("the iterator of pictures was cancelled"))
             raise
         except Exception as error:
@@ -353,24 +341,18 @@ class _Decoding:
             (feature,) = self.known.load([key])
             if feature is not None and not wanted:
                 return _Decoded(ref, feature=feature, key=key)
-        # read once, so that what was hashed is what is decoded
+        # read once, so that the bytes that were hashed are the bytes that are decoded
         image = ref.load(self.limits) if data is None else load_rgb(data, name=ref.name, limits=self.limits)
         ready = self._encoder.preprocess(image) if feature is None else None
-        # a copy's samples go to the consumer, the rest of a large picture goes at once
+        # the shrunk copy goes to the consumer; a large picture is freed at once
         kept = shrink(image, self._keep_side) if wanted and self._keep_side is not None else None
         return _Decoded(ref, ready, feature, key, kept)
 
 
 async def _end(threads: ThreadPoolExecutor, jobs: set[Future[object]]) -> None:
-    """Shut an executor down without blocking the loop: what waits is cancelled, what runs is awaited."""
+    """Shut an executor down without blocking the loop: pending jobs are cancelled, running ones awaited."""
     threads.shutdown(wait=False, cancel_futures=True)
     running = [asyncio.wrap_future(job) for job in tuple(jobs) if not job.done()]
     await asyncio.gather(*running, return_exceptions=True)
     # idle by now, so that this returns at once
     threads.shutdown(wait=True)
-
-
-def _stack(features: "Sequence[torch.Tensor]") -> "torch.Tensor":
-    import torch
-
-    return torch.stack(list(features))

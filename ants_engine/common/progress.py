@@ -1,10 +1,11 @@
 """What a long run tells while it goes on: events, and a bar on a terminal."""
 
+import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from ants_engine.common.terminal_text import plain
 
@@ -86,3 +87,40 @@ def _bar() -> Iterator[ProgressCallback]:
             progress.update(tasks[event.stage], completed=event.done, total=event.total, note=plain(event.note))
 
         yield show
+
+
+# ---- listeners -------------------------------------------------------------------------------------------------------
+
+
+T = TypeVar("T")
+
+
+class Listeners(Generic[T]):
+    """Tells all. One that raises is logged once and told nothing more."""
+
+    def __init__(self, listeners: Iterable[T], log: logging.Logger, promise: str) -> None:
+        """Tell these, in this order.
+
+        Args:
+            listeners: who is told.
+            log: where a warning goes.
+            promise: what does not suffer from it, for that warning.
+        """
+        self._listening = tuple(listeners)
+        self._log = log
+        self._promise = promise
+
+    def tell(self, tell: Callable[[T], None]) -> None:
+        """Tell each, by calling ``tell`` with it."""
+        for listener in self._listening:
+            try:
+                tell(listener)
+            except Exception as error:
+                # only the kind: a foreign error's text, and the frames of its traceback, may hold pictures or keys
+                self._log.warning(
+                    "%s raised %s and is told nothing more; %s",
+                    type(listener).__name__,
+                    type(error).__name__,
+                    self._promise,
+                )
+                self._listening = tuple(each for each in self._listening if each is not listener)

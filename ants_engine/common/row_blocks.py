@@ -13,12 +13,10 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import torch
 
-Columns = Sequence["torch.Tensor"]
+Columns = Sequence[torch.Tensor]
 """Tensors of n rows each."""
 Work = Callable[[Columns], Columns]
 """Columns of n rows to columns of n rows, each row for itself."""
@@ -36,8 +34,6 @@ class SideBySide:
 
     def map(self, work: Work, blocks: Sequence[Columns]) -> Iterator[Columns]:
         """Yield ``work(block)`` in order; as many blocks at a time as torch has threads, each by one thread."""
-        import torch
-
         threads = torch.get_num_threads()
         if threads == 1:
             return map(work, blocks)
@@ -51,8 +47,6 @@ class SideBySide:
         return self._pool(threads).map(isolated, blocks)
 
     def _pool(self, threads: int) -> ThreadPoolExecutor:
-        import torch
-
         with self._lock:
             if threads not in self._pools:
                 ready = threading.Barrier(threads + 1)
@@ -110,7 +104,7 @@ class RowBlocks:
 
     def run(
         self, work: Work, columns: Columns, key: Hashable = None, probe: Callable[[int], Columns] | None = None
-    ) -> list["torch.Tensor"]:
+    ) -> list[torch.Tensor]:
         """Return ``work(columns)``, each row with the bits that it has whatever stands beside it (blocking).
 
         Args:
@@ -119,8 +113,6 @@ class RowBlocks:
             key: names the shapes of what ``work`` holds itself; trials are remembered by it and the rows' shapes.
             probe: gives rows for a trial, in which the order of sums shows; ``columns`` themselves by default.
         """
-        import torch
-
         rows = len(columns[0])
         blocks = []
         start = 0
@@ -136,8 +128,6 @@ class RowBlocks:
         self, rows: int, work: Work, columns: Columns, key: Hashable, probe: Callable[[int], Columns] | None
     ) -> list[int]:
         """Choose the blocks for so many rows: large ones, as long as every core has one, then the least filling."""
-        import torch
-
         cores = torch.get_num_threads() if self._threads is not None else 1
 
         def agrees(size: int) -> bool:
@@ -166,8 +156,6 @@ class RowBlocks:
         A kernel sums in an order that depends on shapes and not on numbers, so that any numbers show whether two orders
         differ, unless most of them are zero.
         """
-        import torch
-
         rows = max(size, self.size)
         given = probe(rows) if probe is not None else [filled(column[:rows], rows) for column in columns]
         usual, other = (
@@ -180,10 +168,8 @@ class RowBlocks:
         return map(work, blocks) if self._threads is None else self._threads.map(work, blocks)
 
 
-def filled(rows: "torch.Tensor", size: int) -> "torch.Tensor":
+def filled(rows: torch.Tensor, size: int) -> torch.Tensor:
     """Repeat the first row up to a size; return at least ``size`` rows as they are."""
-    import torch
-
     missing = size - len(rows)
     return rows if missing <= 0 else torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])
 

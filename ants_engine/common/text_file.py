@@ -1,7 +1,8 @@
-"""Text that a user wrote, whatever program saved it: byte order marks, UTF-16 and line ends."""
+"""Text and paths as users write them: byte order marks, UTF-16, line ends, ``~``."""
 
 import codecs
 import errno
+import os
 from pathlib import Path
 
 from ants_engine.common.atomic_file import read_at_most
@@ -52,3 +53,14 @@ def read_text(path: Path, errors: str = "strict") -> str:
     if len(data) > MAX_TEXT:
         raise OSError(errno.EFBIG, f"more than {MAX_TEXT >> 20} MiB of text", str(path))
     return decode_text(data, errors)
+
+
+def expand_home(path: str | os.PathLike[str]) -> str:
+    """Expand ``~/…`` and ``~user/…`` as a shell does.
+
+    A path that names a file as it stands (``~draft.jpg``), or no user, is returned unchanged.
+    """
+    text = os.fspath(path)
+    if not text.startswith("~") or os.path.lexists(text):
+        return text
+    return os.path.expanduser(text)  # noqa: PTH111 - pathlib's raises where there is no such user

@@ -1,8 +1,8 @@
-"""Which pictures make a stream, and in which order.
+"""Drawing the pictures of a stream, and their order.
 
-Everything is put in the order of sha256 digests of seed, set and position: the same on every machine and with every
-version of every library. The order of the ID pictures among themselves is one per seed, whatever is mixed in, and a
-lower prevalence draws a part of what a higher one draws.
+Pictures are ordered by the sha256 of seed, set and position: the same on every machine and with every library version.
+The ID pictures' order among themselves depends on the seed only, and a lower prevalence draws a subset of what a higher
+one draws.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ class Draw:
 
     @property
     def prevalence(self) -> float:
-        """Return the share of OOD pictures that it came to, after rounding."""
+        """Return the actual share of OOD pictures, after rounding."""
         return self.oods / len(self.rows)
 
 
@@ -46,15 +46,15 @@ def draw(
 ) -> Draw:
     """Draw a stream.
 
-    With a prevalence p and n ID pictures, round(n·p / (1 - p)) OOD pictures are drawn. Where the set has fewer, all of
-    them are taken and ID pictures are drawn instead: round(m·(1 - p) / p) for m OOD pictures.
+    With a prevalence p and n ID pictures, round(n·p / (1 - p)) OOD pictures are drawn. If the set has fewer, all m of
+    them are taken, and round(m·(1 - p) / p) ID pictures are drawn instead.
 
     Args:
         id_set: the ID pictures.
         ood_set: the OOD pictures.
-        seed: of the order, and of what a prevalence draws.
+        seed: determines the order, and what a prevalence draws.
         prevalence: share of OOD pictures, in (0, 1); ``None`` takes all.
-        share: what both sets are cut down to beforehand, without a seed, rounded up.
+        share: both sets are first reduced to this share, independently of the seed, rounded up.
 
     Raises:
         UsageError: a prevalence leaves no picture on one side.
@@ -100,7 +100,7 @@ def counts(ids: int, oods: int, prevalence: float) -> tuple[int, int]:
 
 
 def _first(name: str, rows: list[int] | int, salt: str, count: int) -> list[int]:
-    """Return ``count`` of the rows, in their order: those whose digests come first."""
+    """Return the ``count`` rows with the lowest digests, in their order."""
     given = list(range(rows)) if isinstance(rows, int) else rows
     if count == len(given):
         return given

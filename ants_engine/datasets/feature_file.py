@@ -1,22 +1,22 @@
 """Reading a benchmark from CLIP features in ``.npz`` files.
 
 ==================== ============ ===============================================================================
-key                  shape        what
+key                  shape        content
 ==================== ============ ===============================================================================
 ``image_features``   (N, D) float CLIP image features
 ``labels``           (N,) int     the ID class, -1 for OOD
 ``sets``             (N,) str     ``id``, or the OOD set's name (``near/<name>`` and ``far/<name>`` say the group);
-                                  without it, all rows of label -1 are the OOD set ``ood``
+                                  without it, all rows with label -1 are the OOD set ``ood``
 ``class_names``      (C,) str     the ID classes, in the order of the labels
-``class_features``   (C, D) float their text features; without them, the CLIP of the settings makes them
+``class_features``   (C, D) float their text features; by default encoded by the CLIP of the settings
 ``negative_features``(M, D) float the initial negatives' text features; optional
-``negative_texts``   (M,) str     what they say; optional
-``logit_scale``      () float     1 / temperature; 100 when it is not there
+``negative_texts``   (M,) str     their texts; optional
+``logit_scale``      () float     1 / temperature; 100 by default
 ``clip``             () str       sha256 identity of the CLIP model, see ``clip_identity`` of a saved detector; optional
 ==================== ============ ===============================================================================
 
 Instead of one file, a folder of them: ``id.npz`` and one file per OOD set (also in ``near/`` and ``far/``), each with
-its ``image_features`` and ``labels``, and ``classes.npz`` with everything else. Pickled objects are never read.
+its ``image_features`` and ``labels``, and ``classes.npz`` with everything else. Pickled objects are never loaded.
 """
 
 import hashlib
@@ -24,17 +24,26 @@ import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ants_engine.datasets.benchmark import ID_SET, UNLABELLED, Benchmark, BenchmarkSet, FeatureSpace
-from ants_engine.datasets.image_lists import OOD_LABEL
-from ants_engine.datasets.ood_groups import Group, group_of
+from ants_engine.datasets.benchmark import (
+    ID_SET,
+    OOD_LABEL,
+    UNLABELLED,
+    Benchmark,
+    BenchmarkSet,
+    FeatureSpace,
+    Group,
+    chosen_sets,
+    group_of,
+)
 from ants_engine.errors import FeatureError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KEYS = frozenset({
     "image_features", "labels", "sets", "class_names", "class_features", "negative_features", "negative_texts",
@@ -49,7 +58,7 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass(slots=True)
 class _Part:
-    """The arrays of one file, and which set its rows are of where the file is of one set."""
+    """The arrays of one file, and the set of its rows where it holds a single set."""
 
     path: Path
     arrays: Arrays
@@ -62,7 +71,7 @@ def read_features(
     classes: Sequence[str] | None = None,
     chosen: Collection[str] | None = None,
 ) -> Benchmark:
-    """Read and check features; rows that are not of length 1 are normalised, with a note.
+    """Read and check features; rows that are not of unit length are normalised, with a note.
 
     Args:
         source: a file, or a folder with ``id.npz``.
@@ -70,9 +79,8 @@ def read_features(
         chosen: names of the OOD sets; all by default.
 
     Raises:
-        UsageError: a file is no ``.npz``, a key is missing or unknown, or the sets do not fit; says which.
-        FeatureError: features of the wrong shape or dtype, of different widths, NaN, infinite or all zero; file, key
-            and rows are named.
+        UsageError: a file is no ``.npz``, a key is missing or unknown, or the sets do not fit.
+        FeatureError: features of the wrong shape or dtype, of different widths, NaN, infinite or all zero.
     """
     parts = _parts(source)
     shared = _shared(parts)
@@ -85,18 +93,13 @@ def read_features(
     if len(widths) > 1:
         raise FeatureError(f"{source}: image features of widths {sorted(widths)}; they must be of one CLIP model")
     ids = [one for one in sets if one.name == ID_SET]
-    oods = [one for one in sets if one.name != ID_SET]
+    oods: Sequence[BenchmarkSet] = [one for one in sets if one.name != ID_SET]
     if len(ids) != 1:
         raise UsageError(
             f"{source}: needs one set called 'id' (rows with a label in labels, or 'id' in sets); "
             f"found {', '.join(one.name for one in sets) or 'no image_features'}"
         )
-    if chosen is not None:
-        there = [one.name for one in oods]
-        missing = sorted(set(chosen) - set(there))
-        if missing:
-            raise UsageError(f"{source}: no OOD set {', '.join(missing)}; there are: {', '.join(there) or 'none'}")
-        oods = [one for one in oods if one.name in chosen]
+    oods = chosen_sets(oods, chosen, source)
     clip = str(shared["clip"].item()) if "clip" in shared else ""
     if not clip:
         notes.append(f"{source.name} does not say which CLIP made its features (key clip)")
@@ -110,11 +113,6 @@ def read_features(
         clip=clip,
         notes=tuple(notes),
     )
-
-
-def is_feature_folder(source: Path) -> bool:
-    """Tell whether a folder holds features in one file per set."""
-    return (source / f"{ID_SET}.npz").is_file()
 
 
 def _parts(source: Path) -> list[_Part]:
@@ -157,6 +155,8 @@ def _shared(parts: list[_Part]) -> Arrays:
 
 
 def _sets(part: _Part, notes: list[str]) -> list[BenchmarkSet]:
+    import torch
+
     raw = part.arrays["image_features"]
     features = _features(raw, f"{part.path}: image_features", notes)
     labels = _labels(part, len(features))
@@ -237,7 +237,7 @@ def _has_negatives(shared: Mapping[str, NDArray[Any]]) -> bool:
     return "negative_features" in shared and len(shared["negative_features"]) > 0
 
 
-def _text_features(shared: Arrays, key: str, source: Path, width: int, notes: list[str]) -> Tensor:
+def _text_features(shared: Arrays, key: str, source: Path, width: int, notes: list[str]) -> "Tensor":
     features = _features(shared[key], f"{source}: {key}", notes)
     if features.shape[1] != width:
         raise FeatureError(
@@ -247,8 +247,10 @@ def _text_features(shared: Arrays, key: str, source: Path, width: int, notes: li
     return features
 
 
-def _features(array: NDArray[Any], where: str, notes: list[str]) -> Tensor:
-    """Check features and bring them to float32 and length 1."""
+def _features(array: NDArray[Any], where: str, notes: list[str]) -> "Tensor":
+    """Return checked features as float32, L2-normalised."""
+    import torch
+
     if array.ndim != 2 or array.dtype.kind != "f" or not array.shape[1]:
         raise FeatureError(f"{where} are {array.dtype} of shape {array.shape}; floats of shape (rows, D) are needed")
     lengths = np.linalg.norm(array.astype(np.float64), axis=1)

@@ -1,4 +1,4 @@
-"""A folder with everything that a demonstration needs: settings, ID classes, and pictures in OpenOOD's list format.
+"""A demo folder: settings, ID classes, and pictures in OpenOOD's list format.
 
 ::
 
@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ants_engine.datasets.benchmark import ID_SET
-from ants_engine.datasets.image_lists import ListedImage, read_image_list
-from ants_engine.datasets.list_folder import find_list_folder
+from ants_engine.datasets.openood import ListedImage, find_list_folder, read_image_list
 from ants_engine.errors import UsageError
 
 __all__ = ["ID_SET", "MixedStream", "World", "mixed_stream", "read_world"]
@@ -23,7 +22,7 @@ __all__ = ["ID_SET", "MixedStream", "World", "mixed_stream", "read_world"]
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the folder holds."""
+    """The content of a demo folder."""
 
     folder: Path
     classes: tuple[str, ...]
@@ -38,18 +37,18 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class MixedStream:
-    """Pictures of all sets in one seeded order, as they would reach a classifier."""
+    """Pictures of all sets in one seeded order."""
 
     images: tuple[ListedImage, ...]
     sets: tuple[str, ...]
-    """Per picture: the set that it is from."""
+    """The set of each picture."""
 
 
 def read_world(folder: Path) -> World:
     """Read a world folder.
 
     Raises:
-        UsageError: a file is missing or malformed; says which, and where to get the embedded world.
+        UsageError: a file is missing or malformed.
     """
     pictures = folder / "pictures"
     lists = find_list_folder(pictures) if (folder / "ants.toml").is_file() else None
@@ -66,11 +65,11 @@ def read_world(folder: Path) -> World:
 
 
 def mixed_stream(world: World, seed: int, share: float = 1.0, ood: Sequence[str] | None = None) -> MixedStream:
-    """Draw the same share of the ID pictures and of OOD sets, seeded, and shuffle them together.
+    """Draw the same share of the ID pictures and of OOD sets, and shuffle them together.
 
     Args:
         world: where the pictures are.
-        seed: the same seed draws the same pictures of a set, whichever sets are mixed.
+        seed: draws the same pictures of a set, whichever sets are mixed.
         share: in (0, 1].
         ood: the OOD sets that are mixed in; all by default.
     """

@@ -20,14 +20,19 @@ from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.detector.scores import Scores
 from ants_engine.errors import ImageError
 from ants_engine.method.activation import cumulative_score
+from ants_engine.method.conformal import conformal_threshold
 from ants_engine.method.grouping import Groups, equal_sizes, public_groups
-from ants_engine.method.masses import Cut, IdMass, cut_scores, products
+from ants_engine.method.masses import Cut, IdMass, bank_masses, cut_scores, products
+from ants_engine.method.pool import Votes, bank_vote, grouped_vote, log_masses
+from ants_engine.method.verified import VerifiedPictures, with_pictures
 from ants_engine.method.weighting import adaptive_score, union_score
 
 ROWS_AT_ONCE = 1024
 SCORING = RowBlocks(32, (128,), SideBySide("torch-score-core"))
 """Shapes of the products of scoring. Blocks of 32 rows leave no rest behind the vectors of an elementwise function,
 which computes a rest in another way; the larger ones take three quarters of the time a row."""
+VOTES = ("neglabel_vote", "ens_vote", "vsnl_vote", "pictures_vote")
+"""Columns of the witnesses' log-odds in a pool; one whose bank is empty is not there."""
 SECOND_GROUPS = 64
 """Up to so many groups of a second cut are counted into from the first one's exponentials."""
 
@@ -46,6 +51,8 @@ class EncodedBatch:
     """(N,) float32 S_nl, higher = more ID."""
     id_mass: IdMass
     """The ID classes' part of every score."""
+    lexicon_vote: Tensor | None = None
+    """(N,) z_L, the log-odds of ``initial``; only where the detector pools votes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,6 +63,18 @@ class ActivationRanking:
     """(K,) int64, rows of the ENS bank."""
     step: int
     """Sentences added at a time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """Pictures known to be ID, which a threshold was found with. Their features are kept: scores follow the banks."""
+
+    features: Tensor
+    """(n, D) float32, L2-normalised."""
+    false_alarms: float
+    """Share of fresh ID pictures that may be called unknown."""
+    scores: Tensor
+    """(n,) float32 ``id_score`` under the detector that holds this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,32 +107,45 @@ class Detector:
     """How the initial bank is cut: into ``groups`` groups, or as the public code cuts it, by ``group_length``."""
     permute: bool = True
     """Groups of ``group_length`` are cut from a seeded random order."""
-    union: bool = False
-    """``id_score`` is against both banks together, and not weighed between them."""
+    fusion: Literal["adaptive", "union", "pool"] = "adaptive"
+    """What ``id_score`` is: both banks' scores weighed (eq. 13), one score against both banks together, or the pool of
+    the log-odds of every bank and of the verified pictures."""
     activation: ActivationRanking | None = None
     """Where a stream has ranked the sentences by activation: ``ens_score`` is then the public code's."""
+    verified: VerifiedPictures | None = None
+    """Pictures that the MLLM was asked about; in the pool they have a vote."""
+    purity: float = 0.0
+    """Rho, the weight of that vote."""
+    calibration: Calibration | None = None
+    """What `calibrate` was given; without it there are no p-values."""
 
     @property
     def dim(self) -> int:
         """Return D, the width of a feature."""
         return int(self.class_features.shape[1])
 
+    @property
+    def union(self) -> bool:
+        """Whether ``id_score`` is against both banks together."""
+        return self.fusion == "union"
+
     def look(self, features: Tensor) -> EncodedBatch:
         """Take a first look at checked features (N, D)."""
-        cut = self._initial_cut()
+        cut, pooled = self._initial_cut(), self.fusion == "pool"
 
         def work(columns: Columns) -> Columns:
             logits, predicted, top, mass = self._id_columns(columns)
-            initial, _ = cut_scores(columns[0] / self.temperature, cut, IdMass(top, mass))
-            return [logits, predicted, top, mass, initial]
+            scored = self._score_and_vote if pooled else cut_scores
+            initial, vote = scored(columns[0] / self.temperature, cut, IdMass(top, mass))
+            return [logits, predicted, top, mass, initial, vote]
 
-        logits, predicted, top, mass, initial = self._in_blocks(work, [features], cut)
-        return EncodedBatch(features, logits, predicted, initial, IdMass(top, mass))
+        logits, predicted, top, mass, initial, vote = self._in_blocks(work, [features], cut)
+        return EncodedBatch(features, logits, predicted, initial, IdMass(top, mass), vote if pooled else None)
 
-    def relook(self, features: Tensor, initial: Tensor) -> EncodedBatch:
-        """Look again at features (N, D) whose initial scores (N,) are known: the initial bank is not asked."""
+    def relook(self, features: Tensor, initial: Tensor, lexicon_vote: Tensor | None = None) -> EncodedBatch:
+        """Look again at features (N, D) whose initial scores and votes (N,) are known; the lexicon is not asked."""
         logits, predicted, top, mass = self._in_blocks(self._id_columns, [features])
-        return EncodedBatch(features, logits, predicted, initial, IdMass(top, mass))
+        return EncodedBatch(features, logits, predicted, initial, IdMass(top, mass), lexicon_vote)
 
     def initial_groups(self) -> Groups:
         """Return how the initial bank is cut, for logits in the bank's own order."""
@@ -153,14 +185,67 @@ class Detector:
         return self.bank_score(look, bank), self._scores(look, other)[0]
 
     def score_columns(self, features: Tensor) -> dict[str, Tensor]:
-        """Return ``predicted`` and the three stage scores, each (N,), for checked features (N, D)."""
-        parts = [self._rows(features[start : start + ROWS_AT_ONCE]) for start in range(0, len(features), ROWS_AT_ONCE)]
-        if not parts:
-            return self._rows(features)
+        """Return ``predicted``, the three stage scores and, in a pool, the votes, each (N,).
+
+        Args:
+            features: (N, D), checked.
+        """
+        pieces = [features[start : start + ROWS_AT_ONCE] for start in range(0, len(features), ROWS_AT_ONCE)]
+        parts = [self.columns(self.look(piece)) for piece in pieces or [features]]
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
+    def columns(self, look: EncodedBatch) -> dict[str, Tensor]:
+        """Return what `score_columns` gives of pictures that have been looked at."""
+        columns = {"predicted": look.predicted, "neglabel_score": look.initial}
+        if self.fusion != "pool":
+            return {**columns, "ens_score": self.ens_score(look), "vsnl_score": self.vsnl_score(look)}
+        if look.lexicon_vote is not None and len(self.initial):
+            columns["neglabel_vote"] = look.lexicon_vote
+        for bank in (self.ens, self.vsnl):
+            columns[f"{bank.kind}_score"] = look.initial
+            if len(bank):
+                columns[f"{bank.kind}_score"], columns[f"{bank.kind}_vote"] = self._scored(look, bank)
+        if self.verified is not None and self.verified.votes and self.purity > 0.0:
+            columns["pictures_vote"] = self.purity * self._compared(look, self.verified)
+        return columns
+
+    def id_scores(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return ``id_score`` (N,) of the columns that `columns` gives."""
+        if self.fusion == "pool":
+            return self._pooled(columns)[1]
+        return self.fuse(columns["ens_score"], columns["vsnl_score"])
+
+    def log_odds(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return the pooled log-odds (N,), higher = more ID; 0 where no bank has a vote.
+
+        ``id_score`` is their sigmoid. Rank by these where float32 has no score between two next to 1.
+        """
+        return self._pooled(columns)[0]
+
+    def _pooled(self, columns: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return log-odds and ``id_score``, each (N,)."""
+        names = [name for name in VOTES if name in columns]
+        if not names:
+            odds = torch.zeros_like(columns["neglabel_score"])
+            return odds, torch.sigmoid(odds)
+
+        def work(votes: Columns) -> Columns:
+            given = dict(zip(names, votes, strict=True))
+            texts = Votes(*map(given.get, VOTES[:3]))
+            odds = texts.log_odds() if texts.given() else torch.zeros_like(votes[0])
+            odds = with_pictures(odds, given[VOTES[3]], 1.0) if VOTES[3] in given else odds
+            return [odds, torch.sigmoid(odds)]
+
+        def probe(rows: int) -> Columns:
+            noise = torch.Generator().manual_seed(0)
+            return [10.0 * torch.randn(rows, generator=noise) for _ in names]
+
+        # in blocks: an elementwise function may compute the last few rows of a batch in another way
+        odds, score = SCORING.run(work, [columns[name] for name in names], ("pool", *names), probe)
+        return odds, score
+
     def fuse(self, ens_score: Tensor, vsnl_score: Tensor) -> Tensor:
-        """Return ``id_score`` (N,) of the two banks' scores, each (N,)."""
+        """Return ``id_score`` (N,) of the two banks' scores, each (N,), where nothing is pooled."""
         if not self.union:
             return adaptive_score(ens_score, vsnl_score, self.weight)
         if not len(self.ens) or not len(self.vsnl):
@@ -170,7 +255,9 @@ class Detector:
 
     def union_scores(self, scores: Scores) -> NDArray[np.float32]:
         """Return the scores (N,) against both banks in one softmax, higher is more ID."""
-        both = replace(self, union=True).fuse(torch.from_numpy(scores.ens_score), torch.from_numpy(scores.vsnl_score))
+        both = replace(self, fusion="union").fuse(
+            torch.from_numpy(scores.ens_score), torch.from_numpy(scores.vsnl_score)
+        )
         return np.asarray(both.numpy(), dtype=np.float32)
 
     def ens_score(self, look: EncodedBatch) -> Tensor:
@@ -218,12 +305,13 @@ class Detector:
     def scores_of(self, columns: Mapping[str, Tensor], names: Sequence[str], failed: dict[int, ImageError]) -> Scores:
         """Put the columns of `score_columns` into `Scores`; rows in ``failed`` become NaN, whatever they hold."""
         table: dict[str, Any] = {name: column.numpy().copy() for name, column in columns.items()}
-        table["id_score"] = self.fuse(columns["ens_score"], columns["vsnl_score"]).numpy()
+        table["id_score"] = self.id_scores(columns).numpy().copy()
         predicted = table.pop("predicted")
         for row in failed:
             predicted[row] = -1
             for column in table.values():
                 column[row] = np.nan
+        votes = {name.removesuffix("_vote"): table.pop(name) for name in list(table) if name.endswith("_vote")}
         return Scores(
             predicted=predicted,
             weight=self.weight,
@@ -231,8 +319,33 @@ class Detector:
             class_names=self.classes.names,
             names=names,
             failures=failed,
+            votes=votes,
+            calibration=None if self.calibration is None else self.calibration.scores.numpy(),
             **table,
         )
+
+    def calibrated(self, features: Tensor, false_alarms: float) -> "Detector":
+        """Return this detector with its threshold where at most so many ID pictures are called unknown.
+
+        Split conformal prediction: among fresh ID pictures the expected share below the threshold is at most
+        ``false_alarms``, whatever the distribution of their scores (`ants_engine.method.conformal`).
+
+        Args:
+            features: (n, D) of pictures known to be ID and not learned from, checked.
+            false_alarms: in (0, 1).
+
+        Raises:
+            ValueError: ``false_alarms`` is outside (0, 1), or too few pictures for it; names the number needed.
+        """
+        scores = self.id_scores(self.score_columns(features))
+        found = conformal_threshold(scores, false_alarms)
+        return replace(self, threshold=found.threshold, calibration=Calibration(features, false_alarms, scores))
+
+    def recalibrated(self) -> "Detector":
+        """Return this detector with its calibration pictures scored against the banks as they are now."""
+        if self.calibration is None:
+            return self
+        return self.calibrated(self.calibration.features, self.calibration.false_alarms)
 
     def explain(self, feature: Any, name: str, top: int) -> Explanation:
         """Say which ID classes and which negative texts are nearest to one feature (D,)."""
@@ -258,14 +371,34 @@ class Detector:
             negatives=tuple(negatives),
         )
 
-    def _rows(self, features: Tensor) -> dict[str, Tensor]:
-        look = self.look(features)
-        return {
-            "predicted": look.predicted,
-            "neglabel_score": look.initial,
-            "ens_score": self.ens_score(look),
-            "vsnl_score": self.vsnl_score(look),
-        }
+    def _scored(self, look: EncodedBatch, bank: NegativeBank) -> tuple[Tensor, Tensor]:
+        """Return the score (N,) against sentences or look-alikes, and their vote (N,), out of the same products."""
+        cut = self._cut(bank)
+
+        def work(columns: Columns) -> Columns:
+            features, top, mass = columns
+            return self._score_and_vote(features / self.temperature, cut, IdMass(top, mass), sized=True)
+
+        score, vote = self._in_blocks(work, [look.features, look.id_mass.top, look.id_mass.mass], cut)
+        return score, vote
+
+    def _score_and_vote(
+        self, scaled: Tensor, cut: Cut, id_mass: IdMass, *, sized: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        masses, _ = bank_masses(scaled, cut, id_mass.top)
+        if not cut.sizes:
+            return id_mass.score(masses), torch.zeros_like(id_mass.mass[:, 0])
+        logs = log_masses(scaled, cut, id_mass.top, masses)
+        vote = bank_vote(id_mass, logs, cut.sizes) if sized else grouped_vote(id_mass, logs)
+        return id_mass.score(masses), vote
+
+    def _compared(self, look: EncodedBatch, verified: VerifiedPictures) -> Tensor:
+        """Return z_P (N,), the vote of the verified pictures."""
+        return self._in_blocks(
+            lambda columns: [verified.vote(columns[0])],
+            [look.features],
+            torch.cat([verified.confirmed, verified.others]),
+        )[0]
 
     def _id_columns(self, columns: Columns) -> Columns:
         """Return what the ID classes say of n features: logits, nearest class, and the parts of an `IdMass`."""
@@ -309,7 +442,7 @@ class Detector:
             logits, _, top, mass = self._id_columns([features])
             return [features, *([logits] if len(columns) == 2 else [top, mass])][: len(columns)]
 
-        key: tuple[object, ...] = (len(self.class_features),)
+        key: tuple[object, ...] = (len(self.class_features), self.fusion == "pool")
         if isinstance(against, Cut):
             key += (len(against.features), against.sizes, None if against.counts is None else against.counts.shape[1])
         elif against is not None:

@@ -11,6 +11,7 @@ KINDS = {
     "vsnl": "looks like",
     "neglabel": "from the lexicon",
 }
+WITNESSES = {"neglabel": "lexicon", "ens": "sentences", "vsnl": "look-alikes", "pictures": "verified pictures"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class Explanation:
         verdict = str(score.predicted_class if score.verdict is Verdict.KNOWN else score.verdict)
         relation = "<" if score.is_outlier else ">="
         lines = [f"{score.name}: {verdict}  (id_score {score.id_score:.3f} {relation} threshold {self.threshold:.3f})"]
+        if score.votes:
+            voices = ", ".join(f"{WITNESSES[name]} {vote:+.1f}" for name, vote in score.votes.items())
+            lines.append(f"  log-odds of being known: {voices}")
         lines += [f"  {near.cosine:.3f}  ID class    {near.text}" for near in self.classes]
         lines += [f"  {near.cosine:.3f}  {near.kind:<10}  {near.text}  [{near.origin()}]" for near in self.negatives]
         return encodable("\n".join(lines))

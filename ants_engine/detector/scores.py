@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from ants_engine.errors import ImageError, MissingDependencyError
+from ants_engine.errors import ImageError, MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
     import pandas
@@ -67,6 +67,8 @@ class Score:
     is_outlier: bool | None
     """Whether the picture is unknown; None where it could not be read."""
     verdict: Verdict
+    votes: Mapping[str, float] = field(default_factory=dict)
+    """In a pool: the log-odds by each witness, see `Scores.votes`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,11 +103,53 @@ class Scores:
     """How many files of folders are no pictures and were left out, by their ending."""
     adaptation: Adaptation | None = None
     """In a stream: where it stood when it scored this batch. None for frozen scoring."""
+    votes: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """In a pool: the log-odds (N,) by each witness that has a vote: ``neglabel`` (the lexicon), ``ens`` (sentences),
+    ``vsnl`` (look-alikes), whose mean counts, and ``pictures`` (verified ones), which is added. Above 0 speaks for
+    known, below for unknown; ``id_score`` is the sigmoid of the sum. Empty otherwise."""
+    calibration: NDArray[np.float32] | None = None
+    """The scores (n,) of the pictures that the detector was calibrated with; None where it was not."""
 
     @property
     def outlier_score(self) -> NDArray[np.float32]:
         """1 − ``id_score``: higher = more out-of-distribution."""
         return np.float32(1) - self.id_score
+
+    @property
+    def p_value(self) -> NDArray[np.float64]:
+        """How usual each score is among known pictures: (1 + #{calibration scores <= s}) / (n + 1), in (0, 1].
+
+        Of fresh known pictures at most the share alpha has a p-value of alpha or less (conformal prediction). NaN
+        without a calibration, and where a picture could not be read.
+        """
+        # torch takes seconds to import
+        import torch
+
+        from ants_engine.method.conformal import conformal_p_values
+
+        given = np.empty(0, dtype=np.float32) if self.calibration is None else self.calibration
+        return conformal_p_values(torch.from_numpy(self.id_score), torch.from_numpy(given))
+
+    def unknown(self, *, fdr: float) -> NDArray[np.bool_]:
+        """Return which pictures to call unknown so that, in expectation, at most the share ``fdr`` of them is known.
+
+        Benjamini and Hochberg's procedure on the p-values, over all pictures together. With n calibration pictures no
+        p-value is below 1 / (n + 1): few unknown pictures among many known ones take many of them to be found.
+
+        Args:
+            fdr: the false discovery rate, in (0, 1).
+
+        Raises:
+            UsageError: the detector was not calibrated, or ``fdr`` does not fit.
+        """
+        from ants_engine.method.conformal import benjamini_hochberg
+
+        if self.calibration is None:
+            raise UsageError("there are no p-values: calibrate the detector first, with pictures known to be ID")
+        try:
+            return benjamini_hochberg(self.p_value, fdr)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
 
     @property
     def predicted_class(self) -> list[str | None]:
@@ -154,6 +198,8 @@ class Scores:
             class_names=self.class_names,
             names=[self.names[row] for row in rows],
             adaptation=self.adaptation,
+            votes={name: column[rows] for name, column in self.votes.items()},
+            calibration=self.calibration,
             failures={new: self.failures[row] for new, row in enumerate(rows.tolist()) if row in self.failures},
         )
 
@@ -174,6 +220,7 @@ class Scores:
             ens_score=float(self.ens_score[row]),
             vsnl_score=float(self.vsnl_score[row]),
             neglabel_score=float(self.neglabel_score[row]),
+            votes={name: float(column[row]) for name, column in self.votes.items()},
             is_outlier=None if unreadable else unknown,
             verdict=Verdict.UNREADABLE if unreadable else Verdict.UNKNOWN if unknown else Verdict.KNOWN,
         )
@@ -182,8 +229,13 @@ class Scores:
         """Return one plain list per column; what does not exist for an unreadable picture is None."""
         columns: dict[str, list[Any]] = {"name": list(self.names), "predicted": self.predicted.tolist()}
         columns["predicted_class"] = list(self.predicted_class)
-        for column in ("id_score", "outlier_score", "ens_score", "vsnl_score", "neglabel_score"):
-            columns[column] = [None if math.isnan(value) else value for value in getattr(self, column).tolist()]
+        named = ("id_score", "outlier_score", "ens_score", "vsnl_score", "neglabel_score")
+        shown = {name: getattr(self, name) for name in named}
+        shown |= {f"{name}_vote": votes for name, votes in self.votes.items()}
+        if self.calibration is not None:
+            shown["p_value"] = self.p_value
+        for name, values in shown.items():
+            columns[name] = [None if math.isnan(value) else value for value in values.tolist()]
         verdicts = self.verdict
         columns["is_outlier"] = [
             None if verdict is Verdict.UNREADABLE else verdict is Verdict.UNKNOWN for verdict in verdicts

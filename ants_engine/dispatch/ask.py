@@ -1,15 +1,20 @@
-"""The innermost responder: one request becomes one call to the backend, and what comes back is looked at."""
+"""The innermost responders: load the backend, limit an attempt in time, call, and check what comes back."""
 
+import asyncio
+import math
 import re
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from ants_engine.common.canonical_json import excerpt
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.observer import Observer
+from ants_engine.dispatch.request import Request, RequestProgress, Responder
 from ants_engine.dispatch.storage.entry import MAX_ANSWER_CHARACTERS
 from ants_engine.errors import (
     ANTSError,
     BackendError,
+    BackendTimeoutError,
     BadRequestError,
     EmptyAnswerError,
     FinalBackendError,
@@ -22,13 +27,121 @@ from ants_engine.errors import (
 from ants_engine.method.final_part import final_part
 from ants_engine.protocol import Answer, Backend, Call, Picture
 
-_HALF = re.compile("[\ud800-\udfff]")
+
+class ReadyResponder:
+    """Loads the backend once, with the first request that the store cannot answer and outside of its time limit."""
+
+    def __init__(self, inner: Responder, backend: Backend) -> None:
+        """Load ``backend`` before ``inner`` is asked."""
+        self._inner = inner
+        self._backend = backend
+        self._turn = asyncio.Lock()
+        self._ready = False
+        self._failure: ANTSError | None = None
+
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+        """Answer when the backend is loaded.
+
+        Raises:
+            UsageError: the backend cannot be loaded; the same for every request.
+            FinalBackendError: loading raised an error of no `ANTSError` class, which is chained.
+            ANTSError: what ``inner`` raises.
+        """
+        async with self._turn:
+            if self._failure is not None:
+                raise self._failure
+            if not self._ready:
+                await self._load()
+        return await self._inner.answer(request, trace)
+
+    async def _load(self) -> None:
+        try:
+            await self._backend.load()
+        except ANTSError as error:
+            self._failure = error
+            raise
+        except Exception as error:
+            name = type(self._backend).__name__
+            self._failure = FinalBackendError(f"the backend {name} cannot be loaded: {type(error).__name__}")
+            raise self._failure from error
+        self._ready = True
+
+
+class AttemptResponder:
+    """Applies the time limit of an attempt, and the deadline of a request from its first attempt on.
+
+    It stands inside of the gate, so waiting for a permit uses up no time. An attempt that sent nothing does not count.
+    """
+
+    def __init__(
+        self,
+        inner: Responder,
+        *,
+        timeout: float,
+        deadline: float,
+        observer: Observer,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Wrap ``inner``.
+
+        Args:
+            inner: the backend.
+            timeout: seconds for one attempt.
+            deadline: seconds for one request with its attempts and pauses.
+            observer: told how each attempt ended.
+            clock: monotonic, in seconds.
+        """
+        self._inner = inner
+        self._timeout = timeout
+        self._deadline = deadline
+        self._observer = observer
+        self._clock = clock
+
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+        """Make one attempt.
+
+        Raises:
+            BackendTimeoutError: no answer within the attempt's limit or the request's deadline.
+            ANTSError: what ``inner`` raises.
+        """
+        began = self._clock()
+        if math.isinf(trace.end):
+            trace.end = began + self._deadline
+        before = trace.attempts
+        trace.update(attempts=before + 1)
+        trace.unsent = False
+        trace.usage = (None, None)
+        ending: Answer | Exception | None = None
+        try:
+            ending = await self._limited(request, trace, max(0.0, trace.end - began))
+        except Exception as error:
+            ending = error
+            raise
+        finally:
+            if trace.unsent:
+                trace.update(attempts=before)
+            elif ending is not None:
+                self._observer.attempted(request, trace.attempts, self._clock() - began, ending)
+        return ending
+
+    async def _limited(self, request: Request, trace: RequestProgress, left: float) -> Answer:
+        try:
+            async with asyncio.timeout(min(self._timeout, left)) as scope:
+                return await self._inner.answer(request, trace)
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            what = f"{self._timeout:g} s" if self._timeout <= left else "the request's deadline"
+            raise BackendTimeoutError(f"no answer within {what}") from error
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class BackendResponder:
-    """Asks a backend. Only a whole answer passes: what is empty, declined or cut off is an error.
+    """Calls a backend. Only usable answers pass; an empty, refused or truncated one is an error.
 
-    Of a list that was cut off, the items before the last one are whole: they pass, with ``length`` as how it ended.
+    Of a truncated list the complete items pass, with ``finish_reason`` ``length``.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -39,15 +152,14 @@ class BackendResponder:
         """Ask once.
 
         Raises:
-            BadRequestError: the backend cannot take a picture, or cannot do without one.
+            BadRequestError: the backend takes no pictures, or needs one.
             ImageError: the picture cannot be read any more.
-            EmptyAnswerError: there is nothing in the answer but blanks, reasoning, or the question.
-            RefusedAnswerError: the MLLM says that it will not or cannot answer.
-            TruncatedAnswerError: the token limit cut it, so its last words cannot be trusted; or its reasoning never
-                ended.
+            EmptyAnswerError: the answer holds only blanks, reasoning, or the question.
+            RefusedAnswerError: the MLLM refuses to answer.
+            TruncatedAnswerError: the token limit cut the answer or its reasoning.
             ProtocolError: the backend returned no `Answer`.
-            FinalBackendError: it raised something that is no `ANTSError`, which is chained.
-            BackendError: what it raised itself.
+            FinalBackendError: the backend raised an error of no `ANTSError` class, which is chained.
+            BackendError: what the backend raised.
         """
         trace.answered, trace.unsent = False, True
         self._check_capabilities(request)
@@ -61,11 +173,11 @@ class BackendResponder:
             answer = _checked(came, request)
             trace.answered = True
         except ANTSError as error:
-            # a backend that cannot be used at all has sent nothing either
+            # a backend that cannot be used has sent nothing
             trace.unsent = isinstance(error, UsageError) or (isinstance(error, BackendError) and not error.sent)
             raise
         except Exception as error:
-            # The text of a foreign error may hold anything, picture bytes and keys included: only its kind is named.
+            # the text of another error may hold pictures or keys: only its class is named
             raise FinalBackendError(
                 f"the backend {type(self._backend).__name__} raised {type(error).__name__}, "
                 "which is none of ants_engine.errors: a defect of the backend"
@@ -110,8 +222,8 @@ def _checked(answer: Answer, request: Request) -> Answer:
         raise TruncatedAnswerError(_cut_off(answer, request, reasoning=True))
     if not has_final and final != answer.text:
         raise EmptyAnswerError(
-            "the MLLM gave its reasoning and no answer; switch its reasoning off (mllm.extra_body), or the server's "
-            "reasoning parser where that takes the answer for reasoning"
+            "the MLLM returned reasoning and no answer; switch off its reasoning (mllm.extra_body), or the server's "
+            "reasoning parser if that takes the answer for reasoning"
         )
     # the final part of a long answer is at its end
     text = answer.text if len(answer.text) <= MAX_ANSWER_CHARACTERS else final
@@ -124,8 +236,8 @@ def _checked(answer: Answer, request: Request) -> Answer:
         text = verdict if isinstance(verdict, str) else ""
     if cut and (request.judge is None or not text):
         raise TruncatedAnswerError(_cut_off(answer, request))
-    # Half characters (lone surrogates) come out of careless JSON, and no tokenizer or file takes them.
-    text = _HALF.sub("\ufffd", text[:MAX_ANSWER_CHARACTERS])
+    # lone surrogates come from careless JSON, and no tokenizer or file takes them
+    text = _SURROGATE.sub("\ufffd", text[:MAX_ANSWER_CHARACTERS])
     return answer if text == answer.text else replace(answer, text=text)
 
 

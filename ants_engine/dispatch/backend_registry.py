@@ -26,7 +26,7 @@ def load_backend_class(name: str) -> type[Any]:
     """Import a backend's class.
 
     Raises:
-        UnknownBackendError: none of that name is installed, or what is installed is no backend.
+        UnknownBackendError: no backend of that name is installed, or its class is not one.
         MissingDependencyError: its module needs a package that is not installed.
     """
     point = next(iter(entry_points(group=GROUP, name=name)), None)
@@ -49,7 +49,7 @@ def load_backend_class(name: str) -> type[Any]:
 
 
 def create_backend(mllm: MLLMSettings) -> Backend:
-    """Make the backend that the settings name. Nothing is loaded or connected yet.
+    """Create the backend that the settings name. Nothing is loaded or connected yet.
 
     Raises:
         UnknownBackendError: it is not installed.
@@ -69,7 +69,7 @@ def create_backend(mllm: MLLMSettings) -> Backend:
 
 
 def check_option_names(mllm: MLLMSettings, given: Iterable[str]) -> None:
-    """Look whether the backend that the settings name has such settings; values are checked when it is made.
+    """Check that the backend has settings of these names; values are checked when it is created.
 
     Raises:
         UnknownBackendError: it is not installed.
@@ -78,7 +78,7 @@ def check_option_names(mllm: MLLMSettings, given: Iterable[str]) -> None:
     try:
         options: type[BaseModel] = load_backend_class(mllm.backend).Options
     except MissingDependencyError:
-        # who does not ask it does not need its packages
+        # a run that does not ask it does not need its packages
         return
     if options.model_config.get("extra") == "allow":
         return
@@ -93,16 +93,16 @@ def check_option_names(mllm: MLLMSettings, given: Iterable[str]) -> None:
 
 
 def backend_name(backend: type[object]) -> str:
-    """Name a backend class as settings would, or, if it is not installed as one, by its class name."""
+    """Return the name of an installed backend class, or else its class name."""
     value = f"{backend.__module__}:{backend.__qualname__}"
     names = sorted(point.name for point in entry_points(group=GROUP) if point.value == value)
     return names[0] if names else backend.__name__
 
 
 def declared_model(mllm: MLLMSettings) -> str:
-    """Name the model as the settings do, in a form that is fit to be stored: a path is cut to its last part.
+    """Return the model's name in the settings, a path cut to its last part.
 
-    The store keeps a model's identity under this name, so that replay finds it without the model.
+    The store records a model's identity under this name, so that a replay finds it without the model.
     """
     model = (mllm.model_extra or {}).get("model")
     if model is None:
@@ -122,7 +122,7 @@ def _validate(mllm: MLLMSettings, options: type[BaseModel]) -> BaseModel:
         return options.model_validate(mllm.model_extra or {})
     except ValidationError as error:
         known = sorted({*options.model_fields, *(set(MLLMSettings.model_fields) - {"backend"})})
-        # A value may be a secret: no input is repeated.
+        # a value may be a secret: no input is repeated
         complaints = [
             _complaint(detail["type"], ".".join(map(str, detail["loc"])), detail["msg"], mllm.backend, known)
             for detail in error.errors(include_input=False, include_url=False, include_context=False)

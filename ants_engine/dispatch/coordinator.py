@@ -1,4 +1,4 @@
-"""Takes requests, runs them side by side through all layers, and hands back how each ended."""
+"""Runs requests concurrently through all layers, and returns how each ended."""
 
 import asyncio
 import json
@@ -13,42 +13,34 @@ from types import TracebackType
 from typing import Self
 
 from ants_engine.dispatch.backend_registry import backend_name, create_backend, declared_model
-from ants_engine.dispatch.counts import Counts
-from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.limits.budget import Spent
 from ants_engine.dispatch.observer import Observer, Observers
-from ants_engine.dispatch.outcome import Outcome
 from ants_engine.dispatch.pipeline import Pipeline
+from ants_engine.dispatch.recording import PatientStore
 from ants_engine.dispatch.replay import ReplayResponder, recorded_identity
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import Phase, RequestProgress, Source
+from ants_engine.dispatch.request import Outcome, Phase, RecordedIdentity, Request, RequestProgress, Source
 from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.dispatch.runs.telemetry import Telemetry
-from ants_engine.dispatch.single_flight import SingleFlight
-from ants_engine.dispatch.storage.claims import Claims
-from ants_engine.dispatch.storage.patient_store import PatientStore
+from ants_engine.dispatch.single_flight import RequestLocks, SingleFlight
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.dispatch.throughput_monitor import Pulse, ThroughputMonitor
+from ants_engine.dispatch.throughput_monitor import Counts, Pulse, ThroughputMonitor
 from ants_engine.errors import ANTSError, FinalBackendError, ProtocolError, UsageError
 from ants_engine.protocol import JSON, Answer, Backend, Capabilities
 from ants_engine.settings.config import Settings
 
-__all__ = ["Coordinator", "Counts", "Outcome"]
-
-
 _LOG = logging.getLogger("ants_engine.dispatch")
 HEARTBEAT = 1.0
-"""Seconds between two looks at whether a run moves."""
+"""Seconds between two checks whether a run moves."""
 NOTED = 5
-"""Heartbeats from one note in the run folder to the next."""
+"""Heartbeats from one ``progress`` event to the next."""
 
 
 class Coordinator:
-    """The way of every request: single flight, then the layers of `Pipeline`, then the backend.
+    """Sends requests through single flight, the layers of `Pipeline`, and the backend.
 
-    An async context manager. Leaving it waits for what was submitted. Leaving it by an exception, a cancellation too,
-    ends what has not been asked yet at once, and gives what is with the backend ``dispatch.grace`` seconds to come home
-    and be kept; a second cancellation ends that as well. No task, thread or socket outlives it.
+    An async context manager. Leaving it waits for submitted requests. Leaving it by an exception or a cancellation
+    cancels requests that are not with the backend, and gives the others ``dispatch.grace`` seconds to finish and be
+    stored; a second cancellation cancels those as well. No task, thread or socket outlives it.
     """
 
     def __init__(
@@ -65,11 +57,10 @@ class Coordinator:
 
         Args:
             settings: ``dispatch`` and ``mllm`` are used.
-            backend: ask this one, which the caller closes, instead of making the one that ``mllm`` names. Replay
-                touches neither.
-            on_progress: told of every change, and once a second while something is asked for.
-            observers: told of everything that happens to requests, beside the run folder and telemetry.
-            sleep: how to pause between tries.
+            backend: used, and closed by the caller, instead of the one that ``mllm`` names. Replay uses neither.
+            on_progress: called on every change, and once a second while requests are pending.
+            observers: told of everything that happens, besides the run folder and telemetry.
+            sleep: how to pause between attempts.
             jitter: randomness of the pauses.
         """
         self._settings = settings
@@ -84,7 +75,7 @@ class Coordinator:
         self._slots = 0
         self._phases: Counter[Phase] = Counter()
         self._endings: Counter[str] = Counter()
-        self._pulsometer = ThroughputMonitor()
+        self._monitor = ThroughputMonitor()
         self._pipeline: Pipeline | None = None
         self._flights: SingleFlight | None = None
         self._heart: asyncio.Task[None] | None = None
@@ -94,7 +85,7 @@ class Coordinator:
 
     @property
     def identity(self) -> Mapping[str, JSON]:
-        """The model, for `Request.identity`.
+        """The model's identity, for `Request`.
 
         Raises:
             UsageError: the coordinator is not open.
@@ -103,7 +94,7 @@ class Coordinator:
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the model can take; in replay, what it could when it was recorded.
+        """The backend's capabilities; in replay, the recorded ones.
 
         Raises:
             UsageError: the coordinator is not open.
@@ -113,18 +104,18 @@ class Coordinator:
 
     @property
     def run(self) -> str | None:
-        """The name of this run's folder, below ``dispatch.runs``; None before it is open, or where none is kept."""
+        """Name of this run's folder below ``dispatch.runs``; None before it is open, or without run folders."""
         path = None if self._run_folder is None else self._run_folder.path
         return None if path is None else path.name
 
     @property
     def slots(self) -> int:
-        """Requests that are with the backend at once, at most."""
+        """Most requests that are with the backend at once."""
         return self._slots
 
     @property
     def counts(self) -> Counts:
-        """How far it is."""
+        """Progress."""
         return Counts(
             asked=self._endings["asked"],
             answered=self._endings["answered"],
@@ -138,13 +129,13 @@ class Coordinator:
 
     @property
     def pulse(self) -> Pulse:
-        """Whether it moves, and what it waits for."""
+        """Throughput, and what it waits for."""
         pipeline = self._pipeline
         if pipeline is None:
-            return self._pulsometer.read(limit=self._slots, slots=self._slots, holding=None, spent=Spent())
+            return self._monitor.read(limit=self._slots, slots=self._slots, holding=None, spent=Spent())
         gate = pipeline.gate
         spent = pipeline.budget.spent
-        return self._pulsometer.read(
+        return self._monitor.read(
             limit=gate.limit,
             slots=self._slots,
             holding=gate.holding(),
@@ -153,12 +144,12 @@ class Coordinator:
         )
 
     async def __aenter__(self) -> Self:
-        """Open the store and the backend, and find out which model it is.
+        """Open the store and the backend, and identify the model.
 
         Raises:
-            UsageError: the backend or its options are not known, or its model cannot be found.
+            UsageError: the backend or its options are unknown, or its model cannot be found.
             StoreError: the store cannot be opened, or, in replay, does not say which model to replay.
-            BackendError: the backend cannot say which model it is.
+            BackendError: the backend cannot identify its model.
         """
         async with AsyncExitStack() as stack:
             self._flights = await self._open(stack)
@@ -180,7 +171,7 @@ class Coordinator:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what was submitted, or end it, and close."""
+        """Wait for submitted requests, or cancel them, and close."""
         if error is not None:
             for task in self._tasks:
                 task.cancel()
@@ -189,9 +180,9 @@ class Coordinator:
             ending = f"failed: {type(error).__name__}"
         try:
             try:
-                await self._land(interrupted=error is not None)
+                await self._finish(interrupted=error is not None)
             finally:
-                # The group is not told of the error: it would wrap it into an ExceptionGroup.
+                # without the error, which the task group would wrap into an ExceptionGroup
                 await self._stack.__aexit__(None, None, None)
         except BaseException:
             ending = "interrupted"
@@ -203,27 +194,27 @@ class Coordinator:
                 self._note(self.pulse)
             await self._close_observers(ending)
 
-    async def _land(self, *, interrupted: bool) -> None:
-        """Let those who wait go first, then what is with the backend."""
+    async def _finish(self, *, interrupted: bool) -> None:
+        """Wait for the tasks, then for detached calls to the backend."""
         flights, grace = self._flights, self._settings.dispatch.grace
         if flights is None:
             return
         try:
             if self._tasks:
                 await asyncio.wait(self._tasks)
-            if flights.under_way and interrupted:
-                self._observers.event("interrupted", under_way=flights.under_way, grace=grace)
+            if flights.in_flight and interrupted:
+                self._observers.event("interrupted", under_way=flights.in_flight, grace=grace)
                 _LOG.warning(
-                    "%d answers are under way and have %g s to come home; interrupt again to end at once",
-                    flights.under_way,
+                    "%d calls are in flight and have %g s to finish; interrupt again to end at once",
+                    flights.in_flight,
                     grace,
                 )
         finally:
-            if late := await flights.land(grace):
-                _LOG.warning("%d answers under way did not come within %g s and are lost", late, grace)
+            if late := await flights.finish(grace):
+                _LOG.warning("%d calls in flight did not finish within %g s; their answers are lost", late, grace)
 
     async def _beat(self) -> None:
-        """Once a second, say how it goes: a bar that only moves with answers cannot tell waiting from stuck."""
+        """Report once a second, so that a progress bar tells waiting from stuck."""
         told, beats = False, 0
         while True:
             await asyncio.sleep(HEARTBEAT)
@@ -232,7 +223,7 @@ class Coordinator:
             if pulse.stuck and not told:
                 self._observers.event("stuck", quiet=round(pulse.quiet, 1), oldest=round(pulse.oldest, 1))
                 _LOG.warning(
-                    "nothing has come from the MLLM for %.0f s; the oldest of %d questions is %.0f s old",
+                    "no response from the MLLM for %.0f s; the oldest of %d calls is %.0f s old",
                     pulse.quiet,
                     self._phases["asking"],
                     pulse.oldest,
@@ -246,7 +237,7 @@ class Coordinator:
                     self._note(pulse)
 
     def _note(self, pulse: Pulse) -> None:
-        """Leave in the run folder how far it is."""
+        """Record the progress."""
         counts = self.counts
         self._observers.event(
             "progress",
@@ -261,7 +252,7 @@ class Coordinator:
         )
 
     async def _close_observers(self, ending: str) -> None:
-        # A run folder is brought to disk, which may take its time; the thread ends with that.
+        # on a thread of its own: syncing a run folder to disk may be slow
         thread = ThreadPoolExecutor(1, thread_name_prefix="ants-close")
         closing = asyncio.get_running_loop().run_in_executor(thread, self._observers.close, ending)
         try:
@@ -276,14 +267,14 @@ class Coordinator:
             await asyncio.wait([heart])
 
     def on_heartbeat(self, callback: Callable[[], None]) -> None:
-        """Have something called once a second while something is asked for."""
+        """Set a function that is called once a second while requests are pending."""
         self._on_heartbeat = callback
 
     def submit(self, request: Request) -> asyncio.Task[Outcome]:
-        """Start a request. Requests get their turn in the order of submission.
+        """Start a request. Requests are admitted in the order of submission.
 
         Returns:
-            A task that ends with an `Outcome`, whatever happens to the request; awaiting it raises only cancellation.
+            A task whose result is an `Outcome`, also for a failed request; it raises only cancellation.
 
         Raises:
             UsageError: the coordinator is not open.
@@ -301,7 +292,7 @@ class Coordinator:
     async def _run(self, request: Request, started: float) -> Outcome:
         phase: Phase = "waiting"
         flights = self._flights
-        assert flights is not None  # noqa: S101  # submit has looked
+        assert flights is not None  # noqa: S101  # checked by submit
 
         def changed(trace: RequestProgress) -> None:
             nonlocal phase
@@ -309,9 +300,9 @@ class Coordinator:
                 self._phases[phase] -= 1
                 self._phases[trace.phase] += 1
                 if trace.phase == "asking":
-                    self._pulsometer.asking(id(trace))
+                    self._monitor.asking(id(trace))
                 elif phase == "asking":
-                    self._pulsometer.came_back(id(trace), answered=trace.answered)
+                    self._monitor.came_back(id(trace), answered=trace.answered)
                 phase = trace.phase
                 self._tell()
 
@@ -325,14 +316,14 @@ class Coordinator:
             self._endings["asked"] -= 1
             raise
         except Exception as caught:
-            # Whatever it is, it costs this one answer and no other.
+            # costs this answer and no other
             error = caught
         finally:
             if phase == "asking":
-                self._pulsometer.came_back(id(trace), answered=False)
+                self._monitor.came_back(id(trace), answered=False)
             self._phases[phase] -= 1
         self._count(trace.source, answered=answer is not None)
-        # an outcome lives as long as the build: neither the picture nor the frames that held it may
+        # an outcome lives long: it must not keep the picture, or frames that hold it
         shown = request.without_picture()
         bare = None if error is None else _without_frames(error)
         outcome = Outcome(shown, answer, bare, trace.source, trace.attempts, time.monotonic() - started)
@@ -349,7 +340,7 @@ class Coordinator:
             try:
                 self._on_progress(self.counts)
             except Exception:
-                # A fault in what is shown must not cost an answer.
+                # a faulty callback must not cost an answer
                 _LOG.exception("the progress callback failed and is not called again")
                 self._on_progress = None
 
@@ -386,23 +377,23 @@ class Coordinator:
         await store.put_identity(self._model)
         patient = PatientStore(store, patience=dispatch.store_patience, observer=self._observers)
         stack.push_async_callback(patient.aclose)
-        claims = Claims(store.folder, patience=dispatch.deadline)
-        claims.open()
-        stack.callback(claims.close)
-        return SingleFlight(pipeline.recording(patient, claims), finish_detached=True)
+        locks = RequestLocks(store.folder, patience=dispatch.deadline)
+        locks.open()
+        stack.callback(locks.close)
+        return SingleFlight(pipeline.recording(patient, locks), finish_detached=True)
 
     def _listening(self, observers: Iterable[Observer]) -> Iterable[Observer]:
         runs = self._settings.dispatch.runs
         if runs is not None:
             self._run_folder = RunFolder(runs, self._settings)
             yield self._run_folder
-        telemetry = Telemetry.if_configured()
+        telemetry = Telemetry.of_application()
         if telemetry is not None:
             yield telemetry
         yield from observers
 
     def _declared(self) -> tuple[str, str]:
-        """Name backend and model without making or touching either."""
+        """Return the names of backend and model without creating either."""
         if self._given is not None:
             return backend_name(type(self._given)), ""
         return self._settings.mllm.backend, declared_model(self._settings.mllm)
@@ -423,11 +414,11 @@ async def _identify(backend: Backend) -> Mapping[str, JSON]:
     except ANTSError:
         raise
     except Exception as error:
-        raise FinalBackendError(f"the backend {name} cannot say which model it is: {type(error).__name__}") from error
+        raise FinalBackendError(f"the backend {name} cannot identify its model: {type(error).__name__}") from error
     try:
         json.dumps(dict(identity), ensure_ascii=False, allow_nan=False).encode("utf-8")
         if not identity:
-            raise ProtocolError(f"the backend {name} does not say which model it is: its identity is empty")
+            raise ProtocolError(f"the backend {name} does not identify its model: its identity is empty")
     except (TypeError, ValueError) as error:
-        raise ProtocolError(f"the identity that the backend {name} gives is not JSON: {error}") from error
+        raise ProtocolError(f"the identity of the backend {name} is not JSON: {error}") from error
     return identity

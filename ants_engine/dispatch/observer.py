@@ -1,62 +1,57 @@
-"""Who is told of what happens to requests: the run folder, telemetry, and whatever else listens."""
+"""Observers of a run: told how attempts and requests end, and of events."""
 
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-from ants_engine.common.listeners import Listeners
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request import Request
+from ants_engine.common.progress import Listeners
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.protocol import JSON, Answer
 
 _LOG = logging.getLogger("ants_engine.dispatch")
 
 
 class Observer(Protocol):
-    """Told of what happens to requests, on the event loop.
-
-    It must be quick: whatever may wait is done elsewhere. What it raises costs no answer; `Observers` sees to that.
-    """
+    """Told what happens to requests, on the event loop, so it must not block. What it raises costs no answer."""
 
     def begin(self, facts: Mapping[str, JSON]) -> None:
-        """Take note that the coordinator is open. Called once.
+        """The coordinator is open. Called once.
 
         Args:
-            facts: ``mode``, ``backend`` (its name), ``model`` (as the settings declare it), ``identity`` (what the
-                backend says it is), ``slots``; more is welcome, and nothing of it is a secret.
+            facts: ``mode``, ``backend`` (its name), ``model`` (as the settings name it), ``identity`` (of the backend),
+                ``slots``; no secrets.
         """
         ...
 
     def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
-        """Take note of one call to the backend, when it ends.
+        """One call to the backend has ended.
 
         Args:
             request: what was asked.
             attempt: from 1, per request.
             seconds: how long this call took.
-            ending: what came back.
+            ending: how it ended.
         """
         ...
 
     def ended(self, outcome: Outcome) -> None:
-        """Take note of how a request ended. Called once for each."""
+        """A request has ended. Called once for each."""
         ...
 
     def event(self, kind: str, **facts: JSON) -> None:
-        """Take note of anything else, such as ``limit_changed``, ``paused``, ``server_down`` or ``stuck``.
+        """Anything else, such as ``limit_changed``, ``paused``, ``server_down`` or ``stuck``.
 
-        ``progress`` is for those who watch from outside: ``asked``, ``in_flight``, ``retrying``, ``waiting`` and
-        ``limit``, every few seconds and once at the end.
+        ``progress`` comes every few seconds and once at the end.
         """
         ...
 
     def close(self, ending: str) -> None:
-        """Take note of the end: ``done``, ``interrupted``, ``failed: StoreError``. Called once; may wait for a disk."""
+        """The end: ``done``, ``interrupted``, ``failed: StoreError``. Called once; may block."""
         ...
 
 
 class Observers:
-    """Several observers as one. One that raises is logged once and told nothing more, except to close."""
+    """Several observers as one. One that raises is logged and then only closed."""
 
     def __init__(self, observers: Iterable[Observer] = ()) -> None:
         """Tell these, in this order."""
@@ -64,7 +59,7 @@ class Observers:
         self._listening = _listeners(self._all)
 
     def begin(self, facts: Mapping[str, JSON]) -> None:
-        """Tell all that it starts."""
+        """Tell all that the run begins."""
         self._listening.tell(lambda each: each.begin(facts))
 
     def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
@@ -80,7 +75,7 @@ class Observers:
         self._listening.tell(lambda each: each.event(kind, **facts))
 
     def close(self, ending: str) -> None:
-        """Tell all that it is over, those that failed too: they may hold a thread or a file."""
+        """Tell all that the run is over, also those that failed: they may hold a thread or a file."""
         closing, self._all = self._all, []
         self._listening = _listeners(closing)
         self._listening.tell(lambda each: each.close(ending))

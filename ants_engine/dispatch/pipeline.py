@@ -1,34 +1,34 @@
-"""The layers around a backend, put together in their order."""
+"""Assembles the layers around a backend in their order."""
 
 import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable
 
-from ants_engine.dispatch.ask import BackendResponder
-from ants_engine.dispatch.attempt import AttemptResponder
-from ants_engine.dispatch.common_cause import CommonCause
-from ants_engine.dispatch.limits.budget import Budget, BudgetResponder
-from ants_engine.dispatch.limits.gate import AdaptiveGate
-from ants_engine.dispatch.limits.limit import LimitResponder
+from ants_engine.dispatch.ask import AttemptResponder, BackendResponder, ReadyResponder
+from ants_engine.dispatch.limits.budget import Budget, BudgetResponder, TokenEstimate
+from ants_engine.dispatch.limits.gate import AdaptiveGate, LimitResponder
 from ants_engine.dispatch.limits.outage import Outage
-from ants_engine.dispatch.limits.token_estimate import TokenEstimate
 from ants_engine.dispatch.observer import Observer
-from ants_engine.dispatch.ready import ReadyResponder
-from ants_engine.dispatch.recording import ClaimResponder, KeepFailureResponder, KeepResponder, LookupResponder
-from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.retry import RetryResponder
-from ants_engine.dispatch.storage.claims import Claims
-from ants_engine.dispatch.storage.patient_store import PatientStore
+from ants_engine.dispatch.recording import (
+    KeepFailureResponder,
+    KeepResponder,
+    LockResponder,
+    LookupResponder,
+    PatientStore,
+)
+from ants_engine.dispatch.request import Responder
+from ants_engine.dispatch.retry import CommonCause, RetryResponder
+from ants_engine.dispatch.single_flight import RequestLocks
 from ants_engine.protocol import Backend
 from ants_engine.settings.config import Settings
 
 
 class Pipeline:
-    """What is between a request and a backend, apart from single flight.
+    """Everything between single flight and the backend.
 
-    From outside: lookup ∘ keep failure ∘ ready ∘ retry ∘ limit ∘ claim ∘ keep ∘ budget ∘ attempt ∘ backend; without a
-    store, what has to do with it is left out.
+    From outside: lookup ∘ keep failure ∘ ready ∘ retry ∘ limit ∘ request lock ∘ keep ∘ budget ∘ attempt ∘ backend. In
+    mode ``live`` the layers of the store are left out.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class Pipeline:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         jitter: random.Random | None = None,
     ) -> None:
-        """Prepare gate and budget.
+        """Create gate and budget.
 
         Args:
             settings: ``dispatch`` is used.
             backend: what is asked.
-            observer: told what happens.
-            sleep: how to pause between tries.
+            observer: told of attempts and events.
+            sleep: how to pause between attempts.
             jitter: randomness of the pauses.
         """
         dispatch, capabilities = settings.dispatch, backend.capabilities
@@ -60,11 +60,11 @@ class Pipeline:
         self.outage = Outage(
             dispatch.deadline if capabilities.enforce_timeouts else math.inf, jitter=jitter, tell=observer.event
         )
-        # who needs no answers at all wants every question asked
+        # without a minimum of answers every question is asked
         self._common = CommonCause(enabled=dispatch.min_success > 0)
         self.gate = AdaptiveGate(
             self.slots,
-            # what runs here is asked as much as it says at once; it has no need of caution
+            # a backend in this process knows its concurrency
             start=None if capabilities.enforce_timeouts else self.slots,
             requests_per_minute=dispatch.requests_per_minute,
             tokens_per_minute=dispatch.tokens_per_minute,
@@ -74,13 +74,13 @@ class Pipeline:
         self.budget = Budget(dispatch.budget, dispatch.prices, self._estimate)
 
     def live(self) -> Responder:
-        """Ask, and neither read nor keep anything."""
+        """Ask without a store."""
         return self._patient(self._attempt())
 
-    def recording(self, store: PatientStore, claims: Claims) -> Responder:
-        """Answer from the store, or ask and keep."""
-        inner = ClaimResponder(KeepResponder(self._attempt(), store), store, claims)
-        return LookupResponder(KeepFailureResponder(self._patient(inner), store), store, claims)
+    def recording(self, store: PatientStore, locks: RequestLocks) -> Responder:
+        """Answer from the store, or ask and store the answer."""
+        inner = LockResponder(KeepResponder(self._attempt(), store), store, locks)
+        return LookupResponder(KeepFailureResponder(self._patient(inner), store), store, locks)
 
     def _attempt(self) -> Responder:
         dispatch, timed = self._settings.dispatch, self._backend.capabilities.enforce_timeouts

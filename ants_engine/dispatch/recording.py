@@ -1,29 +1,173 @@
-"""Mode ``record``: looks into the store before asking, and keeps what was answered."""
+"""Mode ``record``: looks requests up before asking, and stores answers before anyone sees them."""
 
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
-from ants_engine.dispatch.responder import Responder
-from ants_engine.dispatch.storage.claims import ClaimedElsewhereError, Claims
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ants_engine.dispatch.observer import Observer
+from ants_engine.dispatch.request import Request, RequestProgress, Responder
+from ants_engine.dispatch.single_flight import LockedElsewhereError, RequestLocks
 from ants_engine.dispatch.storage.entry import Entry, Failure
-from ants_engine.dispatch.storage.patient_store import PatientStore
-from ants_engine.errors import BackendError, TransientBackendError
+from ants_engine.dispatch.storage.store import ResponseStore
+from ants_engine.errors import BackendError, StoreError, StoreUnavailableError, TransientBackendError
 from ants_engine.protocol import Answer
+
+T = TypeVar("T")
+
+_LOG = logging.getLogger("ants_engine.dispatch")
+
+FIRST_LOOK, LONGEST_LOOK = 0.5, 10.0
+"""Seconds between two attempts to reopen the store; doubled each time."""
+
+
+class PatientStore:
+    """A response store that waits out faults: while it cannot be used, requests wait and answers stay in memory.
+
+    After ``patience`` seconds it gives up: answers in memory go to a rescue file, and all requests fail from then on,
+    since their answers could not be stored.
+    """
+
+    def __init__(
+        self,
+        store: ResponseStore,
+        *,
+        patience: float,
+        observer: Observer,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Use an open store, which the caller closes after `aclose`."""
+        self._store = store
+        self._patience = patience
+        self._observer = observer
+        self._sleep = sleep
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._held: dict[str, Entry] = {}
+        self._broken: StoreError | None = None
+
+    def check(self) -> None:
+        """Check that answers can be stored.
+
+        Raises:
+            StoreError: the store was given up.
+        """
+        if self._broken is not None:
+            # a new one each time: a raised error collects tracebacks
+            raise type(self._broken)(str(self._broken)) from self._broken
+
+    async def get(self, key: str) -> Entry | None:
+        """Look up how a request ended.
+
+        Raises:
+            StoreError: the store cannot be read, and did not come back in time.
+        """
+        return await self._patiently(lambda: self._store.get(key))
+
+    async def keep(self, entry: Entry) -> None:
+        """Store how a request ended; it is on disk when this returns.
+
+        Raises:
+            StoreError: the store cannot be written, and did not come back in time. The entry is in the rescue file.
+        """
+        self._held[entry.request.key] = entry
+        await self._patiently(lambda: self._put(entry))
+        self._held.pop(entry.request.key, None)
+
+    async def aclose(self) -> None:
+        """Write what is still in memory, to the store or to a rescue file."""
+        entries, self._held = list(self._held.values()), {}
+        if not entries:
+            return
+        try:
+            for entry in entries:
+                await self._put(entry)
+        except StoreError as error:
+            await self._save(entries, error)
+
+    async def _put(self, entry: Entry) -> None:
+        if isinstance(entry.ending, Failure):
+            await self._store.put_failure(entry.request, entry.ending.error())
+        else:
+            await self._store.put(entry.request, entry.ending)
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        self.check()
+        try:
+            return await work()
+        except StoreUnavailableError as error:
+            return await self._outlast(work, error)
+        except StoreError as error:
+            await self._give_up(error)
+            raise
+
+    async def _outlast(self, work: Callable[[], Awaitable[T]], error: StoreError) -> T:
+        async with self._turn:
+            self.check()
+            began, pause, told = self._clock(), FIRST_LOOK, False
+            while True:
+                try:
+                    # the store may be usable again by now
+                    result = await work()
+                except StoreUnavailableError as again:
+                    error = again
+                else:
+                    if told:
+                        self._observer.event("store_back", seconds=round(self._clock() - began, 1))
+                        _LOG.warning("%s: the response store can be used again", self._store.folder)
+                    return result
+                if self._clock() - began >= self._patience:
+                    break
+                if not told:
+                    told = True
+                    self._observer.event("store_unavailable", error=str(error))
+                    _LOG.warning("%s; answers are held in memory, trying for %g s", error, self._patience)
+                await self._sleep(pause)
+                pause = min(2 * pause, LONGEST_LOOK)
+                try:
+                    await self._store.reopen()
+                except StoreError as again:
+                    error = again
+            await self._give_up(error)
+            raise error
+
+    async def _give_up(self, error: StoreError) -> None:
+        self._broken = error
+        entries, self._held = list(self._held.values()), {}
+        if entries:
+            await self._save(entries, error)
+
+    async def _save(self, entries: list[Entry], error: StoreError) -> None:
+        from ants_engine.dispatch.storage.cassette import rescue
+
+        try:
+            path = await rescue(entries, self._store.folder)
+        except StoreError as worse:
+            error.add_note(f"{len(entries)} answers could not be saved anywhere: {worse}")
+            _LOG.error("%d answers could not be saved anywhere: %s", len(entries), worse)
+            return
+        advice = f"{len(entries)} answers that could not be stored are in {path}; run: ants store import {path}"
+        error.add_note(advice)
+        _LOG.error("%s", advice)
+        self._observer.event("rescued", answers=len(entries), file=str(path))
 
 
 class LookupResponder:
-    """Answers from the store if it can. It stands outside of the limit: who needs no slot waits for none.
+    """Answers from the store if it can. It stands outside of the gate: stored answers need no permit.
 
-    Where another process turns out to be asking the same, it waits for that one and looks again.
+    When another process is asking the same, it waits for that process and looks again.
     """
 
-    def __init__(self, inner: Responder, store: PatientStore, claims: Claims) -> None:
+    def __init__(self, inner: Responder, store: PatientStore, locks: RequestLocks) -> None:
         """Look into ``store`` before asking ``inner``."""
         self._inner = inner
         self._store = store
-        self._claims = claims
+        self._locks = locks
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Answer from the store, or ask. A recorded failure is no answer.
+        """Answer from the store, or ask. A stored failure is asked again.
 
         Raises:
             StoreError: the store cannot be read.
@@ -36,47 +180,47 @@ class LookupResponder:
                     return answer
                 try:
                     return await self._inner.answer(request, trace)
-                except ClaimedElsewhereError:
+                except LockedElsewhereError:
                     trace.update(phase="sharing")
-                    await self._claims.freed(request.key)
+                    await self._locks.take_later(request.key)
                     trace.update(phase="waiting")
         finally:
-            self._claims.release(request.key)
+            self._locks.release(request.key)
 
 
-class ClaimResponder:
-    """Asks only what no other process is asking, and what none has answered since it was last looked for.
+class LockResponder:
+    """Asks only what no other process is asking, and what none has answered since the lookup.
 
-    It stands within the limit, so that a process claims no more than it can ask.
+    It stands inside of the gate, so that a process locks no more requests than it can ask.
     """
 
-    def __init__(self, inner: Responder, store: PatientStore, claims: Claims) -> None:
-        """Claim before ``inner`` is asked. `LookupResponder` gives free."""
+    def __init__(self, inner: Responder, store: PatientStore, locks: RequestLocks) -> None:
+        """Lock before ``inner`` is asked; `LookupResponder` releases."""
         self._inner = inner
         self._store = store
-        self._claims = claims
+        self._locks = locks
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
         """Ask, unless another process does or did.
 
         Raises:
-            ClaimedElsewhereError: another process is asking.
+            LockedElsewhereError: another process is asking.
             ANTSError: what ``inner`` raises.
         """
         if not trace.attempts:
-            if not self._claims.take(request.key):
-                raise ClaimedElsewhereError
-            # Alone with the store, nobody can have answered it since: the slot need not wait for another look.
-            answer = None if self._claims.alone() else await stored_answer(self._store, request, trace)
+            if not self._locks.take(request.key):
+                raise LockedElsewhereError
+            # without other processes nobody can have answered it since
+            answer = None if self._locks.alone() else await stored_answer(self._store, request, trace)
             if answer is not None:
                 return answer
         return await self._inner.answer(request, trace)
 
 
 class KeepResponder:
-    """Puts every answer on disk before anyone sees it, and every failure that trying again would not mend.
+    """Stores every answer before anyone sees it, and every failure that a retry would not mend.
 
-    It stands within the limit, so that no more answers are paid for and not yet on disk than there are slots.
+    It stands inside of the gate, which bounds the answers that are paid for and not yet on disk.
     """
 
     def __init__(self, inner: Responder, store: PatientStore) -> None:
@@ -85,11 +229,10 @@ class KeepResponder:
         self._store = store
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Ask, and keep the answer.
+        """Ask, and store the answer.
 
         Raises:
-            StoreError: the store cannot be written. From then on nothing more is asked: what is paid for and cannot
-                be kept is lost.
+            StoreError: the store cannot be written. Nothing more is asked then, since answers would be lost.
             ANTSError: what ``inner`` raises.
         """
         self._store.check()
@@ -97,7 +240,7 @@ class KeepResponder:
             answer = await self._inner.answer(request, trace)
         except BackendError as error:
             if not isinstance(error, TransientBackendError):
-                # Before the slot is free: where every question would fail so, the caller hears of it before more go.
+                # before the permit is released, so that a common cause stops further requests
                 await self._store.keep(Entry(request, Failure.of(error)))
                 trace.kept = True
             raise
@@ -110,7 +253,7 @@ class KeepResponder:
 
 
 class KeepFailureResponder:
-    """Keeps how a request failed in the end, so that a replay ends as the run did. ``record`` asks it again."""
+    """Stores how a request failed in the end, so that a replay ends as the run did."""
 
     def __init__(self, inner: Responder, store: PatientStore) -> None:
         """Keep how ``inner`` fails in ``store``."""
@@ -118,10 +261,10 @@ class KeepFailureResponder:
         self._store = store
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Ask, and keep the failure.
+        """Ask, and store the failure.
 
         Raises:
-            ANTSError: what ``inner`` raises, or the store's error where that cannot be kept.
+            ANTSError: what ``inner`` raises, or the store's error.
         """
         try:
             return await self._inner.answer(request, trace)
@@ -132,7 +275,7 @@ class KeepFailureResponder:
 
 
 async def stored_answer(store: PatientStore, request: Request, trace: RequestProgress) -> Answer | None:
-    """Return the answer that the store holds, and note on the trace that it came from there."""
+    """Return the stored answer, and note on the trace where it came from."""
     entry = await store.get(request.key)
     if entry is None or isinstance(entry.ending, Failure):
         return None

@@ -1,37 +1,38 @@
-"""A request: one question to an MLLM as a value, with a key that is the same on every machine."""
+"""A request to an MLLM as a value, its progress, its outcome, and the identity of the model."""
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ants_engine.common.canonical_json import canonical, digest, excerpt
 from ants_engine.dispatch.prompt_template import PromptTemplate
 from ants_engine.errors import ImageUnreadableError, TemplateError, UnusableAnswerError
-from ants_engine.protocol import JSON, Decoding, Picture
+from ants_engine.protocol import JSON, Answer, Decoding, Picture
 
 SCHEMA = 1
-"""Version of the key's recipe. It is part of the key: another recipe never finds this one's answers."""
+"""Version of how keys are made. It is part of the key, so that another version never finds these answers."""
 
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True, slots=True)
 class LazyPicture:
-    """A picture that is read when the MLLM must see it, and not before."""
+    """A picture that is read only when it is sent."""
 
     sha256: str
-    """As in `Picture`; what it must turn out to be."""
+    """As in `Picture`; the loaded picture must have it."""
     load: Callable[[], Awaitable[Picture]]
-    """Reads it. May be called again for another attempt."""
+    """Reads it; called again for every attempt."""
 
 
 PictureSource: TypeAlias = Picture | LazyPicture
 Judge: TypeAlias = Callable[[str, str, bool], str | type[UnusableAnswerError]]
-"""Judges an answer: given its text, the prompt, and whether it was cut off, returns the text that is worth keeping, or
-the error that stands for it: `RefusedAnswerError`, `EmptyAnswerError` for an echo, `TruncatedAnswerError`."""
+"""Judges an answer by its text, the prompt, and whether it was truncated. Returns the text to keep, or the class of the
+error: `RefusedAnswerError`, `EmptyAnswerError` for an echo of the prompt, `TruncatedAnswerError`."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -53,22 +54,22 @@ class Request:
     picture_sha256: str | None = None
     """Digest of the picture that is shown, if any."""
     picture: PictureSource | None = None
-    """The picture itself. Not part of the key."""
+    """The picture. Not part of the key."""
     label: str = ""
-    """What the picture is called where it came from, for messages. Not part of the key, and never stored."""
+    """The picture's name for messages. Not part of the key, and never stored."""
     judge: Judge | None = None
-    """Judges an answer before it is kept. Not part of the key, and never stored."""
+    """Judges answers before they are stored. Not part of the key, and never stored."""
     key: str = field(init=False)
-    """Hex sha256 of the canonical JSON of all that decides the answer."""
+    """Hex sha256 of ``text``."""
     text: str = field(init=False)
-    """That canonical JSON."""
+    """Canonical JSON of everything that determines the answer."""
 
     def __post_init__(self) -> None:
-        """Compute the key once, from what is there now: a mapping that is changed later changes nothing.
+        """Compute the key once; later changes of the identity have no effect.
 
         Raises:
             TypeError: the identity is not JSON.
-            ValueError: a number is not finite, or the prompt holds half a character (a lone surrogate).
+            ValueError: a number is not finite, or the prompt holds a lone surrogate.
         """
         self.prompt.encode("utf-8")
         payload = {
@@ -78,7 +79,7 @@ class Request:
             "prompt": self.prompt,
             "picture": self.picture_sha256,
             "model": dict(self.identity),
-            # 0, 0.0 and -0.0 are one temperature.
+            # 0, 0.0 and -0.0 are one temperature
             "decoding": {
                 "max_new_tokens": self.decoding.max_new_tokens,
                 "temperature": float(self.decoding.temperature) + 0.0,
@@ -99,10 +100,10 @@ class Request:
         label: str = "",
         judge: Judge | None = None,
     ) -> "Request":
-        """Ask with a template and the text that it was rendered to.
+        """Create a request from a template and its rendered text.
 
         Raises:
-            TemplateError: the template needs a picture and there is none, or the reverse.
+            TemplateError: the template needs a picture and there is none, or the other way round.
         """
         if template.file.needs_picture is not (picture is not None):
             need = "a picture, and none was given" if picture is None else "no picture, and one was given"
@@ -125,7 +126,7 @@ class Request:
         """Read what `payload` returned, without the picture.
 
         Raises:
-            ValueError: it is not of that form.
+            ValueError: malformed.
         """
         try:
             parts = _Payload.model_validate(payload)
@@ -139,7 +140,7 @@ class Request:
             raise ValueError("request: not spelled as this version spells it")
         text = canonical(payload)
         request = object.__new__(cls)
-        # the text is spelled already: to make it anew would take a third of the time of reading a stored answer
+        # without __post_init__, which would take a third of the time of a lookup
         request.__dict__.update(
             task=parts.task,
             template=parts.template.ref,
@@ -150,22 +151,22 @@ class Request:
             picture_sha256=parts.picture,
             picture=None,
             label="",
-            declines=None,
+            judge=None,
             text=text,
             key=digest(text),
         )
         return request
 
     def payload(self) -> dict[str, Any]:
-        """Give the parts that the key is made of, as fresh JSON."""
+        """Return the parts of the key as new JSON."""
         parts: dict[str, Any] = json.loads(self.text)
         return parts
 
     async def fetch_picture(self) -> Picture | None:
-        """Get the picture to show, reading it if it must be read.
+        """Return the picture, reading it if need be.
 
         Raises:
-            ImageError: it cannot be read, or it is no longer the picture that the request was made for.
+            ImageError: it cannot be read, or has changed since the request was made.
         """
         if self.picture_sha256 is None:
             return None
@@ -178,20 +179,20 @@ class Request:
         return picture
 
     def without_picture(self) -> "Request":
-        """Return the same question, holding neither the picture nor who judges the answer; the key is not made anew."""
+        """Return the same request without picture and judge."""
         bare = object.__new__(Request)
         bare.__dict__.update(self.__dict__, picture=None, judge=None)
         return bare
 
     def describe(self) -> str:
-        """Name the request in one readable line."""
+        """Describe the request in one line."""
         parts = [self.template if self.template.startswith(f"{self.task}/") else f"{self.task} ({self.template})"]
         if self.picture_sha256 is not None:
             parts.append(f"picture {self.picture_sha256[:12]}…" + (f" ({excerpt(self.label)})" if self.label else ""))
         return ", ".join([*parts, excerpt(self.prompt)])
 
     def __repr__(self) -> str:
-        """Name it without picture bytes: a repr ends in logs."""
+        """Describe it without picture bytes: a repr ends up in logs."""
         return f"Request({self.key[:12]}…, {self.describe()})"
 
     def __eq__(self, other: object) -> bool:
@@ -225,3 +226,132 @@ class _Payload(_Part):
     picture: _Sha256 | None
     model: dict[str, JsonValue]
     decoding: _Decoding
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedIdentity:
+    """The model that was asked, as stored with its answers, so that a replay needs no model."""
+
+    backend: str
+    """The backend's name."""
+    model: str
+    """The model as the settings name it, without a path; see `declared_model`."""
+    identity: Mapping[str, JSON]
+    """Its backend's `identity`."""
+    pictures: bool = True
+    """It accepted pictures."""
+    text_only: bool = True
+    """It accepted requests without a picture."""
+
+    def parts(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return {
+            "backend": self.backend,
+            "model": self.model,
+            "identity": dict(self.identity),
+            "pictures": self.pictures,
+            "text_only": self.text_only,
+        }
+
+    @classmethod
+    def from_parts(cls, parts: object) -> "RecordedIdentity":
+        """Read what `parts` returned.
+
+        Raises:
+            ValueError: malformed.
+        """
+        try:
+            found = _Identity.model_validate(parts)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            raise ValueError(f"identity.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        return cls(found.backend, found.model, found.identity, found.pictures, found.text_only)
+
+    def describe(self) -> str:
+        """Describe it in one line."""
+        return f"{self.backend} {self.model or '(default model)'} {canonical(dict(self.identity))[:120]}"
+
+
+class _Identity(_Part):
+    backend: str
+    model: str
+    identity: dict[str, JsonValue]
+    pictures: bool
+    text_only: bool
+
+
+Phase: TypeAlias = Literal["waiting", "asking", "storing", "pausing", "sharing"]
+"""``waiting`` for a permit, ``asking`` the backend, ``storing`` the answer, ``pausing`` before a retry, or ``sharing``:
+another process is asking the same."""
+Source: TypeAlias = Literal["store", "backend"]
+
+
+class RequestProgress:
+    """Progress of one request through the layers; its creator is told of every change."""
+
+    def __init__(self, on_change: Callable[["RequestProgress"], None] | None = None) -> None:
+        """Call ``on_change`` after every change."""
+        self.phase: Phase = "waiting"
+        self.source: Source = "backend"
+        """Where the outcome came from."""
+        self.attempts = 0
+        """Attempts so far; one that sent nothing is not counted."""
+        self.end = math.inf
+        """The deadline by the monotonic clock; set by the first attempt."""
+        self.usage: tuple[int | None, int | None] = (None, None)
+        """Prompt and completion tokens of the last attempt, also of an unusable answer."""
+        self.answered = False
+        """The last attempt brought a usable answer."""
+        self.unsent = False
+        """The last attempt sent nothing: no connection, or the picture is gone."""
+        self.crowded = False
+        """The last attempt was refused because of concurrency: its ``Retry-After`` does not concern this request."""
+        self.series: list[int] = []
+        """The series of failures (see `Outage`) of its attempts, one entry each."""
+        self.failed_at = math.inf
+        """Start of the first attempt that was sent and found the server down, by the monotonic clock."""
+        self.kept = False
+        """Its failure is on disk."""
+        self.abandoned = False
+        """Nobody waits for it: the attempt in flight may finish, and there is no retry."""
+        self._on_change = on_change
+
+    def update(self, *, phase: Phase | None = None, source: Source | None = None, attempts: int | None = None) -> None:
+        """Set what is given."""
+        self.phase = phase or self.phase
+        self.source = source or self.source
+        self.attempts = self.attempts if attempts is None else attempts
+        if self._on_change is not None:
+            self._on_change(self)
+
+    def follow(self, other: "RequestProgress") -> None:
+        """Copy another trace's progress."""
+        self.answered = other.answered
+        self.update(phase=other.phase, source=other.source, attempts=other.attempts)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended. Exactly one of ``answer`` and ``error`` is set."""
+
+    request: Request
+    answer: Answer | None
+    error: Exception | None
+    source: Source
+    """Where the outcome came from."""
+    attempts: int
+    """Attempts; 0 from the store."""
+    seconds: float
+    """From submission to outcome."""
+
+
+class Responder(Protocol):
+    """A layer: answers requests itself or with an inner layer."""
+
+    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+        """Answer one request, and report progress on ``trace``.
+
+        Raises:
+            ANTSError: there is no answer; the class says why.
+        """
+        ...

@@ -1,33 +1,127 @@
-"""Retries transient errors with exponential backoff and jitter."""
+"""Retries transient errors with exponential backoff and jitter, and fails fast where every request would fail."""
 
 import asyncio
 import math
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
-from ants_engine.dispatch.common_cause import CommonCause
 from ants_engine.dispatch.limits.outage import Outage
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
-from ants_engine.dispatch.responder import Responder
-from ants_engine.errors import BackendError, TransientBackendError
+from ants_engine.dispatch.request import Request, RequestProgress, Responder
+from ants_engine.errors import (
+    BackendError,
+    FinalBackendError,
+    NotEnoughAnswersError,
+    TransientBackendError,
+    UnusableAnswerError,
+)
 from ants_engine.protocol import Answer
 
+FEW = 3
+"""Consecutive final failures of a task with the same cause that stop it before its first answer."""
+
+MANY = 10
+"""The same after an answer: the server has changed since."""
+
+ASK_AGAIN = 60.0
+"""Seconds after which one request is sent as a probe: a stream may outlive the cause."""
+
+# numbers and identifiers differ between errors of one cause
+_PARTICULAR = re.compile(r"\b[0-9a-f-]{8,}\b|\d+", re.IGNORECASE)
+
 FIRST_PAUSE = 0.5
-"""Seconds before the second try, at most; each further pause is twice as long."""
+"""Seconds before the second attempt at most; doubled before every further one."""
+
 LONGEST_PAUSE = 30.0
 """Seconds."""
 
 
-class RetryResponder:
-    """Tries until there is an answer, a final error, no try left, or no time left (`RequestProgress.end`).
+@dataclass(slots=True)
+class _Task:
+    answered: bool = False
+    cause: str = ""
+    error: FinalBackendError | None = None
+    failed: int = 0
+    stopped_at: float = 0.0
+    under_way: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    Only `TransientBackendError` is tried again; cancellation and everything else passes at once. It stands outside of
-    the limit: a request that pauses takes nobody's place. Tries that were part of an outage of the server are not
-    counted, and need no pause: the gate waits until the server is back.
+
+class CommonCause:
+    """Stops a task whose requests all fail with one cause, such as a wrong model. An answer resets the count.
+
+    Before it stops a task, it waits for the requests in flight: an answer takes longer than a refusal.
+    """
+
+    def __init__(self, *, few: int = FEW, enabled: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with no failures.
+
+        Args:
+            few: failures that stop a task before its first answer.
+            enabled: whether to stop tasks at all.
+            clock: monotonic, in seconds.
+        """
+        self._few = few
+        self._enabled = enabled
+        self._clock = clock
+        self._tasks: dict[str, _Task] = {}
+
+    async def enter(self, task: str) -> None:
+        """Admit an attempt, unless its task is stopped. Call `leave` when the attempt has ended.
+
+        Raises:
+            NotEnoughAnswersError: the task is stopped; it holds the common cause. Do not call `leave` then.
+        """
+        state = self._tasks.setdefault(task, _Task())
+        while self._suspects(state) and state.under_way:
+            state.changed.clear()
+            await state.changed.wait()
+        if self._suspects(state) and state.error is not None:
+            state.stopped_at = state.stopped_at or self._clock()
+            if self._clock() < state.stopped_at + ASK_AGAIN:
+                which = "latest" if state.answered else "first"
+                raise NotEnoughAnswersError(
+                    f"{task}: 0 of {state.failed} answers can be used: the {which} questions failed with the same "
+                    f"cause, and the rest is not asked. {type(state.error).__name__}: {state.error}",
+                    [state.error],
+                )
+            state.stopped_at = self._clock()
+        state.under_way += 1
+
+    def leave(self, task: str) -> None:
+        """Note that an attempt has ended."""
+        state = self._tasks[task]
+        state.under_way -= 1
+        state.changed.set()
+
+    def ended(self, task: str, error: BackendError | None) -> None:
+        """Note how a request ended, after all its attempts."""
+        state = self._tasks.setdefault(task, _Task())
+        if error is None:
+            state.answered = True
+            state.error, state.failed, state.stopped_at = None, 0, 0.0
+        elif isinstance(error, FinalBackendError):
+            cause = f"{type(error).__name__}: {_PARTICULAR.sub('#', str(error))}"
+            state.failed = state.failed + 1 if cause == state.cause else 1
+            state.cause, state.error = cause, error
+        elif isinstance(error, UnusableAnswerError):
+            # the server does accept requests of this task
+            state.failed = 0
+        state.changed.set()
+
+    def _suspects(self, state: _Task) -> bool:
+        return self._enabled and state.failed >= (MANY if state.answered else self._few)
+
+
+class RetryResponder:
+    """Retries `TransientBackendError` until an answer, the last attempt or the deadline (`RequestProgress.end`).
+
+    It stands outside of the gate, so a request that pauses holds no permit. Attempts during an outage of the server are
+    not counted and need no pause: the gate waits until the server is up.
     """
 
     def __init__(
@@ -44,13 +138,13 @@ class RetryResponder:
         """Wrap ``inner``.
 
         Args:
-            inner: what is tried.
-            attempts: tries per request, the first one counted.
-            outage: knows which tries were part of an outage.
+            inner: what is asked.
+            attempts: attempts per request, the first one included.
+            outage: the circuit breaker.
             common: told how requests end.
-            jitter: randomness of the pauses; own by default, since processes that pause alike come back together.
+            jitter: randomness of the pauses, so that processes do not retry in step.
             sleep: how to pause.
-            clock: seconds that only grow.
+            clock: monotonic, in seconds.
         """
         self._inner = inner
         self._attempts = attempts
@@ -61,11 +155,11 @@ class RetryResponder:
         self._clock = clock
 
     async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Answer, trying as often as it takes and may.
+        """Answer, with retries.
 
         Raises:
-            TransientBackendError: the last try's error, when no try or no time is left.
-            ANTSError: what cannot pass, at once.
+            TransientBackendError: the last attempt's error, when no attempt or no time is left.
+            ANTSError: any other error, without a retry.
         """
 
         async def attempt() -> Answer:
@@ -91,13 +185,9 @@ class RetryResponder:
             finally:
                 trace.update(phase="waiting")
 
-        # One per request: tenacity keeps a call's state on the object.
+        # one per request: tenacity keeps a call's state on the object
         retrying = AsyncRetrying(
-            sleep=pause,
-            stop=stop,
-            wait=wait,
-            retry=retry_if_exception_type(TransientBackendError),
-            reraise=True,
+            sleep=pause, stop=stop, wait=wait, retry=retry_if_exception_type(TransientBackendError), reraise=True
         )
         try:
             answer: Answer = await retrying(attempt)
@@ -112,7 +202,7 @@ class RetryResponder:
         pause = longest * (0.5 + 0.5 * self._jitter.random())
         error = state.outcome.exception() if state.outcome is not None else None
         wish = error.retry_after if isinstance(error, TransientBackendError) and not trace.crowded else None
-        if wish is not None and wish == wish:  # noqa: PLR0124  # NaN is no wish
-            # The server's wish is a minimum; the jitter on top keeps those who were told the same from coming together.
+        if wish is not None and wish == wish:  # noqa: PLR0124  # not NaN
+            # Retry-After is a minimum; the jitter spreads requests that were told the same
             return max(pause, wish + FIRST_PAUSE * self._jitter.random())
         return pause

@@ -1,4 +1,4 @@
-"""Whether a run moves: how fast, how much at once, what it waits for, and whether it is stuck."""
+"""Progress of a run: counts, answers per second, what it waits for, and whether it is stuck."""
 
 import time
 from collections import deque
@@ -7,43 +7,72 @@ from dataclasses import dataclass
 
 from ants_engine.dispatch.limits.budget import Spent
 
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A coordinator's requests at one moment."""
+
+    asked: int = 0
+    """Submitted and not cancelled."""
+    answered: int = 0
+    """Ended with an answer."""
+    from_store: int = 0
+    """Of these, from the store."""
+    failed: int = 0
+    """Ended with an error."""
+    in_flight: int = 0
+    """With the backend."""
+    storing: int = 0
+    """Answered, and being written to disk."""
+    retrying: int = 0
+    """Pausing before a retry."""
+    sharing: int = 0
+    """Being asked by another process with the same store."""
+
+    @property
+    def waiting(self) -> int:
+        """Waiting for the gate or the store."""
+        busy = self.in_flight + self.storing + self.retrying + self.sharing
+        return self.asked - self.answered - self.failed - busy
+
+
 SPAN = 30.0
-"""Seconds over which answers are counted for the rate."""
+"""Seconds over which the rate is measured."""
 STUCK = 60.0
-"""Seconds without a sign of life, at the least, after which a run is called stuck."""
+"""Seconds without a response after which a run may be stuck ..."""
 UNUSUAL = 5.0
-"""... and so many times the longest that an answer has taken so far."""
+"""... and this many times the longest answer so far."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """A coordinator's liveliness at one moment."""
+    """A coordinator's throughput at one moment."""
 
     limit: int
-    """Requests that may be with the backend at once, as it now is."""
+    """Requests at once, as the gate now allows."""
     slots: int
-    """The most that this may become."""
+    """Upper bound of ``limit``."""
     per_second: float
-    """Answers a second from the backend, over the last half minute."""
+    """Answers from the backend per second, over the last `SPAN` seconds."""
     first_answer: float | None
-    """Seconds from the first question to the backend to its first answer."""
+    """Seconds from the first call to the first answer."""
     quiet: float
-    """Seconds since anything last came from the backend, while something is with it."""
+    """Seconds since the last response, while calls are in flight."""
     oldest: float
-    """Seconds that the oldest question has been with the backend."""
+    """Age of the oldest call in flight, in seconds."""
     stuck: bool
-    """Something is with the backend, and it has been quiet for unusually long."""
+    """Calls are in flight, and there has been no response for unusually long."""
     holding: str | None
-    """What those who wait wait for, if it is not a place: a server's wish, a rate, a limit that the user set."""
+    """What holds requests up besides concurrency: a ``Retry-After``, a rate, a limit of the user."""
     holding_seconds: float
-    """For how long still."""
+    """For how long."""
     spent: Spent
-    """What was used up."""
+    """What the run has used."""
     down_since: str | None = None
-    """The local time since when the server is down and is being probed; None while it is not."""
+    """Local time when the server went down; None while it is up."""
 
     def in_words(self) -> str:
-        """Say it in a few words, for a progress bar."""
+        """Describe it in a few words, for a progress bar."""
         parts = [f"{self.per_second:.2g}/s"] if self.per_second else []
         if self.stuck:
             parts.append(f"nothing has come for {self.quiet:.0f} s: stuck?")
@@ -55,12 +84,12 @@ class Pulse:
 
 
 class ThroughputMonitor:
-    """Is told when questions go and when something comes back."""
+    """Measures calls to the backend."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Begin with nothing."""
         self._clock = clock
-        # in the order in which they went, so that the oldest is the first
+        # in order of their start
         self._asked: dict[int, float] = {}
         self._answers: deque[float] = deque(maxlen=100_000)
         self._first_asked: float | None = None
@@ -69,7 +98,7 @@ class ThroughputMonitor:
         self._longest = 0.0
 
     def asking(self, request: int) -> None:
-        """Note that a question goes to the backend; ``request`` tells it from others."""
+        """Note that a call starts; ``request`` identifies it."""
         now = self._clock()
         if not self._asked:
             self._last_sign = now
@@ -78,7 +107,7 @@ class ThroughputMonitor:
         self._asked[request] = now
 
     def came_back(self, request: int, *, answered: bool) -> None:
-        """Note that the backend is done with a question."""
+        """Note that a call has ended."""
         now = self._clock()
         asked = self._asked.pop(request, now)
         self._last_sign = now
@@ -89,15 +118,9 @@ class ThroughputMonitor:
                 self._first_answer = now - self._first_asked
 
     def read(
-        self,
-        *,
-        limit: int,
-        slots: int,
-        holding: tuple[str, float] | None,
-        spent: Spent,
-        down_since: str | None = None,
+        self, *, limit: int, slots: int, holding: tuple[str, float] | None, spent: Spent, down_since: str | None = None
     ) -> Pulse:
-        """Take the pulse."""
+        """Return the throughput now."""
         now = self._clock()
         while self._answers and self._answers[0] < now - SPAN:
             self._answers.popleft()

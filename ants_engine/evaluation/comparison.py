@@ -1,4 +1,4 @@
-"""ANTS beside its baselines on the same features: one row per method, one column pair per OOD set."""
+"""ANTS compared with its baselines on the same features, per OOD set; for the demo."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A whole evaluation: benchmark in, numbers and files out."""
+"""A whole evaluation: benchmark in, numbers and files out. Everything cheap is checked before torch is loaded."""
 
 import asyncio
 import datetime
@@ -6,29 +6,30 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.common.progress import ProgressCallback, ProgressEvent
-from ants_engine.datasets.benchmark import Benchmark
+from ants_engine.datasets.benchmark import Benchmark, Overlap, find_overlaps
 from ants_engine.datasets.draw import sizes
-from ants_engine.datasets.overlap import Overlap, find_overlaps
-from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.errors import FeatureError, ImageError, ImageNotFoundError, ImageUnreadableError
-from ants_engine.evaluation.baseline_method import EoeMethod
-from ants_engine.evaluation.method_set import MethodSet, asking_methods, check_names, make_methods
-from ants_engine.evaluation.passes import PassResult, PassScores
-from ants_engine.evaluation.picture_features import encode_pictures
-from ants_engine.evaluation.plan import EvaluationPlan
-from ants_engine.evaluation.record import (
+from ants_engine.evaluation.method import (
+    EOE,
+    EvaluationPlan,
+    PassResult,
+    PassScores,
+    asking_methods,
+    check_names,
+    check_sizes,
+)
+from ants_engine.evaluation.results_folder import (
+    ResultsFolder,
     benchmark_record,
     models_record,
     package_versions,
     plan_record,
     requests_record,
 )
-from ants_engine.evaluation.results_folder import ResultsFolder
-from ants_engine.evaluation.runner import check_sizes, run_passes, unreadable_pictures
 from ants_engine.evaluation.summary import SummaryRow, summarise
 from ants_engine.learning.preflight import check_mllm, check_models
 from ants_engine.method.metrics import require_metrics
@@ -36,24 +37,28 @@ from ants_engine.method.rounding import share_of
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
 
+if TYPE_CHECKING:
+    from ants_engine.clip.encoder import ClipEncoder
+    from ants_engine.evaluation.methods import MethodSet
+
 SHOWN = 5
 KEEP = "an unreadable picture can be kept as one that never passes as known: --allow-unreadable"
 
 
 @dataclass(slots=True)
 class Evaluation:
-    """What came of it; it grows while it runs."""
+    """Results so far; filled in while the evaluation runs."""
 
     benchmark: Benchmark
     plan: EvaluationPlan
     settings: Settings
     overlaps: Sequence[Overlap] = ()
     unreadable: Sequence[tuple[str, ImageError]] = ()
-    """Set and reason of every picture that could not be used."""
-    methods: MethodSet | None = None
+    """Set and error of every unusable picture."""
+    methods: "MethodSet | None" = None
     results: list[PassResult] = field(default_factory=list)
     rows: Sequence[SummaryRow] = ()
-    """Over the seeds; empty until all passes are done, because a mean over fewer seeds would be another number."""
+    """Over the seeds; empty until all passes are done, since a mean over fewer seeds would be another number."""
     complete: bool = False
     started: str = ""
     seconds: float = 0.0
@@ -65,11 +70,11 @@ class Evaluation:
 
     @property
     def degraded(self) -> list[PassResult]:
-        """Return the passes whose numbers are not the method's, because too many requests failed."""
+        """Return the passes in which too many requests failed, so that the numbers are not the method's."""
         return [one for one in self.results if one.degraded]
 
     def notes(self) -> list[str]:
-        """Return what a reader of the numbers should know."""
+        """Return notes for readers of the numbers."""
         found = [*self.benchmark.notes, *map(str, self.overlaps)]
         if self.methods is not None:
             found += self.methods.notes
@@ -83,7 +88,7 @@ class Evaluation:
         return [*found, *said]
 
     def _cut_down(self) -> list[str]:
-        """Say where a prevalence is reached by fewer ID pictures, because there are too few OOD ones."""
+        """Note where a prevalence is reached by fewer ID pictures, since there are too few OOD ones."""
         whole, share = self.benchmark.id_set, self.plan.share
         all_ids = share_of(share, len(whole))
         found = []
@@ -98,7 +103,7 @@ class Evaluation:
         return found
 
     def record(self) -> dict[str, Any]:
-        """Return everything as plain, JSON-able values."""
+        """Return everything as JSON values."""
         ants = None if self.methods is None else self.methods.ants
         return {
             "complete": self.complete,
@@ -137,32 +142,32 @@ async def evaluate(
     *,
     allow_unreadable: bool = False,
     out: ResultsFolder | None = None,
-    encoder: ClipEncoder | None = None,
+    encoder: "ClipEncoder | None" = None,
     table: "Callable[[Evaluation], str] | None" = None,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Measure methods on a benchmark.
 
-    Score files are written pass by pass, and ``results.json`` also when it is broken off, then with ``complete``
-    false and without a summary.
+    Score files are written pass by pass. ``results.json`` is written even when the evaluation is interrupted, then with
+    ``complete`` false and without a summary.
 
     Args:
         benchmark: pictures or features.
         settings: of CLIP, ANTS and the MLLM.
         plan: the protocol.
         names: methods, see `method_names`; all that the benchmark allows by default.
-        allow_unreadable: keep a picture that is missing or unreadable as one that never passes as known; otherwise the
-            first such pictures end the evaluation before anything is scored.
+        allow_unreadable: keep missing and unreadable pictures as ones that are never accepted as ID; otherwise they end
+            the evaluation before anything is scored.
         out: where results are written; nowhere by default.
-        encoder: a loaded CLIP in place of the one that the settings name.
-        table: makes the table for people that is written to ``out``.
+        encoder: a loaded CLIP model in place of the one that the settings name.
+        table: renders ``table.txt``.
         progress: called with stages ``pictures`` and ``passes``.
 
     Raises:
         UsageError: methods, plan, classes or settings do not fit.
         BackendError: a method asks an MLLM that cannot be reached or does not know the model.
-        FeatureError: the features are of another CLIP than the settings name.
-        ImageError: pictures cannot be used; their number and the first names are said.
+        FeatureError: the features are of another CLIP model than the settings name.
+        ImageError: pictures cannot be used; gives their number and the first names.
     """
     check_names(names or ())
     require_metrics()
@@ -170,7 +175,12 @@ async def evaluate(
     if not allow_unreadable:
         _refuse_missing(benchmark)
     await _check_models(names, benchmark, settings, encoder)
-    # one live display at a time: the bar of a build would be a second one
+    # these import torch
+    from ants_engine.clip.encoder import ClipEncoder
+    from ants_engine.evaluation.methods import make_methods
+    from ants_engine.evaluation.runner import encode_pictures, run_passes, unreadable_pictures
+
+    # one progress bar at a time
     quiet = load_settings(settings, progress={"bar": "off"})
     found = Evaluation(benchmark, plan, settings, started=datetime.datetime.now(datetime.UTC).isoformat())
     began = time.monotonic()
@@ -217,12 +227,12 @@ def _stage(name: str, progress: ProgressCallback | None) -> Callable[[int, int],
 
 
 async def _check_models(
-    names: Sequence[str] | None, benchmark: Benchmark, settings: Settings, encoder: ClipEncoder | None
+    names: Sequence[str] | None, benchmark: Benchmark, settings: Settings, encoder: "ClipEncoder | None"
 ) -> None:
-    """Look at templates, models and the MLLM before CLIP sees a picture."""
+    """Check templates, models and the MLLM."""
     await asyncio.to_thread(check_models, settings, clip=encoder is None and benchmark.space is None)
     asking = asking_methods(names, benchmark)
-    if EoeMethod.name in asking:
+    if EOE in asking:
         TemplateLibrary(settings.prompts.folder).load(settings.eoe.template_ref)
     if asking:
         await check_mllm(settings)
@@ -233,14 +243,14 @@ def _refuse_missing(benchmark: Benchmark) -> None:
         (one.name, ImageNotFoundError(str(image), f"listed in {one.origin}, and not there"))
         for one in benchmark.sets
         for image in one.images or ()
-        # a folder that cannot be read is among the pictures, and says so when it is read
+        # an unreadable folder is among the pictures, and reports its own error when it is loaded
         if isinstance(image, Path) and not image.is_file() and not image.is_dir()
     ]
     if gone:
         raise ImageNotFoundError(gone[0][1].name, f"{_counted(gone)}; {KEEP}")
 
 
-def _check_model(benchmark: Benchmark, encoder: ClipEncoder) -> None:
+def _check_model(benchmark: Benchmark, encoder: "ClipEncoder") -> None:
     if benchmark.clip and benchmark.clip != encoder.identity_sha256:
         raise FeatureError(
             f"{benchmark.name}: its features are of the CLIP {benchmark.clip}, and clip.model names "
@@ -255,7 +265,7 @@ def _check_model(benchmark: Benchmark, encoder: ClipEncoder) -> None:
 
 
 def _counted(errors: Sequence[tuple[str, ImageError]]) -> str:
-    """Count pictures by set, and name the first."""
+    """Describe unusable pictures: their number by set, and the first ones."""
     sets: dict[str, int] = {}
     for name, _ in errors:
         sets[name] = sets.get(name, 0) + 1

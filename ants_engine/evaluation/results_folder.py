@@ -1,9 +1,9 @@
-"""The folder that an evaluation is written to.
+"""The record of an evaluation, and the folder that it is written to.
 
 ::
 
-    results.json                                     everything, and what is needed to run it again
-    table.txt                                        the table for people
+    results.json                                     everything, with what is needed to repeat it
+    table.txt                                        the table as text
     <method>/<all or prevalence-p>/ood_<convention>.csv      OpenOOD's columns, in percent, mean over the seeds
     <method>/<all or prevalence-p>/ood_<convention>_std.csv  standard deviation over the seeds, where there are several
     <method>/<all or prevalence-p>/scores/<ood set>-seed<n>.npz   ``pred``, ``conf`` and ``label`` of one pass
@@ -17,8 +17,9 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,89 @@ import numpy as np
 from ants_engine.common.atomic_file import try_folder, write_whole
 from ants_engine.common.canonical_json import readable
 from ants_engine.common.terminal_text import encodable
+from ants_engine.common.versions import installed_versions
+from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
 from ants_engine.errors import UsageError
-from ants_engine.evaluation.passes import PassKey, PassScores
+from ants_engine.evaluation.method import EvaluationPlan, PassKey, PassResult, PassScores
 from ants_engine.evaluation.summary import SummaryRow
 from ants_engine.method.metrics import COLUMNS
+
+PACKAGES = (
+    "ants-engine", "torch", "torchvision", "open_clip_torch", "numpy", "pillow", "scikit-learn", "transformers",
+    "openai",
+)  # fmt: skip
+"""Packages that scores and metrics depend on."""
+
+
+def package_versions() -> dict[str, str | None]:
+    """Return the platform and the versions of Python and `PACKAGES`; None for what is not installed."""
+    return {"platform": platform.platform(), **installed_versions(PACKAGES)}
+
+
+def benchmark_record(benchmark: Benchmark) -> dict[str, Any]:
+    """Describe the benchmark."""
+    return {
+        "name": benchmark.name,
+        "kind": benchmark.kind,
+        "classes": list(benchmark.classes),
+        "sets": [_set_record(one) for one in benchmark.sets],
+        "notes": list(benchmark.notes),
+    }
+
+
+def plan_record(plan: EvaluationPlan) -> dict[str, Any]:
+    """Describe the plan."""
+    return {
+        "seeds": list(plan.seeds),
+        "prevalences": list(plan.prevalences),
+        "share": plan.share,
+        "batch_size": plan.batch_size,
+        "fpr95_conventions": list(plan.conventions),
+    }
+
+
+def requests_record(results: Sequence[PassResult]) -> dict[str, int | None]:
+    """Sum the requests to the MLLM, each run once; tokens are None where any count is unknown."""
+    runs = [one.facts for one in results if one.facts.same_run_as is None]
+    return {
+        "asked": sum(one.asked for one in runs),
+        "from_store": sum(one.from_store for one in runs),
+        "failed": sum(one.failed for one in runs),
+        "prompt_tokens": _sum([one.prompt_tokens for one in runs if one.requests]),
+        "completion_tokens": _sum([one.completion_tokens for one in runs if one.requests]),
+    }
+
+
+def models_record(results: Sequence[PassResult]) -> dict[str, Any]:
+    """List the MLLMs and prompt templates that were used."""
+    mllms: list[Mapping[str, Any]] = []
+    templates: dict[str, str] = {}
+    for facts in (one.facts for one in results):
+        if facts.mllm and facts.mllm not in mllms:
+            mllms.append(facts.mllm)
+        templates |= facts.templates
+    return {"mllm": [dict(one) for one in mllms], "templates": dict(sorted(templates.items()))}
+
+
+def _set_record(one: BenchmarkSet) -> dict[str, Any]:
+    features = one.features
+    return {
+        "name": one.name,
+        "group": one.group,
+        "pictures": len(one),
+        "unreadable": len(one.failures),
+        "labelled": one.labelled if one.group is None else None,
+        "origin": one.origin,
+        "sha256": one.sha256 or None,
+        # equal if two runs used the same bits
+        "features_sha256": None if features is None else hashlib.sha256(features.numpy().tobytes()).hexdigest(),
+    }
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if known and len(known) == len(counts) else None
+
 
 RECORD = "results.json"
 TABLE = "table.txt"
@@ -38,15 +118,15 @@ FORMAT = 1
 
 
 class ResultsFolder:
-    """Writes files whole or not at all, and remembers which."""
+    """Writes files atomically, and lists them."""
 
     def __init__(self, folder: Path, *, force: bool = False) -> None:
-        """Make the folder.
+        """Create the folder.
 
         Args:
-            folder: made if it is not there.
-            force: allow one that is not empty. What an earlier evaluation listed in its ``results.json`` is removed,
-                so that nothing of it is taken for this one's; other files stay.
+            folder: created if missing.
+            force: allow a folder that is not empty. Files that an earlier ``results.json`` lists are removed, so that
+                they are not mistaken for results of this evaluation; other files stay.
 
         Raises:
             UsageError: it is not empty, no folder, or cannot be written.
@@ -76,7 +156,7 @@ class ResultsFolder:
         self._write(f"{place}/scores/{file_name(key.ood_set)}-seed{key.seed}.npz", buffer.getvalue())
 
     def add_tables(self, rows: Sequence[SummaryRow], table: str) -> None:
-        """Write the CSV files and the table for people.
+        """Write the CSV files and the table as text.
 
         Raises:
             UsageError: one cannot be written.
@@ -118,13 +198,13 @@ class ResultsFolder:
             return
         for name in listed if isinstance(listed, list) else []:
             path = self.folder / str(name)
-            # the list is data: it must not reach what lies elsewhere
+            # the list is untrusted: it must not reach outside the folder
             if path.is_file() and path.resolve().is_relative_to(self.folder.resolve()):
                 path.unlink()
 
 
 def file_name(name: str) -> str:
-    """Return a set's name as a file name, told apart by a digest where a character had to go."""
+    """Return a set's name as a file name, with a digest where a character had to be replaced."""
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:80]
     return plain if plain == name else f"{plain}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
 
@@ -140,7 +220,7 @@ def _csv(rows: Sequence[SummaryRow], *, deviation: bool) -> bytes:
     for row in rows:
         cells = []
         for column in COLUMNS:
-            # the format has no room to say that a number is not the method's
+            # the format cannot mark a number as degraded
             spread = None if row.values is None or row.degraded else row.values[column]
             value = None if spread is None else spread.deviation if deviation else spread.mean
             cells.append("" if value is None else f"{value:.2f}")

@@ -1,4 +1,4 @@
-"""Running methods over a benchmark: per OOD set, seed and prevalence one pass each, from nothing.
+"""Running methods over a benchmark: one pass per OOD set, seed and prevalence, each from the initial state.
 
 Source of the protocol: OpenOOD v1.5 (arXiv 2306.09301) and ANTS (arXiv 2509.03951): per OOD set the memory is empty
 at the start, ID and OOD pictures come mixed, and each is seen once.
@@ -6,28 +6,41 @@ at the start, ID and OOD pictures come mixed, and each is seen once.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
-from ants_engine.datasets.draw import Draw, draw, sizes
-from ants_engine.datasets.image_lists import OOD_LABEL
+from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.sources import open_images
+from ants_engine.clip.worker import ClipWorker
+from ants_engine.datasets.benchmark import OOD_LABEL, Benchmark, BenchmarkSet
+from ants_engine.datasets.draw import Draw, draw
 from ants_engine.errors import ANTSError, ImageError, UsageError
-from ants_engine.evaluation.method import EvaluationStream, Method, MethodFacts, MethodResult
-from ants_engine.evaluation.passes import PassKey, PassResult, PassScores
-from ants_engine.evaluation.plan import EvaluationPlan
+from ants_engine.evaluation.method import (
+    EvaluationPlan,
+    EvaluationStream,
+    Method,
+    MethodFacts,
+    MethodResult,
+    PassKey,
+    PassResult,
+    PassScores,
+    check_sizes,
+)
 from ants_engine.learning.answers import FATAL
 from ants_engine.method.metrics import FprConvention, Metrics, measure, require_metrics
+from ants_engine.settings.config import Settings
 
 OnPass = Callable[[PassResult, PassScores | None], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Mixed:
-    """A drawn stream: what a method gets, and which rows of the whole it is."""
+    """A drawn stream: the input of methods, and the rows that are readable."""
 
     stream: EvaluationStream
     labels: NDArray[np.int64]
@@ -46,16 +59,16 @@ async def run_passes(
 ) -> list[PassResult]:
     """Run every method on every stream.
 
-    An error of a method costs that pass and no other; after one that would meet every question (a key that is refused,
-    a store that cannot be used), that method is not run again. An unreadable picture never reaches a method; it keeps
-    its row as one that never passes as known: ``conf`` below all others and ``pred`` -1, so that an unreadable ID
-    picture is a false alarm and a wrong prediction, and an unreadable OOD picture is caught.
+    A method's error ends that pass only; after a permanent one (a rejected key, an unusable store) the method is not
+    run again. Unreadable pictures are not given to methods; they keep their rows with ``conf`` below all others and
+    ``pred`` -1, so that an unreadable ID picture is a false alarm and a wrong prediction, and an unreadable OOD picture
+    counts as detected.
 
     Args:
         benchmark: with features.
         methods: of different names.
         plan: the protocol.
-        min_success: with a larger share of failed requests than 1 - this, a pass is marked as degraded.
+        min_success: a pass with a smaller share of answered requests is marked as degraded.
         on_pass: called after every pass with its scores.
 
     Raises:
@@ -81,17 +94,6 @@ async def run_passes(
                     if on_pass is not None:
                         on_pass(result, scores)
     return results
-
-
-def check_sizes(benchmark: Benchmark, plan: EvaluationPlan) -> None:
-    """See that every stream can be drawn: that must not come up after hours of scoring.
-
-    Raises:
-        UsageError: a prevalence leaves no picture on one side.
-    """
-    for one in benchmark.ood_sets:
-        for prevalence in plan.prevalences:
-            sizes(benchmark.id_set, one, prevalence, plan.share)
 
 
 async def _pass(
@@ -166,7 +168,7 @@ def _mix(
 
 
 def _defect(found: MethodResult, rows: int) -> str | None:
-    """Say what is wrong with a method's scores."""
+    """Describe what is wrong with a method's scores; None for valid ones."""
     if found.predicted.shape != (rows,) or found.id_score.shape != (rows,):
         shapes = f"{found.predicted.shape} predictions and {found.id_score.shape} scores"
         return f"a defect of the method: {shapes} for {rows} pictures"
@@ -175,7 +177,7 @@ def _defect(found: MethodResult, rows: int) -> str | None:
 
 
 def _whole(found: MethodResult, mixed: _Mixed) -> PassScores:
-    """Give the unreadable pictures their rows."""
+    """Insert the rows of unreadable pictures."""
     scores = found.id_score.astype(np.float64)
     pred = np.full(len(mixed.labels), -1, dtype=np.int64)
     conf = np.full(len(mixed.labels), scores.min() - 1.0)
@@ -200,5 +202,76 @@ def _measure(scores: PassScores, conventions: Sequence[FprConvention]) -> dict[F
 
 
 def unreadable_pictures(benchmark: Benchmark) -> list[tuple[str, ImageError]]:
-    """Return every picture that cannot be used, with the set that it is of."""
+    """Return the set and error of every unusable picture."""
     return [(one.name, error) for one in benchmark.sets for _, error in sorted(one.failures.items())]
+
+
+# ---- features of the pictures -------------------------------------------------------------------------------------
+
+
+async def encode_pictures(
+    benchmark: Benchmark,
+    encoder: ClipEncoder,
+    settings: Settings,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Benchmark:
+    """Return the benchmark with features; each distinct picture is encoded once.
+
+    Sets are encoded one after the other, the ID set first, in list order, in batches of ``clip.batch_size``: the
+    batches, and with them a feature's last bits, do not depend on seed or prevalence. An unusable picture gets an entry
+    in its set's ``failures`` and keeps its row.
+
+    Args:
+        benchmark: sets that have features already are left unchanged.
+        encoder: a loaded CLIP model.
+        settings: ``clip.batch_size``, ``clip.feature_store`` and ``pictures`` are used, with ``on_error`` "skip".
+        on_progress: called with the number of pictures done and in total.
+
+    Raises:
+        FeatureError: the model gave a number that is not finite.
+    """
+    limits = settings.pictures.model_copy(update={"on_error": "skip"})
+    known: dict[object, torch.Tensor | ImageError] = {}
+    waiting = [one for one in benchmark.sets if one.features is None]
+    total = sum(len(one) for one in waiting)
+    before = 0
+    encoded: dict[str, BenchmarkSet] = {}
+    async with ClipWorker(encoder) as worker:
+        for one in waiting:
+            if one.images is None:
+                raise ValueError(f"{one.name}: neither images nor features")
+            new = {_key(image): image for image in one.images if _key(image) not in known}
+            keys, done = list(new), before + len(one) - len(new)
+            if new:
+                stream = open_images(list(new.values()))
+                clip = settings.clip
+                async for batch in worker.image_batches(
+                    stream, clip.batch_size, limits, feature_store=clip.feature_store
+                ):
+                    for ref, feature in zip(batch.refs, batch.features, strict=True):
+                        known[keys[ref.index]] = feature
+                    for ref, error in batch.failures:
+                        known[keys[ref.index]] = error
+                    done += len(batch.refs) + len(batch.failures)
+                    if on_progress is not None:
+                        on_progress(done, total)
+            before += len(one)
+            encoded[one.name] = _with_features(one, known, encoder.dim)
+    return replace(
+        benchmark,
+        id_set=encoded.get(benchmark.id_set.name, benchmark.id_set),
+        ood_sets=tuple(encoded.get(one.name, one) for one in benchmark.ood_sets),
+    )
+
+
+def _with_features(one: BenchmarkSet, known: dict[object, torch.Tensor | ImageError], dim: int) -> BenchmarkSet:
+    found = [known[_key(image)] for image in one.images or ()]
+    blank = torch.zeros(dim)
+    features = torch.stack([blank if isinstance(each, ImageError) else each for each in found])
+    failures = {row: each for row, each in enumerate(found) if isinstance(each, ImageError)}
+    return replace(one, features=features, failures=failures)
+
+
+def _key(image: Any) -> object:
+    """Return a key that is equal for equal pictures: the path of a file, or the object's identity."""
+    return str(Path(image).absolute()) if isinstance(image, str | Path) else id(image)

@@ -1,13 +1,38 @@
-"""Passes over seeds become rows of a table: mean and standard deviation per method, OOD set and prevalence."""
+"""From passes to table rows: mean and standard deviation over seeds, per method, OOD set and prevalence."""
 
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from ants_engine.datasets.ood_groups import Group
-from ants_engine.evaluation.passes import PassResult
-from ants_engine.evaluation.spread import Spread
+from ants_engine.datasets.benchmark import Group
+from ants_engine.evaluation.method import PassResult
 from ants_engine.method.metrics import COLUMNS, FprConvention
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Mean and standard deviation of some values."""
+
+    mean: float
+    deviation: float | None
+    """The sample's (n - 1); ``None`` for a single value."""
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Self:
+        """Compute both of at least one value.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if not values:
+            raise ValueError("no value to describe")
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    def __str__(self) -> str:
+        """Write it with two decimals: ``12.34``, or ``12.34 ± 0.56``."""
+        return f"{self.mean:.2f}" if self.deviation is None else f"{self.mean:.2f} ± {self.deviation:.2f}"
+
 
 MEANS: dict[Group, str] = {"near": "nearood", "far": "farood"}
 """OpenOOD's names for the mean over a group's sets."""
@@ -23,7 +48,7 @@ class SummaryRow:
     """The OOD set, or ``nearood`` or ``farood``."""
     group: Group
     sets: int
-    """How many OOD sets it is the mean of; 1 for one set itself."""
+    """Number of OOD sets averaged; 1 for a single set."""
     is_mean: bool
     prevalence: float | None
     convention: FprConvention
@@ -31,15 +56,15 @@ class SummaryRow:
     """ID pictures in a stream; ``None`` for a mean."""
     oods: int | None
     values: Mapping[str, Spread | None] | None
-    """By OpenOOD's columns, in percent; ACC is ``None`` without labels. ``None`` where a pass has failed: a mean over
-    the others would be another number than its name says."""
+    """By OpenOOD's columns, in percent; ACC is None without labels. None as a whole where a pass has failed: a mean
+    over the others would be misleading."""
     failed: int
-    """Passes without a number."""
+    """Passes without metrics."""
     degraded: int
-    """Passes whose numbers are not the method's, because too many requests failed."""
+    """Passes in which too many requests failed, so that the numbers are not the method's."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain, JSON-able values."""
+        """Return JSON values."""
         values = None
         if self.values is not None:
             values = {
@@ -61,7 +86,7 @@ class SummaryRow:
 
 
 def summarise(results: Iterable[PassResult], conventions: Sequence[FprConvention]) -> list[SummaryRow]:
-    """Put passes together.
+    """Aggregate passes.
 
     Returns:
         Rows by prevalence, then convention, then dataset in OpenOOD's order (near sets, ``nearood``, far sets,
@@ -107,7 +132,7 @@ def _row(
 
 
 def _over_seeds(passes: list[PassResult], convention: FprConvention, column: str) -> Spread | None:
-    """Average over the sets at each seed, then describe the seeds."""
+    """Average over the sets at each seed, then over the seeds."""
     by_seed: dict[int, list[float]] = {}
     for one in passes:
         value = None if one.metrics is None else one.metrics[convention].percent(None)[column]

@@ -1,29 +1,45 @@
-"""How finished questions are sorted into answers and errors, with everything written into a report."""
+"""From the MLLM's answers to what a bank may hold: judge, clean, set aside with a reason, and count.
 
+`AnswerReader` is the one place that turns a finished question into what is known from it (`Caption`, look-alikes);
+`Tally` decides whether the answers of a task can be trusted; `NegativeTexts` keeps each text once.
+"""
+
+import re
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ants_engine.dispatch.outcome import Outcome
+from ants_engine.detector.class_list import ClassList
+from ants_engine.dispatch.request import Outcome
 from ants_engine.errors import (
     AuthenticationError,
     BudgetSpentError,
+    EmptyAnswerError,
     ImageError,
     NotEnoughAnswersError,
     QuotaError,
+    RefusedAnswerError,
     StoreError,
+    TransientBackendError,
+    TruncatedAnswerError,
     UnusableAnswerError,
     UsageError,
 )
 from ants_engine.learning.report import SetAside
-from ants_engine.method.answer import Rejection, plain_words
+from ants_engine.learning.state import Candidate, Caption
+from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces, plain_words, without_echo
+from ants_engine.method.class_names import ClassNames
+from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels, whole_items
 from ants_engine.method.near_duplicates import unlike
 from ants_engine.method.sentence import clean_sentence
+from ants_engine.method.verify import declines
+from ants_engine.method.yes_no import split_yes_no
 from ants_engine.protocol import Answer
+from ants_engine.settings.config import EnsSettings, Settings, VsnlSettings
 
 # no other question would fare better: a replay without the answer, a store that cannot keep one, an MLLM that cannot be
 # loaded, a key that is refused, a quota or the run's own budget that is spent
@@ -47,6 +63,17 @@ _ABOUT = {"ens": ("pictures", "sentence"), "vsnl": ("classes", "look-alike")}
 _SHOWN = {"ens": "picture", "vsnl": "class's name"}
 # a build has no use for the rest either when every question so far failed with one cause; a stream goes on scoring
 ENDS_A_BUILD = (*FATAL, NotEnoughAnswersError)
+# an MLLM asked for few words may run over; beyond this the rest says more about style than about the picture
+WORDS_OVER = 3
+# with fewer answers, a class that many of them name says nothing
+MANY = 10
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)+)"')
+_ARTICLE = re.compile(r"^(?:an?|the) ")
+# these say that the MLLM failed its task; the others are good answers that are not needed: the bank has the text
+# already or is full, or an ID class was rightly named
+UNUSABLE = frozenset(
+    {Rejection.EMPTY, Rejection.REFUSAL, Rejection.ECHO, Rejection.NOT_LATIN, Rejection.RAMBLING, Rejection.UNDECIDED}
+)
 
 
 class AnswerReport(Protocol):
@@ -101,6 +128,10 @@ class Tally:
     """Questions of which no text came, be it the answer's fault or not."""
     cut: int = 0
     """Lists that a limit cut, and that were read up to their last whole item."""
+    answered: int = 0
+    """Questions that were answered, whatever came of it."""
+    named: Counter[str] = field(default_factory=Counter)
+    """ID classes that sentences named, which were set aside for it, and how many sentences."""
     _causes: dict[str, tuple[Exception, int]] = field(default_factory=dict)
     _said: deque[tuple[str, Tensor | None]] = field(default_factory=lambda: deque(maxlen=LATEST))
 
@@ -129,6 +160,7 @@ class Tally:
                 same.
             feature: (D,) of the picture that was shown; where none was, every question counts as different.
         """
+        self.answered += 1
         self.cut += answer.finish_reason == "length"
         sentence = clean_sentence(answer.text, LONGEST) if self.task == "ens" else answer.text
         text = plain_words(answer.text if isinstance(sentence, Rejection) else sentence)
@@ -167,7 +199,7 @@ class Tally:
     def notes(self) -> list[str]:
         """Say what a reader should know about the answers."""
         about, what = _ABOUT[self.task]
-        notes: list[str] = []
+        notes = self._names_noted()
         if self.asked and self.bare >= NOTED_BARE * self.asked:
             notes.append(f"{self.task}: {self.bare} of {self.asked} {about} have no {what}")
         if self.cut:
@@ -179,6 +211,17 @@ class Tally:
         if different >= FEW_ALIKE and count >= NOTED_ALIKE * len(self._said):
             notes.append(f"{self._in_words(text, count)}: does the {_SHOWN[self.task]} reach the MLLM?")
         return notes
+
+    def _names_noted(self) -> list[str]:
+        """Say where one class's name is so common a word that it costs half of the answers or more."""
+        found = self.named.most_common(1)
+        if self.answered < MANY or not found or 2 * found[0][1] < self.answered:
+            return []
+        name, count = found[0]
+        return [
+            f"{count} of {self.answered} sentences were set aside because they name the class {name!r}; where that is "
+            "too common a word, or the pictures are not of that class, give it a name that says more"
+        ]
 
     def _in_words(self, text: str, count: int) -> str:
         about, what = _ABOUT[self.task]
@@ -195,6 +238,218 @@ class Tally:
             return text, count, count
         rows = torch.stack(features)
         return text, count, sum(unlike(rows, rows[:0], SAME_PICTURE))
+
+
+class AnswerReader:
+    """Reads finished questions: what is known from each goes to the caller, why it is nothing to tally and report."""
+
+    def __init__(
+        self,
+        classes: ClassList,
+        settings: Settings,
+        fits: Callable[[str], bool],
+        report: AnswerReport,
+        tallies: Mapping[str, Tally],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            classes: the ID classes.
+            settings: how answers are read.
+            fits: tells whether CLIP's text context holds a text.
+            report: told of every answer, and of everything that is set aside.
+            tallies: per task (``ens``, ``vsnl``), its tally.
+        """
+        self._classes = classes
+        self._settings = settings
+        self._fits = fits
+        self._report = report
+        self._tallies = tallies
+        self._names = ClassNames(classes.names)
+
+    def caption(self, item: Candidate, outcome: Outcome | ImageError, feature: Tensor | None) -> Caption:
+        """Read what was said of a picture with a CLIP feature (D,) (paper eq. 7).
+
+        Raises:
+            ANTSError: one of `FATAL`, which would meet every question.
+        """
+        tally, text = self._tallies["ens"], None
+        answer = self._answer(item.name, outcome, tally)
+        if answer is not None:
+            tally.hear(answer, self._classes.names[item.predicted], feature)
+            read = read_sentence(answer.text, self._names, self._settings.ens, self._fits)
+            if isinstance(read, Rejection):
+                self._set_aside(answer.text, read)
+                self._reject(read, tally)
+                if read is Rejection.NAMES_ID_CLASS and (row := self._names.find(answer.text)) is not None:
+                    tally.named[self._classes.names[row]] += 1
+            else:
+                text = read
+        tally.bare += text is None
+        return Caption(text, item.name)
+
+    def look_alikes(self, index: int, outcome: Outcome | ImageError) -> tuple[str, ...] | None:
+        """Read the look-alikes of a class (paper eq. 11); None where it should be asked again.
+
+        Raises:
+            ANTSError: one of `FATAL`, which would meet every question.
+        """
+        tally, name = self._tallies["vsnl"], self._classes.names[index]
+        labels: tuple[str, ...] = ()
+        answer = self._answer(name, outcome, tally)
+        if answer is not None:
+            tally.hear(answer, name)
+            found = read_labels(answer.text, name, self._names, self._settings.vsnl)
+            labels = found.labels
+            for text, reason in found.rejected:
+                self._set_aside(text, reason)
+            if found.rejection is not None:
+                self._reject(found.rejection, tally)
+                if not found.rejected:
+                    self._set_aside(answer.text, found.rejection)
+        tally.bare += not labels
+        # the MLLM was away, or was not asked any more: that says nothing of the class
+        away = isinstance(outcome, Outcome) and isinstance(outcome.error, TransientBackendError | NotEnoughAnswersError)
+        return None if away else labels
+
+    def _answer(self, name: str, outcome: Outcome | ImageError, tally: Tally) -> Answer | None:
+        if isinstance(outcome, Outcome) and isinstance(outcome.error, FATAL):
+            raise outcome.error
+        _, failed = sort_answers([(name, outcome)], self._report)
+        tally.asked += 1
+        for error in failed:
+            tally.fail(error)
+        return outcome.answer if isinstance(outcome, Outcome) else None
+
+    def _set_aside(self, text: str, reason: Rejection) -> None:
+        self._report.put_aside(set_text_aside(text, reason))
+
+    def _reject(self, reason: Rejection, tally: Tally) -> None:
+        if reason in UNUSABLE:
+            tally.reject(reason)
+
+
+@dataclass(slots=True)
+class NegativeTexts:
+    """Texts with their sources, in the order of the questions, and what was set aside."""
+
+    texts: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    unusable_reasons: list[Rejection] = field(default_factory=list)
+    """Why answers were of no use at all: one entry per answer that the MLLM failed to give."""
+    _seen: set[str] = field(default_factory=set)
+
+    @property
+    def unusable(self) -> int:
+        """Return how many answers were of no use at all."""
+        return len(self.unusable_reasons)
+
+    def keep(self, text: str, source: str, room: int | None = None) -> None:
+        """Add a text unless it is there, ignoring case, or there is no room."""
+        if text.casefold() in self._seen:
+            self.drop(text, Rejection.DUPLICATE)
+        elif room is not None and len(self.texts) >= room:
+            self.drop(text, Rejection.BANK_FULL)
+        else:
+            self._seen.add(text.casefold())
+            self.texts.append(text)
+            self.sources.append(source)
+
+    def kept(self) -> list[tuple[str, str]]:
+        """Return the texts with their sources."""
+        return list(zip(self.texts, self.sources, strict=True))
+
+    def drop(self, text: str, reason: Rejection) -> None:
+        """Set a text aside."""
+        self.set_aside.append(set_text_aside(text, reason))
+
+
+def set_text_aside(text: str, reason: Rejection) -> SetAside:
+    """Return a note, with the beginning of a text that is not used."""
+    short = fold_spaces(text[: 4 * SHOWN])
+    return SetAside("text", short if len(short) <= SHOWN else short[: SHOWN - 1] + "…", reason.value)
+
+
+def read_sentence(raw: str, names: ClassNames, settings: EnsSettings, fits: Callable[[str], bool]) -> str | Rejection:
+    """Clean one ENS answer, or say why it is not used."""
+    if settings.reader == "reference":
+        # the public code takes all of it, and lets its token limit bound it; nobody bounds what a server sends
+        return next(iter(tidy_labels([raw[: 4 * MAX_CHARACTERS]])), Rejection.EMPTY)
+    cleaned = clean_sentence(raw, WORDS_OVER * settings.max_words)
+    if isinstance(cleaned, Rejection):
+        return cleaned
+    if settings.drop_id_names and names.find(cleaned) is not None:
+        return Rejection.NAMES_ID_CLASS
+    while not fits(cleaned) and " " in cleaned:
+        cleaned = cleaned.rpartition(" ")[0]
+    return cleaned
+
+
+def look_alikes(answers: Sequence[tuple[str, str]], classes: ClassList, settings: VsnlSettings) -> NegativeTexts:
+    """Read VSNL answers, given as (ID class, raw answer) (paper eq. 11): labels that are no ID class themselves."""
+    result = NegativeTexts()
+    names = ClassNames(classes.names)
+    for source, raw in answers:
+        found = read_labels(raw, source, names, settings)
+        for text, reason in found.rejected:
+            result.drop(text, reason)
+        if found.rejection is not None:
+            result.unusable_reasons += [found.rejection] if found.rejection in UNUSABLE else []
+            if not found.rejected:
+                result.drop(raw, found.rejection)
+        for label in found.labels:
+            result.keep(label, source)
+    return result
+
+
+def read_labels(raw: str, asked: str, names: ClassNames, settings: VsnlSettings) -> Labels:
+    """Read one VSNL answer about the class ``asked``."""
+    if settings.reader == "reference":
+        labels = tuple(parse_numbered_labels(raw, settings.labels_per_class))
+        return Labels(labels, rejection=None if labels else Rejection.EMPTY)
+    return parse_labels(raw, settings.labels_per_class, asked=asked, class_names=names)
+
+
+def judge_caption(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:
+    """Judge an ENS answer before it is kept (see `Judge`): one that was cut off is of no use."""
+    said = without_echo(text, prompt)
+    if not said:
+        return EmptyAnswerError
+    if clean_sentence(said, SHOWN) is Rejection.REFUSAL:
+        return RefusedAnswerError
+    return TruncatedAnswerError if cut else said
+
+
+def judge_verdict(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:
+    """Judge an answer to verify-or-describe before it is kept (see `Judge`).
+
+    A yes is whole where what follows it was cut off. A no is not: what the picture shows instead may be an ID class.
+    """
+    said = without_echo(text, prompt)
+    words = plain_words(text)
+    if not said and split_yes_no(text).said is not None and f" {words} " not in f" {plain_words(prompt)} ":
+        # "Yes, the picture does show a lion" has only words of the question, and is an answer
+        said = text
+    if not said and _ARTICLE.sub("", words) in map(plain_words, _QUOTED.findall(prompt)):
+        # so is the class's name alone
+        said = text
+    if not said:
+        return EmptyAnswerError
+    found = split_yes_no(said)
+    if declines(found.rest, found.said is not None):
+        return RefusedAnswerError
+    return TruncatedAnswerError if cut and not found.said else said
+
+
+def judge_labels(text: str, prompt: str, cut: bool) -> str | type[UnusableAnswerError]:
+    """Judge a VSNL answer before it is kept (see `Judge`): of a list that was cut off, the whole items are kept."""
+    said = without_echo(text, prompt)
+    if not said:
+        return EmptyAnswerError
+    if parse_labels(said, 1).rejection is Rejection.REFUSAL:
+        return RefusedAnswerError
+    return (whole_items(said) or TruncatedAnswerError) if cut else said
 
 
 def _plus(so_far: int | None, more: int | None) -> int | None:

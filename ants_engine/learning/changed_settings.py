@@ -6,18 +6,15 @@ worked out anew from what the state has kept: the latest ``stream.history`` pict
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ants_engine.detector.detector import ROWS_AT_ONCE, Detector, EncodedBatch
 from ants_engine.errors import SettingError
-from ants_engine.learning.balance import balanced_sums, find_threshold, find_weight, looks_at
-from ants_engine.learning.initial_detector import group_count, in_group_order, in_own_order
-from ants_engine.learning.rows import Rows
-from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.stream_scoring import ranked_by_activation
+from ants_engine.learning.initial_detector import fusion_of, group_count, in_group_order, in_own_order
+from ants_engine.learning.scoring import balanced_sums, find_threshold, find_weight, looks_at, ranked_by_activation
+from ants_engine.learning.state import AdaptationState, Rows
 from ants_engine.method.adaptive_threshold import adaptive_threshold
 from ants_engine.settings.config import Settings
 from ants_engine.settings.uses import Use, check_changes, use_of
@@ -53,7 +50,7 @@ def with_changed_settings(
     detector = _with_scoring(state.detector, changed, after, logit_scale)
     if untaught:
         return AdaptationState.cold(detector, after)
-    state = _resized(state, after)
+    state = state.resized(after)
     if "mining.gamma" in changed:
         state = replace(state, gamma=after.mining.gamma)
     scoring = [key for key in changed if use_of(key).use is Use.SCORING]
@@ -75,7 +72,7 @@ def _with_scoring(
         temperature = 1.0 / logit_scale() if scoring.temperature == "auto" else scoring.temperature
         detector = replace(detector, temperature=temperature)
     if "scoring.in_score" in changed:
-        detector = replace(detector, union=scoring.in_score == "union")
+        detector = replace(detector, fusion=fusion_of(scoring.in_score))
     if "scoring.group_length" in changed:
         detector = replace(detector, group_length=scoring.group_length)
     if "scoring.random_permute" in changed:
@@ -163,25 +160,6 @@ def _refuse_without_history(settings: Settings) -> None:
             f"this detector was saved without the features of its pictures, so {' and '.join(open_ones)} cannot be "
             "found anew: give numbers for them too, or build again"
         )
-
-
-def _resized(state: AdaptationState, settings: Settings) -> AdaptationState:
-    """Give every bounded queue the length that the settings say; the latest rows stay."""
-    cold = AdaptationState.cold(state.detector, settings)
-    names = ("recent", "recent_initial", "recent_scores", "past_scores", "activation_scores")
-    queues: dict[str, Any] = {name: _with_limit(getattr(state, name), getattr(cold, name).limit) for name in names}
-    candidates, limit = state.candidates, cold.candidates.scores.limit
-    candidates = replace(
-        candidates,
-        items=dict(list(candidates.items.items())[-limit:]),
-        scores=_with_limit(candidates.scores, limit),
-        features=_with_limit(candidates.features, limit),
-    )
-    return replace(state, candidates=candidates, **queues)
-
-
-def _with_limit(rows: Rows, limit: int) -> Rows:
-    return rows if rows.limit == limit else replace(rows, limit=limit, chunks=()).append(rows.tensor())
 
 
 def _refilled(rows: Rows, values: Tensor) -> Rows:

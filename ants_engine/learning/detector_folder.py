@@ -33,7 +33,7 @@ from safetensors.torch import save as save_tensors
 from ants_engine.common.atomic_file import read_at_most, write_whole
 from ants_engine.common.canonical_json import readable
 from ants_engine.detector.class_list import ClassList
-from ants_engine.detector.detector import Detector
+from ants_engine.detector.detector import Calibration, Detector
 from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.errors import ClassListError, DetectorFolderError, SettingError
 from ants_engine.learning.report import AnyText, BuildReport
@@ -42,7 +42,7 @@ from ants_engine.learning.state import AdaptationState
 from ants_engine.settings.config import Settings, Threshold
 from ants_engine.settings.loader import load_settings
 
-FORMAT = 3
+FORMAT = 4
 COPIES = "pictures"
 LOCK = "detector.lock"
 LOCK_PATIENCE = 60.0
@@ -91,6 +91,10 @@ class _Manifest(BaseModel):
     grouping: Literal["equal", "reference"] = "equal"
     permute: bool = True
     union: bool = False
+    """Of formats up to 3; ``fusion`` says it since."""
+    fusion: Literal["adaptive", "union", "pool"] | None = None
+    false_alarms: float | None = Field(default=None, gt=0, lt=1)
+    """What a calibration aimed at; None where there was none."""
     seed: int = Field(ge=-(1 << 63), lt=1 << 63)
     weight: float = Field(ge=0, le=1)
     threshold: Threshold
@@ -200,6 +204,9 @@ def _bank_tensors(detector: Detector) -> dict[str, torch.Tensor]:
     banks = {"neglabel": detector.initial, "ens": detector.ens, "vsnl": detector.vsnl}
     # copies: a bank may start as another one, and safetensors refuses shared memory
     tensors = {f"{name}_features": bank.features.clone().contiguous() for name, bank in banks.items()}
+    if detector.calibration is not None:
+        tensors["calibration_features"] = detector.calibration.features.clone().contiguous()
+        tensors["calibration_scores"] = detector.calibration.scores.clone().contiguous()
     return tensors | {"class_features": detector.class_features.contiguous()}
 
 
@@ -220,7 +227,8 @@ def _manifest(saved: SavedDetector, state: SavedState, tensors_sha256: str) -> _
         group_length=detector.group_length,
         grouping=detector.grouping,
         permute=detector.permute,
-        union=detector.union,
+        fusion=detector.fusion,
+        false_alarms=None if detector.calibration is None else detector.calibration.false_alarms,
         seed=detector.seed,
         weight=detector.weight,
         threshold=detector.threshold,
@@ -349,7 +357,8 @@ def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor], folder: Pat
         group_length=manifest.group_length,
         grouping=manifest.grouping,
         permute=manifest.permute,
-        union=manifest.union,
+        calibration=_calibration(manifest, tensors, dim),
+        fusion=manifest.fusion or ("union" if manifest.union else "adaptive"),
     )
     known = {field.name for field in fields(BuildReport)}
     report = TypeAdapter(BuildReport).validate_python({k: v for k, v in manifest.report.items() if k in known})
@@ -360,6 +369,16 @@ def _assemble(manifest: _Manifest, tensors: dict[str, torch.Tensor], folder: Pat
         state = unpack_state(manifest.state, tensors, folder / COPIES, detector, settings)
         _note_unchecked(manifest.state, report)
     return SavedDetector(state, settings, report)
+
+
+def _calibration(manifest: _Manifest, tensors: dict[str, torch.Tensor], dim: int) -> Calibration | None:
+    if manifest.false_alarms is None:
+        return None
+    features = unit_rows(tensors["calibration_features"], dim, "calibration_features")
+    scores = tensors["calibration_scores"]
+    if scores.shape != features.shape[:1] or scores.dtype != torch.float32 or not bool(scores.isfinite().all()):
+        raise ValueError("calibration_scores: one finite float32 score per calibration picture is expected")
+    return Calibration(features, manifest.false_alarms, scores)
 
 
 def _note_unchecked(state: SavedState, report: BuildReport) -> None:

@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from ants_engine.clip.text_cache import TextFeatureCache
+from ants_engine.clip.feature_store import TextFeatureCache
 from ants_engine.clip.worker import ClipWorker
 from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.class_list import ClassList
@@ -80,10 +80,10 @@ class InitialDetector:
         # one list whatever the classes, so that it is encoded once; features from elsewhere need not have every word
         encoded = whole if self._worker.encoder.text_batches_sha256 else lexicon
         texts = [by_kind[kind].replace("{}", word) for word, kind in zip(encoded.words, encoded.kinds, strict=True)]
-        features = await self._worker.encode_texts_cached(
+        features = await self._worker.encode_texts(
             texts,
-            TextFeatureCache(text.feature_cache),
             lambda done: self._progress(ProgressEvent("lexicon", done, len(texts))),
+            cache=TextFeatureCache(text.feature_cache),
         )
         self._progress(ProgressEvent("lexicon", len(texts), len(texts)))
         if len(encoded) != len(lexicon):
@@ -124,6 +124,15 @@ def _rows(bank: NegativeBank, order: Tensor) -> NegativeBank:
     rows = order.tolist()
     texts, sources = tuple(bank.texts[row] for row in rows), tuple(bank.sources[row] for row in rows)
     return NegativeBank(bank.kind, texts, sources, bank.features[order].contiguous())
+
+
+def fusion_of(in_score: str) -> Literal["adaptive", "union", "pool"]:
+    """Return how a detector fuses its banks under a setting of ``scoring.in_score``."""
+    match in_score:
+        case "union" | "pool":
+            return in_score
+    # the paper's rule, with a lambda of 1 or 0 where one bank alone counts
+    return "adaptive"
 
 
 def group_count(negatives: int, settings: Settings) -> int:
@@ -167,5 +176,5 @@ def untaught_detector(
         group_length=scoring.group_length,
         grouping=settings.neglabel.grouping,
         permute=scoring.random_permute,
-        union=scoring.in_score == "union",
+        fusion=fusion_of(scoring.in_score),
     )

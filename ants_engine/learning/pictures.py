@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ants_engine.clip.image_ref import ImageRef
+from ants_engine.clip.image_ref import ImageRef, Spool
 from ants_engine.clip.sources import open_images
-from ants_engine.clip.spool import Spool
 from ants_engine.common.features import as_tensor, check_features
 from ants_engine.errors import FeatureError, ImageError
 from ants_engine.settings.config import Settings

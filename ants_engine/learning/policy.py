@@ -1,17 +1,25 @@
-"""What to ask, and what the answers make of the banks: decided on features alone, batch by batch."""
+"""What to ask, and what the answers make of the banks: decided on features alone, batch by batch.
+
+`PaperPolicy` mines the whole history again with every batch; `ReferencePolicy` does what the public code does.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from ants_engine.detector.detector import EncodedBatch
-from ants_engine.learning.candidates import Candidate
-from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.updates import EnsUpdate, VsnlUpdate
+from ants_engine.learning.answers import NegativeTexts
+from ants_engine.learning.report import SetAside
+from ants_engine.learning.state import AdaptationState, Candidate, Candidates, EnsUpdate, VsnlUpdate
+from ants_engine.method.adaptive_threshold import adaptive_threshold
+from ants_engine.method.labels import tidy_labels
+from ants_engine.method.mining import mine_negative_images
+from ants_engine.method.near_duplicates import unlike
 from ants_engine.method.similar_classes import most_frequent_classes, similar_classes
-from ants_engine.settings.config import VsnlSettings
+from ants_engine.settings.config import MiningSettings, Settings, VsnlSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,8 @@ class Composition:
     sources: tuple[str, ...]
     rows: tuple[int | None, ...]
     """Per text: its row in the bank that it replaces, or None where it has to be encoded."""
+    left_out: tuple[SetAside, ...] = ()
+    """Good texts that it has no use for."""
 
 
 class Policy(Protocol):
@@ -65,49 +75,25 @@ class Policy(Protocol):
 
 def count_classes(state: AdaptationState, look: EncodedBatch) -> AdaptationState:
     """Count the predictions of a batch, and sum its features."""
-    counts, first = class_counts(look.predicted, len(state.class_counts), state.looked)
+    classes, predicted = len(state.class_counts), look.predicted
+    # the earliest position wins, whatever the order of the writes
+    positions = state.looked + torch.arange(len(predicted))
     return replace(
         state,
-        class_counts=state.class_counts + counts,
-        first_seen=torch.minimum(state.first_seen, first),
+        class_counts=state.class_counts + torch.bincount(predicted, minlength=classes),
+        first_seen=state.first_seen.scatter_reduce(0, predicted, positions, "amin"),
         feature_sum=state.feature_sum + look.features.double().sum(dim=0),
-        looked=state.looked + len(look.predicted),
+        looked=state.looked + len(predicted),
     )
 
 
-def class_counts(predicted: torch.Tensor, classes: int, since: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Count predictions (N,), the first of which is at position ``since``.
-
-    Returns:
-        (C,) int64: how often each class was predicted; and its first position, the largest int64 where there is none.
-    """
-    first = torch.full((classes,), torch.iinfo(torch.int64).max)
-    # the earliest position wins, whatever the order of the writes
-    first.scatter_reduce_(0, predicted, since + torch.arange(len(predicted)), "amin")
-    return torch.bincount(predicted, minlength=classes), first
-
-
-def ranked_classes(
-    settings: VsnlSettings, class_features: torch.Tensor, mean: torch.Tensor, counts: torch.Tensor, first: torch.Tensor
-) -> tuple[int, ...]:
-    """Choose the classes whose look-alikes are wanted, by ``vsnl.rule``.
-
-    Args:
-        settings: the rule and its numbers.
-        class_features: (C, D).
-        mean: (D,), the mean of the pictures' features.
-        counts: (C,), see `class_counts`.
-        first: (C,), likewise.
-    """
-    if settings.rule == "most_frequent":
-        return tuple(most_frequent_classes(counts, first, settings.max_classes).tolist())
-    return tuple(similar_classes(class_features, mean, settings.delta, settings.min_classes).tolist())
-
-
 def classes_of(state: AdaptationState, settings: VsnlSettings) -> tuple[int, ...]:
-    """Choose the classes by what a stream has seen so far, at least one picture."""
+    """Choose the classes whose look-alikes are wanted, by ``vsnl.rule``; at least one picture has been seen."""
+    if settings.rule == "most_frequent":
+        return tuple(most_frequent_classes(state.class_counts, state.first_seen, settings.max_classes).tolist())
     mean = (state.feature_sum / state.looked).float()
-    return ranked_classes(settings, state.detector.class_features, mean, state.class_counts, state.first_seen)
+    ranked = similar_classes(state.detector.class_features, mean, settings.delta, settings.min_classes)
+    return tuple(ranked.tolist())
 
 
 def looks_for_classes(state: AdaptationState, settings: VsnlSettings) -> bool:
@@ -116,8 +102,218 @@ def looks_for_classes(state: AdaptationState, settings: VsnlSettings) -> bool:
     return since >= 0 and since % settings.interval == 0
 
 
-def recompose(texts: Sequence[tuple[str, str]], old: Sequence[str]) -> Composition:
+def recompose(texts: Sequence[tuple[str, str]], old: Sequence[str], left_out: Sequence[SetAside] = ()) -> Composition:
     """Reuse the rows of texts, given with their sources, that the old bank holds already."""
     rows = {text: row for row, text in enumerate(old)}
     said, sources = tuple(text for text, _ in texts), tuple(source for _, source in texts)
-    return Composition(said, sources, tuple(rows.get(text) for text in said))
+    return Composition(said, sources, tuple(rows.get(text) for text in said), tuple(left_out))
+
+
+class PaperPolicy:
+    """Sections 3.2 to 3.4 of the paper, again with every batch.
+
+    The history is the latest ``stream.history`` candidates. As long as it holds all of them, the banks after the last
+    batch are those that a build on the same pictures makes.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def observe(
+        self, state: AdaptationState, look: EncodedBatch, candidates: Sequence[Candidate | None], abilities: Abilities
+    ) -> tuple[AdaptationState, list[EnsUpdate | VsnlUpdate]]:
+        """See `Policy.observe` (eq. 5, 6, 10)."""
+        updates: list[EnsUpdate | VsnlUpdate] = []
+        rows = [row for row, candidate in enumerate(candidates) if candidate is not None]
+        if rows:
+            more = [candidate for candidate in candidates if candidate is not None]
+            history = state.candidates.append(more, look.initial[rows], look.features[rows])
+            state, update = self.mine(replace(state, candidates=history), abilities)
+            updates += [update] if update is not None else []
+        if abilities.words and state.looked and looks_for_classes(state, self._settings.vsnl):
+            state, similar = self.find_similar(state)
+            updates += [similar] if similar is not None else []
+        return state, updates
+
+    def describes(self, state: AdaptationState) -> bool:
+        """See `Policy.describes`."""
+        return True
+
+    def sentences(self, state: AdaptationState, update: EnsUpdate) -> Composition:
+        """See `Policy.sentences` (eq. 7): those of all negative images, lowest score first."""
+        found = NegativeTexts()
+        for caption in (state.captions[member] for member in update.members if member in state.captions):
+            if caption.text is not None:
+                found.keep(caption.text, caption.source, self._settings.ens.bank_size)
+        return recompose(found.kept(), state.detector.ens.texts, found.set_aside)
+
+    def look_alikes(self, state: AdaptationState, update: VsnlUpdate) -> Composition:
+        """See `Policy.look_alikes` (eq. 11): those of the classes, most similar class first."""
+        found = NegativeTexts()
+        for member in update.members:
+            for label in state.labels.get(member, ()):
+                found.keep(label, state.detector.classes.names[member])
+        return recompose(found.kept(), state.detector.vsnl.texts, found.set_aside)
+
+    def mine(self, state: AdaptationState, abilities: Abilities) -> tuple[AdaptationState, EnsUpdate | None]:
+        """Mine the negative images anew; return what is to be asked, or None where they are the same as before."""
+        mining, history = self._settings.mining, state.candidates
+        mined = mine_negative_images(history.scores.tensor(), mining.gamma, mining.eta, mining.max_images)
+        ids = list(history.items)
+        members = tuple(ids[row] for row in mined.indices.tolist())
+        if members == state.members:
+            return state, None
+        known = set(state.captions).union(
+            *([item.id for item in update.asked] for update in state.pending if isinstance(update, EnsUpdate))
+        )
+        asked = tuple(
+            history.items[member]
+            for member in members
+            if member not in known and history.items[member].ref is not None and abilities.pictures
+        )
+        wanted = len(asked)
+        history, asked = self._each_once(history, asked, known)
+        # what has left the history, and every update under way, is not needed any more
+        needed = set(history.items).union(
+            *(update.members for update in state.pending if isinstance(update, EnsUpdate))
+        )
+        captions = {key: caption for key, caption in state.captions.items() if key in needed}
+        updates = state.ens_updates + (1 if asked else 0)
+        state = replace(state, candidates=history, members=members, captions=captions, ens_updates=updates)
+        features = history.features.tensor()[mined.indices]
+        return state, EnsUpdate(0, asked, members, features, alike=wanted - len(asked))
+
+    def _each_once(
+        self, history: Candidates, asked: tuple[Candidate, ...], known: set[int]
+    ) -> tuple[Candidates, tuple[Candidate, ...]]:
+        """Leave out what looks like a picture that is known, for good: it is let go of."""
+        if self._settings.mining.same_picture is None or not asked:
+            return history, asked
+        row_of = {key: row for row, key in enumerate(history.items)}
+        features = history.features.tensor()
+        described = features[[row for key, row in row_of.items() if key in known]]
+        new = to_describe(features[[row_of[item.id] for item in asked]], described, self._settings.mining)
+        again = [item.id for item, wanted in zip(asked, new, strict=True) if not wanted]
+        return history.described(again), tuple(item for item, wanted in zip(asked, new, strict=True) if wanted)
+
+    def find_similar(self, state: AdaptationState) -> tuple[AdaptationState, VsnlUpdate | None]:
+        """Choose the classes anew; return whose look-alikes are to be asked for, or None where nothing changes."""
+        ranked = classes_of(state, self._settings.vsnl)
+        known = set(state.labels).union(*(update.asked for update in state.pending if isinstance(update, VsnlUpdate)))
+        asked = tuple(index for index in ranked if index not in known)
+        # a class whose question met an outage has no entry, and is asked for again
+        if set(ranked) == set(state.held) and not asked:
+            return state, None
+        return replace(state, held=ranked), VsnlUpdate(0, asked, ranked)
+
+
+def to_describe(features: Tensor, described: Tensor, settings: MiningSettings) -> list[bool]:
+    """Decide which of n negative images the MLLM is asked about, in a build and in a stream.
+
+    Args:
+        features: (n, D), the lowest score first.
+        described: (K, D) of the pictures that are described, or are going to be.
+        settings: ``same_picture``: no near-duplicate of another is described.
+    """
+    if settings.same_picture is None:
+        return [True] * len(features)
+    return unlike(features, described, settings.same_picture)
+
+
+class ReferencePolicy:
+    """The order of ZhuWenjie98/ANTS: captions of all that waits when enough do, then look-alikes by a timetable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def observe(
+        self, state: AdaptationState, look: EncodedBatch, candidates: Sequence[Candidate | None], abilities: Abilities
+    ) -> tuple[AdaptationState, list[EnsUpdate | VsnlUpdate]]:
+        """See `Policy.observe`."""
+        updates: list[EnsUpdate | VsnlUpdate] = []
+        if not self._finished(state):
+            rows = [row for row, candidate in enumerate(candidates) if candidate is not None]
+            more = [candidate for candidate in candidates if candidate is not None]
+            state = replace(
+                state,
+                past_scores=state.past_scores.append(look.initial),
+                candidates=state.candidates.append(more, look.initial[rows], look.features[rows]),
+            )
+            if len(state.candidates) > self._settings.mining.min_waiting:
+                state, update = self._describe(state, abilities)
+                updates.append(update)
+        if abilities.words and state.looked and looks_for_classes(state, self._settings.vsnl):
+            top = classes_of(state, self._settings.vsnl)
+            new = tuple(index for index in top if index not in state.held)
+            # those asked for earlier keep their place; what left the top is forgotten and would be asked for again
+            held = (*(index for index in state.held if index in top), *new)
+            state = replace(state, held=held)
+            updates.append(VsnlUpdate(0, new, held))
+        return state, updates
+
+    def describes(self, state: AdaptationState) -> bool:
+        """See `Policy.describes`: not after the last update."""
+        return not self._finished(state)
+
+    def sentences(self, state: AdaptationState, update: EnsUpdate) -> Composition:
+        """See `Policy.sentences`: new ones in front of the queue, each once among themselves."""
+        found = [state.captions[item.id] for item in update.asked if item.id in state.captions]
+        said = [(caption.text, caption.source) for caption in found if caption.text is not None]
+        new = tidy_labels(text for text, _ in said)
+        source_of = _sources(said)
+        ens, old = self._settings.ens, state.detector.ens
+        texts = (*new, *old.texts)
+        sources = (*(source_of[text.casefold()] for text in new), *old.sources)
+        rows = (*(None for _ in new), *range(len(old)))
+        # cutting off the front loses what has just come: a defect of the public code
+        kept = slice(-ens.bank_size, None) if ens.queue_overflow == "drop_newest" else slice(ens.bank_size)
+        return Composition(texts[kept], sources[kept], rows[kept])
+
+    def look_alikes(self, state: AdaptationState, update: VsnlUpdate) -> Composition:
+        """See `Policy.look_alikes`: in the order in which the classes were asked for."""
+        names = state.detector.classes.names
+        labels = [(label, names[member]) for member in update.members for label in state.labels.get(member, ())]
+        source_of = _sources(labels)
+        texts = tidy_labels(label for label, _ in labels)
+        return recompose([(text, source_of[text.casefold()]) for text in texts], state.detector.vsnl.texts)
+
+    def _finished(self, state: AdaptationState) -> bool:
+        most = self._settings.ens.max_updates
+        return most is not None and state.ens_updates >= most
+
+    def _describe(self, state: AdaptationState, abilities: Abilities) -> tuple[AdaptationState, EnsUpdate]:
+        waiting = state.candidates
+        items = tuple(waiting.items.values())
+        update = EnsUpdate(
+            0,
+            tuple(item for item in items if item.ref is not None and abilities.pictures),
+            tuple(waiting.items),
+            waiting.features.tensor(),
+        )
+        gamma = adaptive_threshold(state.past_scores.tensor(), self._settings.mining.eta).threshold
+        state = replace(
+            state,
+            gamma=gamma,
+            candidates=waiting.cleared(),
+            members=update.members,
+            captions={},
+            ens_updates=state.ens_updates + 1,
+        )
+        if self._finished(state):
+            # nothing will ask for them any more
+            state = replace(state, past_scores=replace(state.past_scores, chunks=()))
+        return state, update
+
+
+def _sources(texts: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return who first said each tidied text, ignoring case."""
+    first: dict[str, str] = {}
+    for text, source in texts:
+        for tidy in tidy_labels([text]):
+            first.setdefault(tidy.casefold(), source)
+    return first
+
+
+def choose_policy(settings: Settings) -> Policy:
+    """Return the policy that the settings name."""
+    return PaperPolicy(settings) if settings.mining.rule == "lowest_share" else ReferencePolicy(settings)

@@ -13,8 +13,7 @@ from pathlib import Path
 from ants_engine.clip.model import check_files
 from ants_engine.common.atomic_file import try_file, try_folder
 from ants_engine.dispatch.backend_registry import create_backend
-from ants_engine.dispatch.storage.place import holds_store, prepare_folder
-from ants_engine.dispatch.storage.store import ResponseStore
+from ants_engine.dispatch.storage.store import ResponseStore, holds_store, prepare_folder
 from ants_engine.errors import (
     ANTSError,
     CassetteError,

@@ -1,23 +1,31 @@
-"""The two questions that ANTS asks an MLLM, as requests: describe this picture, name look-alikes of this class."""
+"""The two questions that ANTS asks an MLLM: describe this picture, name look-alikes of this class.
+
+`Questions` makes requests of them; `Asker` sends them as tasks, and says how each has ended.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ants_engine.clip.decode import load_rgb
+from ants_engine.clip.feature_store import ShownPictures, content_key
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.clip.picture import encode_picture
-from ants_engine.clip.picture_store import ShownPictures, content_key
-from ants_engine.dispatch.coordinator import Coordinator, Counts, Outcome
+from ants_engine.common.progress import ProgressCallback, ProgressEvent
+from ants_engine.detector.class_list import ClassList
+from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.limits.budget import Spent
-from ants_engine.dispatch.request import Judge, LazyPicture, PictureSource, Request
-from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
-from ants_engine.dispatch.throughput_monitor import Pulse
-from ants_engine.errors import UnusableAnswerError
-from ants_engine.learning.negative_texts import judge_caption, judge_labels
+from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
+from ants_engine.dispatch.request import Judge, LazyPicture, Outcome, PictureSource, Request
+from ants_engine.dispatch.throughput_monitor import Counts, Pulse
+from ants_engine.errors import ImageError, UnusableAnswerError
+from ants_engine.learning.answers import judge_caption, judge_labels
+from ants_engine.learning.run_observer import AnsweredQuestion, RunObserver
+from ants_engine.learning.state import Candidate, EnsUpdate, Update
 from ants_engine.protocol import Decoding
 from ants_engine.settings.config import Settings
 
+Question = asyncio.Task[Outcome | ImageError]
 # pictures decoded and encoded ahead of the MLLM, per slot: one being answered, one ready
 AHEAD = 2
 
@@ -189,3 +197,91 @@ async def _with_another(
     if other is None or not isinstance(outcome.error, UnusableAnswerError):
         return outcome
     return await ask(other)
+
+
+class Asker:
+    """Asks the MLLM, each question in a task of its own; tells progress and observer how each has ended."""
+
+    def __init__(
+        self,
+        classes: ClassList,
+        questions: Questions,
+        progress: ProgressCallback,
+        observer: RunObserver,
+        *,
+        bounded: bool,
+        ends_run: tuple[type[Exception], ...],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            classes: the ID classes.
+            questions: the MLLM.
+            progress: told of every answer, and once a second while there are questions under way.
+            observer: told the same; it raises nothing.
+            bounded: progress shows how many questions there are.
+            ends_run: errors after which no other question is worth asking: they are raised as soon as they come.
+        """
+        self._names = classes.names
+        self._questions = questions
+        self._progress = progress
+        self._observer = observer
+        self._bounded = bounded
+        self._ends_run = ends_run
+        self._asked = {"captions": 0, "look-alikes": 0}
+        self._ended = {"captions": 0, "look-alikes": 0}
+        self._tasks: dict[Update, list[Question]] = {}
+        questions.on_heartbeat(self._beat)
+
+    def ask(self, update: Update, group: asyncio.TaskGroup) -> None:
+        """Ask everything that an update asks for; `answers` gives what came of it."""
+        if isinstance(update, EnsUpdate):
+            self._tasks[update] = [group.create_task(self._caption(item)) for item in update.asked]
+            self._asked["captions"] += len(update.asked)
+        else:
+            self._tasks[update] = [group.create_task(self._look_alikes(index)) for index in update.asked]
+            self._asked["look-alikes"] += len(update.asked)
+
+    async def answers(self, update: Update) -> list[Outcome | ImageError]:
+        """Wait for the endings of what an update has asked for, in its order. They are given once."""
+        return [await question for question in self._tasks.pop(update)]
+
+    async def _caption(self, item: Candidate) -> Outcome | ImageError:
+        if item.ref is None:
+            return ImageError(item.name, "cannot be shown: only its features were kept")
+        class_name = self._names[item.predicted]
+        outcome: Outcome | ImageError
+        try:
+            outcome = await self._questions.describe(item.ref, class_name)
+        except ImageError as error:
+            # the file was there when CLIP read it; the picture keeps its place in the history
+            outcome = error
+        self._observer.answered(AnsweredQuestion("ens", item.name, class_name, item.ref, outcome))
+        self._end("captions", outcome)
+        return outcome
+
+    async def _look_alikes(self, index: int) -> Outcome | ImageError:
+        name = self._names[index]
+        outcome = await self._questions.look_alikes(name)
+        self._observer.answered(AnsweredQuestion("vsnl", name, name, None, outcome))
+        self._end("look-alikes", outcome)
+        return outcome
+
+    def _end(self, stage: str, outcome: Outcome | ImageError) -> None:
+        if isinstance(outcome, ImageError):
+            return
+        if isinstance(outcome.error, self._ends_run):
+            raise outcome.error
+        self._ended[stage] += 1
+        self._show(stage)
+
+    def _show(self, stage: str) -> None:
+        total = self._asked[stage] if self._bounded else None
+        self._progress(ProgressEvent(stage, self._ended[stage], total, self._questions.in_words()))
+
+    def _beat(self) -> None:
+        self._observer.stands(*self._questions.standing)
+        # a bar that only moves with answers cannot tell waiting from stuck
+        for stage, asked in self._asked.items():
+            if self._ended[stage] < asked:
+                self._show(stage)

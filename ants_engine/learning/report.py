@@ -1,12 +1,17 @@
-"""What happened in a build and in streams: counts, what was set aside and why, and a record of each batch."""
+"""What happened in a build and in streams: counts, what was set aside and why, calls, a record of each batch."""
 
+import statistics
+import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from pydantic import PlainValidator
 
 from ants_engine.common.terminal_text import encodable
+from ants_engine.dispatch.request import Outcome, Request
+from ants_engine.protocol import JSON, Answer
 
 
 def _any_text(value: object) -> str:
@@ -176,3 +181,58 @@ class StreamReport(BuildReport):
 
     tasks: dict[str, tuple[int, int]] = field(default_factory=dict)
     """Per task (``ens``, ``vsnl``): questions that have ended, and how many of them have no usable answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """The calls that came back within one batch."""
+
+    count: int
+    median: float | None
+    """Seconds."""
+    most: float | None
+    concurrency: int
+    """The most that were under way at the same time."""
+
+
+class CallMeter:
+    """An `Observer` that remembers calls until it is read."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._calls: list[tuple[float, float]] = []
+
+    def read(self) -> Calls:
+        """Return what came back since the last reading, and forget it."""
+        calls, self._calls = self._calls, []
+        if not calls:
+            return Calls(0, None, None, 0)
+        seconds = [end - begin for begin, end in calls]
+        return Calls(len(calls), statistics.median(seconds), max(seconds), most_at_once(calls))
+
+    def begin(self, facts: Mapping[str, JSON]) -> None:
+        """Do nothing."""
+
+    def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
+        """Remember when a call began and ended."""
+        now = time.monotonic()
+        self._calls.append((now - seconds, now))
+
+    def ended(self, outcome: Outcome) -> None:
+        """Do nothing: what the store answers is no call."""
+
+    def event(self, kind: str, **facts: JSON) -> None:
+        """Do nothing."""
+
+    def close(self, ending: str) -> None:
+        """Do nothing."""
+
+
+def most_at_once(calls: list[tuple[float, float]]) -> int:
+    """Return how many of the spans (begin, end) overlap at most; one that begins as another ends does not."""
+    changes = sorted([(begin, 1) for begin, _ in calls] + [(end, -1) for _, end in calls])
+    most = now = 0
+    for _, change in changes:
+        now += change
+        most = max(most, now)
+    return most

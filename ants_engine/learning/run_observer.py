@@ -8,13 +8,11 @@ from typing import Literal
 from torch import Tensor
 
 from ants_engine.clip.image_ref import ImageRef
-from ants_engine.common.listeners import Listeners
-from ants_engine.common.progress import ProgressEvent
+from ants_engine.common.progress import Listeners, ProgressEvent
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.scores import Scores
-from ants_engine.dispatch.counts import Counts
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.throughput_monitor import Pulse
+from ants_engine.dispatch.request import Outcome
+from ants_engine.dispatch.throughput_monitor import Counts, Pulse
 from ants_engine.errors import ImageError
 from ants_engine.learning.pictures import PictureBatch
 from ants_engine.learning.report import BatchRecord

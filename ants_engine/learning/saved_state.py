@@ -10,16 +10,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from torch import Tensor
 
-from ants_engine.clip.checked_file import CheckedFile, file_sha256
+from ants_engine.clip.decode import CheckedFile, file_sha256
 from ants_engine.clip.image_ref import Held, ImageRef
-from ants_engine.clip.picture import shrink
-from ants_engine.clip.png import png_bytes
+from ants_engine.clip.picture import png_bytes, shrink
 from ants_engine.detector.detector import ActivationRanking, Detector
 from ants_engine.errors import ImageError
-from ants_engine.learning.candidates import Candidate, Candidates, Caption
 from ants_engine.learning.report import AnyText
-from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.updates import EnsUpdate, Update, VsnlUpdate
+from ants_engine.learning.state import AdaptationState, Candidate, Candidates, Caption, EnsUpdate, Update, VsnlUpdate
 from ants_engine.settings.config import Settings
 
 _ROWS = ("recent",)

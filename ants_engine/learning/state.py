@@ -1,17 +1,171 @@
-"""Everything that a stream has learned, as one immutable value of bounded size."""
+"""What a stream or a build has learned, as immutable values of bounded size: rows, candidates, updates, the state."""
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ants_engine.clip.image_ref import ImageRef
 from ants_engine.detector.detector import Detector
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.learning.candidates import Candidates, Caption
-from ants_engine.learning.rows import Rows
-from ants_engine.learning.updates import Update
 from ants_engine.settings.config import Settings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """At most ``limit`` rows, the latest ones, in order. Appending makes a new value and copies little.
+
+    Chunks are merged when a younger one has grown to half of its elder, so that there are few, and a row is copied a
+    logarithmic number of times, however small the batches are.
+    """
+
+    limit: int
+    empty: Tensor
+    """(0, …): the shape and dtype of the rows."""
+    chunks: tuple[Tensor, ...] = ()
+
+    @classmethod
+    def of(cls, limit: int, *shape: int, dtype: torch.dtype = torch.float32) -> "Rows":
+        """Return an empty queue of rows of the given shape."""
+        return cls(limit, torch.empty(0, *shape, dtype=dtype))
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return sum(len(chunk) for chunk in self.chunks)
+
+    def append(self, rows: Tensor) -> "Rows":
+        """Return the queue with more rows, without the oldest ones where it is full."""
+        rows = rows[max(0, len(rows) - self.limit) :].to(self.empty.dtype)
+        chunks = [*self.chunks, _own(rows)] if len(rows) else list(self.chunks)
+        while len(chunks) > 1 and len(chunks[-2]) < 2 * len(chunks[-1]):
+            chunks[-2:] = [torch.cat(chunks[-2:])]
+        extra = sum(len(chunk) for chunk in chunks) - self.limit
+        while extra > 0:
+            first = chunks[0]
+            chunks[:1] = [_own(first[extra:])] if extra < len(first) else []
+            extra -= len(first)
+        return replace(self, chunks=tuple(chunks))
+
+    def take(self, rows: Sequence[int]) -> Tensor:
+        """Return some rows (n, …), without putting all of them together."""
+        starts = list(accumulate((len(chunk) for chunk in self.chunks), initial=0))
+        parts = [bisect_right(starts, row) - 1 for row in rows]
+        found = [self.chunks[part][row - starts[part]] for part, row in zip(parts, rows, strict=True)]
+        return torch.stack(found) if found else self.empty
+
+    def limited(self, limit: int) -> "Rows":
+        """Return the queue with another limit; the latest rows stay."""
+        return self if self.limit == limit else replace(self, limit=limit, chunks=()).append(self.tensor())
+
+    def tensor(self) -> Tensor:
+        """Return all rows (n, …), oldest first."""
+        if not self.chunks:
+            return self.empty
+        return self.chunks[0] if len(self.chunks) == 1 else torch.cat(self.chunks)
+
+
+def _own(rows: Tensor) -> Tensor:
+    """Return rows that do not keep a much larger tensor in memory."""
+    return rows.clone() if rows.untyped_storage().nbytes() > 2 * rows.numel() * rows.element_size() else rows
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One picture with an initial score below gamma."""
+
+    id: int
+    """Its position in the stream."""
+    name: str
+    predicted: int
+    """The ID class that CLIP took it for."""
+    ref: ImageRef | None
+    """Where the MLLM can be shown it; None where only features were given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """What the MLLM said of a candidate."""
+
+    text: str | None
+    """None where there is nothing to be had."""
+    source: str
+    """The picture's name."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """The latest candidates, oldest first; a new value at every change."""
+
+    items: Mapping[int, Candidate]
+    scores: Rows
+    """(n,) float32 S_nl."""
+    features: Rows
+    """(n, D) float32."""
+
+    @classmethod
+    def of(cls, limit: int, dim: int) -> "Candidates":
+        """Return none, with room for ``limit``."""
+        return cls({}, Rows.of(limit), Rows.of(limit, dim))
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.items)
+
+    def append(self, more: Sequence[Candidate], scores: Tensor, features: Tensor) -> "Candidates":
+        """Return these and more, without the oldest ones where there are too many."""
+        if not more:
+            return self
+        items = [*self.items.values(), *more][-self.scores.limit :]
+        return Candidates({item.id: item for item in items}, self.scores.append(scores), self.features.append(features))
+
+    def described(self, ids: Iterable[int]) -> "Candidates":
+        """Return the same; the pictures of these ids, present or not, are let go of: nobody will look at them again."""
+        items = dict(self.items)
+        for key in ids:
+            if key in items:
+                items[key] = replace(items[key], ref=None)
+        return replace(self, items=items)
+
+    def cleared(self) -> "Candidates":
+        """Return none, with the same room."""
+        return Candidates({}, replace(self.scores, chunks=()), replace(self.features, chunks=()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EnsUpdate:
+    """Sentences of negative images."""
+
+    due: int
+    """The batch (from 1) at which it takes effect."""
+    asked: tuple[Candidate, ...]
+    """Pictures whose captions are asked for."""
+    members: tuple[int, ...]
+    """Ids of all negative images, whose sentences make the bank, lowest score first."""
+    features: Tensor
+    """(X, D) of the same pictures, for lambda."""
+    alike: int = 0
+    """Members that are never asked for, as of this update, because they look like one that is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VsnlUpdate:
+    """Look-alikes of classes."""
+
+    due: int
+    asked: tuple[int, ...]
+    """Classes whose look-alikes are asked for."""
+    members: tuple[int, ...]
+    """All classes whose look-alikes make the bank, in order."""
+
+
+Update = EnsUpdate | VsnlUpdate
+
+
+UNBOUNDED = torch.iinfo(torch.int64).max
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,25 +220,27 @@ class AdaptationState:
     """Asked for, not in effect yet; in the order in which they take effect."""
 
     @classmethod
-    def cold(cls, detector: Detector, settings: Settings) -> "AdaptationState":
+    def cold(cls, detector: Detector, settings: Settings, *, bounded: bool = True) -> "AdaptationState":
         """Return the state before the first picture.
 
         Args:
             detector: its initial bank and classes are used; its other banks are emptied.
             settings: bounds, gamma, and what the ENS bank starts with.
+            bounded: without it every picture is kept, however many come: a build learns from all of them.
         """
-        dim, classes, keep = detector.dim, len(detector.classes), settings.stream.history
+        dim, classes = detector.dim, len(detector.classes)
+        keep = settings.stream.history if bounded else UNBOUNDED
         ens = NegativeBank.empty("ens", dim)
         if settings.ens.start == "lexicon" and settings.mining.rule == "histogram":
             initial = detector.initial
             ens = NegativeBank("ens", initial.texts, initial.sources, initial.features)
         bare = replace(detector, ens=ens, vsnl=NegativeBank.empty("vsnl", dim), activation=None)
         # the reference describes what waits and forgets it; it never waits long enough to be cut off
-        room = keep if settings.mining.rule == "lowest_share" else torch.iinfo(torch.int64).max
+        room = keep if settings.mining.rule == "lowest_share" else UNBOUNDED
         return cls(
             detector=replace(bare, weight=start_weight(settings), threshold=start_threshold(settings)),
             class_counts=torch.zeros(classes, dtype=torch.int64),
-            first_seen=torch.full((classes,), torch.iinfo(torch.int64).max),
+            first_seen=torch.full((classes,), UNBOUNDED),
             feature_sum=torch.zeros(dim, dtype=torch.float64),
             recent=Rows.of(keep, dim),
             recent_initial=Rows.of(keep),
@@ -95,6 +251,19 @@ class AdaptationState:
             negatives=torch.empty(0, dim),
             gamma=settings.mining.gamma,
         )
+
+    def resized(self, settings: Settings) -> "AdaptationState":
+        """Return the state with every queue as long as the settings say; the latest rows stay."""
+        cold = type(self).cold(self.detector, settings)
+        names = ("recent", "recent_initial", "recent_scores", "past_scores", "activation_scores")
+        queues: dict[str, Any] = {name: getattr(self, name).limited(getattr(cold, name).limit) for name in names}
+        candidates, limit = self.candidates, cold.candidates.scores.limit
+        candidates = Candidates(
+            dict(list(candidates.items.items())[-limit:]),
+            candidates.scores.limited(limit),
+            candidates.features.limited(limit),
+        )
+        return replace(self, candidates=candidates, **queues)
 
 
 def start_weight(settings: Settings) -> float:

@@ -22,7 +22,13 @@ module                  stage  what
 `list_items`            5      the items of a list, however it is laid out
 `class_names`           3, 5   does a text name an ID class
 `weighting`             6      lambda and the adaptive score
+`pool`                         ours: the log-opinion pool of the banks
+`verified`                     ours: pictures that the MLLM has verified, as prototypes
+`spread`                       ours: which of the mined pictures to describe
 `activation`                   the public code's activation-aware score
 `threshold`                    where the unknown begins
+`judge`                        the same, from an MLLM's answers about a sample
+`empirical_null`               the same, from the scores alone
+`conformal`                    the same, from pictures known to be ID; p-values, false discovery rate
 ======================= ====== ===============================================================
 """

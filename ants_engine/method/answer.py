@@ -28,6 +28,8 @@ class Rejection(StrEnum):
     """The same was said before."""
     RAMBLING = "rambling"
     """Too long, prose where a name was asked for, or the same words over and over."""
+    UNDECIDED = "undecided"
+    """Asked whether the picture shows a class, it says yes and no, or neither."""
     BANK_FULL = "bank_full"
     """A good text, for which the bank has no place left."""
 

@@ -16,8 +16,10 @@ Underscores and hyphens count as spaces; accents, width and invisible characters
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
+_COMPOUND = re.compile(r"[^\W_]+(?:[-‐‑][^\W_]+)+")
 _SYNONYM = re.compile(r"\s*[,;|]\s+|\s*[;|]\s*|(?<=[^\W\d_]),(?=[^\W\d_])")
 _LISTED = re.compile(r"\s*[,;|]\s*")
 _OR = re.compile(r"\s*/\s*|\s+(?:or|aka|a\.k\.a\.)\s+", re.IGNORECASE)
@@ -59,6 +61,16 @@ _AFTER = _word_set(
 _SIGNS = frozenset({"letter", "sign", "number", "character", "symbol"})
 _KINDS = frozenset({"bird", "fish", "dog", "horse"})
 _BODIES = frozenset({"sedan", "coupe", "convertible", "hatchback", "suv", "wagon", "minivan", "van", "cab", "pickup"})
+# nouns that make an attribute of the name in front of them, and look like a verb
+_MADE_OF = _word_set(
+    "stripes spots prints patterns masks costumes statues figurines toys dolls ears horns logos shoes slippers mugs "
+    "wing ring king string spring thing swing sling building ceiling clothing earring railing"
+)
+# nouns behind a name that leave it the same thing
+_STILL_IT = _word_set(
+    "cub cubs pup pups puppy puppies kitten kittens calf calves foal chick chicks hatchling family herd pair head face "
+    "photo picture image portrait drawing painting illustration cartoon emoji icon"
+)
 _SPELT = str.maketrans({"ø": "o", "đ": "d", "ł": "l", "æ": "ae", "œ": "oe"})
 # written as one word or as several, from so many letters on
 _JOINED = 6
@@ -110,6 +122,20 @@ def synonyms(name: str) -> tuple[str, ...]:
         start = separator.end()
     parts.append(name[start:].strip())
     return tuple(part for part in parts if part) or (name,)
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A class that a text names as a thing by itself: "lion" in "a lion rests", not in "a lion statue"."""
+
+    row: int
+    """The class."""
+    before: tuple[str, ...]
+    """The words in front of it, as they are compared: lower case, without accents."""
+    start: int
+    """Which word it begins at."""
+    end: int
+    """Behind which word it ends."""
 
 
 class ClassNames:
@@ -166,6 +192,40 @@ class ClassNames:
                         return self._index[form]
         return self._letter(text) if self._letters else None
 
+    def mentions(self, text: str) -> list[Mention]:
+        """Return the classes of which an alias stands in the text as a noun of its own, in order.
+
+        Of names within each other the longest counts. A name that a further noun follows ("zebra print"), or that is a
+        part of another thing's name ("sea lion", "zebra-striped"), is none.
+        """
+        words = _words(_COMPOUND.sub(self._whole, text))
+        found: list[Mention] = []
+        start = 0
+        while start < len(words):
+            length, row = next(
+                (
+                    (length, self._index[form])
+                    for length in range(min(max(self._longest, 2), len(words) - start), 0, -1)
+                    for form in self._spelt(words[start : start + length])
+                    if form in self._index
+                ),
+                (1, None),
+            )
+            end = start + length
+            singulars = {form[-1] for form in _forms(words[start:end])}
+            other = start > 0 and length == 1 and any((words[start - 1], word) in _NOT_THEIR_END for word in singulars)
+            if row is not None and not other and _stands_alone(words, end):
+                found.append(Mention(row, words[:start], start, end))
+            start = end
+        if not found and self._letters and (row := self._letter(text)) is not None:
+            found.append(Mention(row, (), 0, 1))
+        return found
+
+    def _whole(self, compound: "re.Match[str]") -> str:
+        """Join the parts of a compound that holds a name and is none."""
+        text = compound[0]
+        return text if self.find_alias(text) is None or self.equals(text) else "".join(filter(str.isalnum, text))
+
     def equals(self, text: str) -> bool:
         """Tell whether the whole text is a class's name, an alias or a short form of it."""
         words = _words(text)
@@ -211,17 +271,6 @@ class ClassNames:
             if before in _SIGNS or not (in_prose and (len(token[0]) > 1 or token[0] in "AIO")):
                 return row
         return None
-
-
-def names_class(text: str, class_names: ClassNames | Sequence[str]) -> bool:
-    """Tell whether a text names one of the classes.
-
-    Args:
-        text: a sentence.
-        class_names: the names; pass a `ClassNames` to prepare many names only once.
-    """
-    names = class_names if isinstance(class_names, ClassNames) else ClassNames(class_names)
-    return names.find(text) is not None
 
 
 def says_nothing(name: str) -> bool:
@@ -314,6 +363,17 @@ def _ends_phrase(words: tuple[str, ...], end: int) -> bool:
         return True
     after = words[end]
     return after in _FUNCTION or after in _AFTER or after.endswith(("ing", "ed", "s"))
+
+
+def _stands_alone(words: tuple[str, ...], end: int) -> bool:
+    """Tell whether a name that ends before word ``end`` is no attribute: "zebra stripes", "zebra striped couch"."""
+    if end < len(words) and words[end] in _STILL_IT:
+        return True
+    if not _ends_phrase(words, end) or (end < len(words) and words[end] in _MADE_OF):
+        return False
+    behind = words[end + 1 : end + 2]
+    adjective = end < len(words) and words[end].endswith("ed") and behind and behind[0].isalpha()
+    return not adjective or behind[0] in _FUNCTION or behind[0] in _AFTER or behind[0].endswith("ly")
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -45,42 +45,17 @@ def mine_negative_images(scores: Tensor, gamma: float, eta: float, max_images: i
     )
 
 
-def certain_negatives(
-    scores: Tensor, remaining: int, gamma: float, eta: float, max_images: int | None = None
-) -> Tensor:
-    """Pictures that `mine_negative_images` will take, whatever the pictures still to come will score.
-
-    So an MLLM can be asked about them before the history is complete, and no question is asked in vain.
-
-    Let c pictures be candidates so far and K(n) the number taken of n candidates. If r of the ``remaining`` become
-    candidates, at most r of them rank before the picture of rank j (from 0), so it is taken if ``j + r < K(c + r)``.
-    K grows by at most one per candidate: the worst case is that all R remaining rank before it, ``j < K(c + R) - R``.
-    Nothing can rank before a score of 0 (equal scores go to the earlier picture), where ``j < K(c)`` is enough.
-    Both conditions are also necessary. With ``remaining = 0`` the answer is the final set.
-
-    Args:
-        scores: ``(N,)`` initial ID scores in [0, 1] known so far; those to come are later in the history.
-        remaining: R, how many are still to come, at least 0.
-        gamma: as for `mine_negative_images`.
-        eta: as for `mine_negative_images`.
-        max_images: as for `mine_negative_images`.
-
-    Returns:
-        ``(Z,)`` int64 on the CPU: positions in ``scores``, lowest score first, ties by position.
-
-    Raises:
-        ValueError: as for `mine_negative_images`, or ``remaining`` is below 0.
-    """
-    if remaining < 0:
-        raise ValueError(f"remaining must be at least 0, not {remaining}")
-    ranked, values = _ranked_candidates(scores, gamma)
-    return ranked[: _certain(len(ranked), int((values <= 0.0).sum()), remaining, eta, max_images)]
-
-
 class CertainNegatives:
-    """`certain_negatives` of a history that grows: each picture is looked at once, and named once, when it is certain.
+    """Pictures of a growing history that `mine_negative_images` will select, whatever the remaining pictures score.
 
-    What is certain stays so while pictures only come in the place of the remaining ones.
+    So an MLLM can be asked about them before the history is complete, and no request is wasted. Each picture is
+    examined once, and returned once, as soon as it is certain.
+
+    Let c pictures be candidates so far and K(n) the number taken of n candidates. If r of the R remaining pictures
+    become candidates, at most r of them rank before the picture of rank j (from 0), so it is taken if
+    ``j + r < K(c + r)``. K grows by at most one per candidate: the worst case is that all R rank before it,
+    ``j < K(c + R) - R``. Nothing can rank before a score of 0 (equal scores go to the earlier picture), where
+    ``j < K(c)`` is enough. Both conditions are also necessary. With R = 0 the result is the final set.
     """
 
     def __init__(self, gamma: float, eta: float, max_images: int | None = None) -> None:
@@ -106,7 +81,7 @@ class CertainNegatives:
             Positions in the history, lowest score first, ties by position.
 
         Raises:
-            ValueError: as for `certain_negatives`.
+            ValueError: as for `mine_negative_images`, or ``remaining`` is below 0.
         """
         if remaining < 0:
             raise ValueError(f"remaining must be at least 0, not {remaining}")
@@ -124,7 +99,7 @@ class CertainNegatives:
 
 
 def _certain(candidates: int, zeros: int, remaining: int, eta: float, max_images: int | None) -> int:
-    """Count the lowest candidates that are certain; see `certain_negatives`."""
+    """Count the lowest candidates that are certain; see `CertainNegatives`."""
     against_all = _kept(candidates + remaining, eta, max_images) - remaining
     return max(0, against_all, min(_kept(candidates, eta, max_images), zeros))
 

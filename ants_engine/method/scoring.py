@@ -43,36 +43,6 @@ def mcm_score(id_logits: Tensor) -> Tensor:
     return torch.exp(logits.amax(dim=1) - torch.logsumexp(logits, dim=1))
 
 
-def positive_probability(logits: Tensor, num_id_classes: int) -> Tensor:
-    """`id_score` on one matrix whose first columns are the ID classes (the public code's layout).
-
-    Args:
-        logits: ``(N, C + M)``.
-        num_id_classes: C, from 1 to the number of columns.
-
-    Returns:
-        ``(N,)`` in [0, 1], higher is more ID.
-
-    Raises:
-        ValueError: not a matrix, or C does not fit.
-    """
-    id_logits, negative_logits = split_logits(logits, num_id_classes)
-    return id_score(id_logits, negative_logits)
-
-
-def split_logits(logits: Tensor, num_id_classes: int) -> tuple[Tensor, Tensor]:
-    """Cut ``(N, C + M)`` logits into the ``(N, C)`` ID part and the ``(N, M)`` negatives.
-
-    Raises:
-        ValueError: not a matrix, or ``num_id_classes`` does not fit.
-    """
-    if logits.ndim != 2:
-        raise ValueError(f"logits must be a matrix (N, C + M), not of shape {tuple(logits.shape)}")
-    if not 1 <= num_id_classes <= logits.shape[1]:
-        raise ValueError(f"num_id_classes must be from 1 to {logits.shape[1]}, not {num_id_classes}")
-    return logits[:, :num_id_classes], logits[:, num_id_classes:]
-
-
 def check_logits(id_logits: Tensor, negative_logits: Tensor) -> None:
     """Raise ValueError unless the two are ``(N, C)`` and ``(N, M)`` with C at least 1."""
     if id_logits.ndim != 2 or negative_logits.ndim != 2:

@@ -1,10 +1,8 @@
 """One sentence out of an MLLM's description of a picture (stage 3, ENS; paper eq. 7)."""
 
 import re
-from collections.abc import Iterable
 
 from ants_engine.method.answer import Rejection, clean, fault, fold_spaces
-from ants_engine.method.labels import tidy_labels
 from ants_engine.method.list_items import described
 
 _LIST_MARK = re.compile(r"^\s*(?:#{1,6}\s+|>\s*|[-*•·]\s+|\(?\d{1,2}[.):]\s+)+")
@@ -74,20 +72,6 @@ def clean_sentence(text: str, max_words: int) -> str | Rejection:
     if _repeats(words) or _ALOUD.match(sentence) or max(map(len, words)) > _LONGEST_WORD:
         return Rejection.RAMBLING
     return _strip(" ".join(words[:max_words])) if len(words) > max_words else sentence
-
-
-def unique_sentences(sentences: Iterable[str], seen: Iterable[str] = ()) -> list[str]:
-    """Clean as the public code does, keep the order, and drop what was said before, ignoring case.
-
-    Args:
-        sentences: new ones, oldest first.
-        seen: sentences already in the bank.
-
-    Returns:
-        The new sentences that are left: ends and a trailing full stop stripped, white space folded.
-    """
-    before = [*tidy_labels(seen)]
-    return tidy_labels([*before, *sentences])[len(before) :]
 
 
 def _first_sentence(text: str) -> str:

@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ants_engine.method.rounding import share_of
@@ -24,7 +26,7 @@ def otsu_threshold(scores: Tensor) -> float:
     Raises:
         ValueError: no scores, not a vector, or one that is not finite.
     """
-    ordered = _sorted(scores)
+    ordered = sorted_scores(scores)
     count = len(ordered)
     # Centred first: the sums below then lose nothing to a common offset.
     sums = torch.cumsum(ordered - ordered.mean(), dim=0)[:-1]
@@ -56,14 +58,26 @@ def tpr_threshold(id_scores: Tensor, tpr: float = 0.95) -> float:
     """
     if not 0.0 < tpr <= 1.0:
         raise ValueError(f"tpr must be in (0, 1], not {tpr}")
-    ordered = _sorted(id_scores)
+    ordered = sorted_scores(id_scores)
     return float(ordered[len(ordered) - share_of(tpr, len(ordered))])
 
 
-def _sorted(scores: Tensor) -> Tensor:
+def sorted_scores(scores: Tensor) -> Tensor:
+    """Return finite scores ``(N,)``, N at least 1, in ascending order, in float64 on the CPU.
+
+    Raises:
+        ValueError: no scores, not a vector, or one that is not finite.
+    """
     if scores.ndim != 1 or scores.numel() == 0:
         raise ValueError(f"scores must be a vector with at least one entry, not of shape {tuple(scores.shape)}")
     scores = scores.detach().cpu().double()
     if not bool(scores.isfinite().all()):
         raise ValueError("scores must be finite")
     return torch.sort(scores).values
+
+
+def thinned(ordered: NDArray[np.float64], most: int) -> NDArray[np.float64]:
+    """Return an ascending vector, or ``most`` of its entries at even distances when it is longer."""
+    if len(ordered) <= most:
+        return ordered
+    return ordered[((np.arange(most) + 0.5) * (len(ordered) / most)).astype(np.int64)]

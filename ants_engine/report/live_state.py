@@ -16,8 +16,7 @@ from ants_engine.clip.image_ref import ImageRef
 from ants_engine.common.progress import ProgressEvent
 from ants_engine.common.terminal_text import plain
 from ants_engine.dispatch.backend_registry import declared_model
-from ants_engine.dispatch.counts import Counts
-from ants_engine.dispatch.throughput_monitor import Pulse
+from ants_engine.dispatch.throughput_monitor import Counts, Pulse
 from ants_engine.learning.report import BatchRecord
 from ants_engine.learning.run_observer import AnsweredQuestion, FirstLook, RunObserver, RunStart, ScoredBatch
 from ants_engine.report.document import Fact

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ants_engine.baselines import registry
-from ants_engine.baselines.text_space import TextSpace
+from ants_engine.baselines.baseline import TextSpace
 from ants_engine.common.text_file import read_text
-from ants_engine.datasets.benchmark import ID_SET, UNLABELLED
-from ants_engine.datasets.image_lists import OOD_LABEL
+from ants_engine.datasets.benchmark import ID_SET, OOD_LABEL, UNLABELLED
 from ants_engine.datasets.source import read_benchmark
 from ants_engine.detector.detector import Detector
 from ants_engine.detector.scores import Scores

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ants_engine.clip.decode import load_rgb
-from ants_engine.clip.encoding import Encoder, turn_of
+from ants_engine.clip.encoding import Encoder, encoder_lock
 from ants_engine.common.features import check_features
 from ants_engine.detector.detector import Detector
 from ants_engine.detector.explanation import Explanation
@@ -290,7 +290,7 @@ class Scorer:
 
     def _encode(self, inputs: list[Tensor]) -> list[Scored]:
         started = time.perf_counter()
-        with turn_of(self._encoder):
+        with encoder_lock(self._encoder):
             features = self._encoder.encode_inputs(inputs)
         scored = self._score(list(features))
         seconds = time.perf_counter() - started

@@ -233,9 +233,10 @@ class ScoringSettings(Stage):
     weight: Annotated[float, Field(ge=0.0, le=1.0)] | Literal["adaptive", "balanced"] = "adaptive"
     """Lambda, the share of ``ens_score`` in ``id_score``: ``adaptive`` is the paper's eq. 14 over the negative images,
     ``balanced`` the public code's running means over every picture of a stream; or a fixed number in [0, 1]."""
-    in_score: Literal["ada", "far_only", "near_only", "union"] = "ada"
-    """What ``id_score`` is: both banks weighed (eq. 13), the sentences alone, the look-alikes alone, or (ours) both
-    banks in one softmax, which needs no weight and is better on short class lists."""
+    in_score: Literal["ada", "far_only", "near_only", "union", "pool"] = "ada"
+    """What ``id_score`` is: both banks weighed (eq. 13), the sentences alone, the look-alikes alone, or, beyond the
+    paper, ``union``: both banks in one softmax; ``pool``: the mean of the log-odds of lexicon, sentences and
+    look-alikes, and the vote of verified pictures. The last two need no weight."""
     group_length: PositiveInt | None = None
     """A bank longer than this is scored in groups of about this length, remainder dropped, as the public code does
     (100); empty: one softmax, as the paper."""

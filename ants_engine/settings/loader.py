@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ants_engine.common.text_file import read_text
+from ants_engine.common.text_file import expand_home, read_text
 from ants_engine.errors import SettingError
 from ants_engine.settings.config import PRESETS, Settings
 
@@ -112,8 +112,7 @@ def _anchored(value: Any, key: str, folder: Path) -> Any:
     if isinstance(value, dict):
         return {name: _anchored(item, f"{key}.{name}", folder) for name, item in value.items()}
     if isinstance(value, str) and value.startswith("~"):
-        # pathlib's raises where there is no such user
-        return os.path.expanduser(value)  # noqa: PTH111
+        return expand_home(value)
     if isinstance(value, str) and (key in PATH_FIELDS or value.startswith(("./", "../"))):
         return str((folder / value).resolve())
     return value

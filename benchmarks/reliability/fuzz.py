@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ants_engine.baselines.long_list import ITEMS, pieces
+from ants_engine.baselines.eoe_labels import ITEMS, pieces
 from ants_engine.clip.image_ref import object_ref
 from ants_engine.clip.picture import encode_picture
 from ants_engine.detector.class_list import ClassList
 from ants_engine.errors import ImageError
-from ants_engine.learning.negative_texts import look_alikes, read_labels, read_sentence, sentences
+from ants_engine.learning.answers import look_alikes, read_labels, read_sentence
 from ants_engine.method.answer import MAX_CHARACTERS, Rejection
 from ants_engine.method.class_names import ClassNames
 from ants_engine.settings.config import EnsSettings, ImageSettings, VsnlSettings
@@ -121,8 +121,6 @@ def fuzz_answers(count: int, longest: int = 1_000_000, first: int = 0) -> Tally:
         _check((found.rejection is None) == bool(found.labels), "neither a label nor a reason")
         plain = read_labels(text, "dog", _NAMES, _VSNL_REFERENCE)
         _check(all(len(label) <= 4 * MAX_CHARACTERS for label in plain.labels), "a reference label too long")
-        whole = sentences([("a.png", text)], CLASSES, _ENS, _fits)
-        _check(len(whole.texts) + len(whole.set_aside) == 1, "an answer that is neither kept nor set aside")
         cut = [("all classes", piece) for piece in pieces(text)]
         near = look_alikes(cut, CLASSES, VsnlSettings(labels_per_class=2 * ITEMS))
         _check(all(label.isprintable() for label in near.texts), "an EOE label that is not printable")

@@ -11,11 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ants_engine.dispatch.coordinator import Coordinator
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.dispatch.storage.entry import Entry
 from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.learning.negative_texts import judge_labels
+from ants_engine.learning.answers import judge_labels
 from ants_engine.protocol import JSON, Answer, Decoding
 from ants_engine.settings.config import DispatchSettings, MLLMSettings, Settings
 

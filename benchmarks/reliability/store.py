@@ -43,7 +43,7 @@ def run(count: int = COUNT, rounds: int = ROUNDS) -> Report:
         began = time.perf_counter()
         if verify(folder / "32-0").damaged:
             raise RuntimeError("a store that was only read is damaged")
-        report.say(f"ants cache verify: {count / (time.perf_counter() - began):,.0f} entries/s")
+        report.say(f"ants store verify: {count / (time.perf_counter() - began):,.0f} entries/s")
         report.say(f"repair of a journal with a damaged line: {_repair(folder, count):,.0f} entries/s")
         database, file = _by_hand(folder, requests)
         report.say(f"the same lines, 32 a commit, to plain SQLite: {database:,.0f}/s; behind a file: {file:,.0f}/s")

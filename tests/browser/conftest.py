@@ -8,6 +8,7 @@ import pytest
 
 from tests.browser.reports import bare_report, hostile_report, large_report, small_report, taught_report
 from tests.support.browser import browser
+from tests.support.process import WAIT
 
 __all__ = ["bare_report", "browser", "hostile_report", "large_report", "open_page", "small_report", "taught_report"]
 
@@ -25,7 +26,7 @@ def open_page(browser: Any) -> Iterator[Open]:
         context = browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(WAIT * 1000)
         page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: said.append(f"error: {error}"))
         page.on("request", lambda request: loaded.append(request.url))

@@ -55,8 +55,8 @@ def _replay(golden: dict[str, np.ndarray]) -> Iterator[tuple[str, object]]:
     logits = torch.from_numpy(golden["logits"])
     classes = int(golden["num_id_classes"])
     history = torch.from_numpy(golden["score_history"])
-    id_logits, negatives = scoring.split_logits(logits, classes)
-    yield "positive_probability", scoring.positive_probability(logits, classes)
+    id_logits, negatives = logits[:, :classes], logits[:, classes:]
+    yield "positive_probability", scoring.id_score(id_logits, negatives)
     for name, length, permute in (
         ("grouped_20", 20, False),
         ("grouped_20_permuted", 20, True),

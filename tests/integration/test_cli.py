@@ -61,10 +61,10 @@ def test_build_score_explain_replay_and_cassette(folder: Path) -> None:
     run("replay", *common, "-o", folder / "again", folder / "pictures")
     assert tensors(folder / "again") == tensors(folder / "d")
 
-    assert "16 answers" in run("cache", "stats", "--config", folder)
-    assert "16 answers" in run("cache", "export", folder / "run.jsonl", "--config", folder)
+    assert "16 answers" in run("store", "stats", "--config", folder)
+    assert "16 answers" in run("store", "export", folder / "run.jsonl", "--config", folder)
     elsewhere = ["--set", f"dispatch.store={folder / 'other'}"]
-    run("cache", "import", folder / "run.jsonl", "--config", folder, *elsewhere)
+    run("store", "import", folder / "run.jsonl", "--config", folder, *elsewhere)
     run("replay", *common, *elsewhere, "-o", folder / "third", folder / "pictures")
     assert tensors(folder / "third") == tensors(folder / "d")
 
@@ -154,7 +154,7 @@ def test_many_folders_lists_and_what_is_left_out(folder: Path) -> None:
         (["build", "--classes", "lion", "--column", "name", "x"], 2, "--classes is no file"),
         (["build", "--classes", "lion " * 100, "x"], 2, "NoImagesError"),
         (["prompts", "show", "ens/v999"], 2, "TemplateError"),
-        (["cache", "stats", "--set", "dispatch.store=nowhere"], 1, "StoreUnavailableError"),
+        (["store", "stats", "--set", "dispatch.store=nowhere"], 1, "StoreUnavailableError"),
         (["demo", "."], 2, "ants.toml"),
         (["nonsense"], 2, "No such command"),
     ],

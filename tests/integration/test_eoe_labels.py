@@ -12,9 +12,8 @@ import torch
 
 from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.baselines import registry
-from ants_engine.baselines.eoe_labels import outlier_labels
-from ants_engine.baselines.outlier_labels import OutlierLabels
-from ants_engine.baselines.text_space import TextSpace
+from ants_engine.baselines.baseline import TextSpace
+from ants_engine.baselines.eoe_labels import OutlierLabels, outlier_labels
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.detector.class_list import ClassList
 from ants_engine.dispatch.coordinator import Coordinator

@@ -17,14 +17,18 @@ from ants_engine.common.progress import ProgressEvent
 from ants_engine.datasets.source import read_benchmark
 from ants_engine.errors import FeatureError, ImageNotFoundError, ImageUnreadableError, UsageError
 from ants_engine.evaluation.evaluation import evaluate
-from ants_engine.evaluation.method_set import method_names
-from ants_engine.evaluation.plan import EvaluationPlan
+from ants_engine.evaluation.method import EvaluationPlan, method_names
 from ants_engine.evaluation.results_folder import ResultsFolder
 from ants_engine.method.metrics import measure
 from ants_engine.settings.loader import load_settings
 from tests.integration.conftest import CLASSES, OBJECTS, WORLD
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(autouse=True)
+def sklearn() -> None:
+    """Needed, and imported by no process of pytest-xdist that runs none of these tests."""
+    pytest.importorskip("sklearn")
+
 
 COLUMNS = ["dataset", "FPR@95", "AUROC", "AUPR_IN", "AUPR_OUT", "ACC"]
 

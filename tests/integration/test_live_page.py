@@ -151,7 +151,7 @@ async def test_who_comes_late_or_again_gets_what_is_missing() -> None:
 
 
 def counts_and_pulse() -> tuple[Any, Any]:
-    from ants_engine.dispatch.counts import Counts
+    from ants_engine.dispatch.throughput_monitor import Counts
 
     return Counts(asked=1, in_flight=1), pulse()
 

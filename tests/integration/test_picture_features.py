@@ -7,7 +7,7 @@ from PIL import Image
 
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
-from ants_engine.evaluation.picture_features import encode_pictures
+from ants_engine.evaluation.runner import encode_pictures
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
 

@@ -21,7 +21,7 @@ from ants_engine.errors import (
     TemplateError,
 )
 from ants_engine.evaluation.evaluation import evaluate
-from ants_engine.evaluation.plan import EvaluationPlan
+from ants_engine.evaluation.method import EvaluationPlan
 from tests.integration.conftest import CLASSES, OBJECTS
 from tests.support.models_server import ModelsServer, Reply, failed, listing, said
 

@@ -15,11 +15,11 @@ from PIL import Image
 from ants_engine import ANTS
 from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.given import GivenEncoder
+from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import ActivationRanking, Detector
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.learning.balance import balanced_scores
+from ants_engine.learning.scoring import balanced_scores
 from ants_engine.settings.config import ClipSettings
 from tests.integration.conftest import CLASSES, WORLD
 from tests.unit.clip.test_turns import Watched

@@ -642,7 +642,7 @@ async def test_given_text_features_are_not_taken_from_another_tables_cache(tmp_p
     def mirrored(texts: Any) -> torch.Tensor:
         return -text_features(texts)
 
-    from ants_engine.clip.given import GivenEncoder
+    from ants_engine.clip.encoding import GivenEncoder
 
     other = await ANTS.build(CLASSES, encoder=GivenEncoder(mirrored, 12, logit_scale=12.0), config=settings)
     row = other.detector.initial.texts.index("thing 3")

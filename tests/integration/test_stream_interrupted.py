@@ -245,9 +245,9 @@ async def test_a_stream_ends_with_the_task_that_read_it(read: Callable[[ANTS], C
     before = at_work()
     task = asyncio.create_task(read(ants))
     if read is not fail_beside:
-        while not any(name.startswith("StreamLoop._") for name in at_work()):
+        while not any(name.startswith("Asker._") for name in at_work()):
             await asyncio.sleep(0.001)
-        assert {"_pump", "ants-pump_0"} <= at_work()
+        assert {"_run_behind", "ants-learning_0"} <= at_work()
         task.cancel()
     await asyncio.wait([task])
     # the task is kept, and its traceback with it

@@ -182,7 +182,7 @@ async def test_a_detector_of_format_1_goes_on_without_a_history(preset: str, tmp
 
 
 async def test_another_clip_is_refused(tmp_path: Path) -> None:
-    from ants_engine.clip.given import GivenEncoder
+    from ants_engine.clip.encoding import GivenEncoder
 
     cold(PAPER).save(tmp_path)
     with pytest.raises(DetectorFolderError, match="another CLIP"):

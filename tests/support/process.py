@@ -27,10 +27,12 @@ class Server:
 
 
 ANTS = str(Path(sys.executable).parent / "ants")
+WAIT = 300.0
+"""Seconds for what takes a few where a machine is idle: it may have ten times as much to do."""
 
 
 @contextmanager
-def running(command: Sequence[str], *, cwd: Path, log: Path, announces: str, timeout: float = 120.0) -> Iterator[str]:
+def running(command: Sequence[str], *, cwd: Path, log: Path, announces: str, timeout: float = WAIT) -> Iterator[str]:
     """Run a command; give what the first group of ``announces`` matches in its output; terminate it at the end."""
     with started(command, cwd=cwd, log=log, announces=announces, timeout=timeout) as (_, said):
         yield said
@@ -43,7 +45,7 @@ def started(
     cwd: Path,
     log: Path,
     announces: str,
-    timeout: float = 120.0,
+    timeout: float = WAIT,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[tuple["subprocess.Popen[bytes]", str]]:
     """As `running`; give the process too."""
@@ -61,7 +63,7 @@ def started(
             process.wait()
 
 
-def wait_for(log: Path, announces: str, process: "subprocess.Popen[bytes]", timeout: float = 120.0) -> str:
+def wait_for(log: Path, announces: str, process: "subprocess.Popen[bytes]", timeout: float = WAIT) -> str:
     """Wait until the first group of ``announces`` matches in a process's output, and give it."""
     deadline = time.monotonic() + timeout
     while True:
@@ -128,7 +130,7 @@ class FaultyServer(Server):
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
-        with opener.open(f"{self.base_url.removesuffix('/v1')}/{path}", data, timeout=30) as response:
+        with opener.open(f"{self.base_url.removesuffix('/v1')}/{path}", data, timeout=WAIT) as response:
             return json.load(response)
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ants_engine import ANTS
 from ants_engine.backends.scripted import ScriptedBackend
-from ants_engine.clip.given import GivenEncoder
+from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.protocol import Call
 from tests.support.stream_world import DIM, NEGATIVES, PAPER, SCALE, text_features
 

@@ -8,8 +8,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request_progress import Source
+from ants_engine.dispatch.request import Outcome, Source
 from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.errors import RateLimitError, RefusedAnswerError
 from ants_engine.protocol import JSON, Answer

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ants_engine import ANTS, Scores
 from ants_engine.backends.scripted import ScriptedBackend
-from ants_engine.clip.given import GivenEncoder
+from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.protocol import Call
 from tests.golden.stream_fixture import number_of
 

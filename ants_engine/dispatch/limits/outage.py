@@ -1,4 +1,4 @@
-"""Tells a server that is down from a question that fails: a circuit breaker."""
+"""A circuit breaker: tells a server that is down from a request that fails."""
 
 import logging
 import random
@@ -6,26 +6,19 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.limits import constants
+from ants_engine.dispatch.request import RequestProgress
 from ants_engine.errors import BackendError, BackendTimeoutError, BackendUnavailableError
-
-FIRST_CONTACT = 15.0
-"""Seconds that a server which has not answered anything in this run is waited for: a wrong port is no outage."""
-EVIDENCE = 3
-"""Calls in a row that find the server down, one of them sent after the first had failed, make an outage. One call that
-finds nobody to connect to is enough: no question can cause that."""
-FIRST_PROBE, LONGEST_PROBE = 0.5, 3.0
-"""Seconds before the first probe, and between two at most; each pause is twice the one before, with jitter."""
 
 _LOG = logging.getLogger("ants_engine.dispatch")
 
 
 class Outage:
-    """Open while the server is down. Then one question at a time is asked, as a probe, and all others wait.
+    """Open while the server is down: one request at a time is sent as a probe, and all others wait.
 
-    Any answer closes it, an error that the server itself gives too; a timeout says nothing either way. Tries that were
-    part of an outage use up none of a question's tries. A question that fails so while the server answers others is at
-    fault itself: from its second such failure on it is no evidence of an outage, and is not excused by one.
+    Any response of the server closes it, errors included; a timeout is no evidence. Attempts during an outage do not
+    count against a request's ``attempts``. A request that fails so while the server answers others is itself at fault:
+    from its second such failure on it is no evidence of an outage, and its attempts count.
     """
 
     def __init__(
@@ -39,10 +32,10 @@ class Outage:
         """Begin closed.
 
         Args:
-            patience: seconds that a server which has answered before is waited for (``dispatch.deadline``).
-            clock: seconds that only grow.
-            jitter: randomness of the probes' pauses.
-            tell: called with a kind and facts when it opens and closes.
+            patience: seconds to wait for a server that has answered before (``dispatch.deadline``).
+            clock: monotonic, in seconds.
+            jitter: randomness of the pauses between probes.
+            tell: called with the kind and facts of an event when it opens and closes.
         """
         self._patience = patience
         self._clock = clock
@@ -57,47 +50,47 @@ class Outage:
         self._outages: set[int] = set()
         self._last: BackendUnavailableError | None = None
         self._drained = False
-        """It takes no connections, so an answer to a call that began before says nothing of now."""
+        """It refuses connections, so the response to an earlier call is no evidence that it is up."""
         self._probing = False
         self._probes = 0
-        self._next_probe, self._pause = 0.0, FIRST_PROBE
+        self._next_probe, self._pause = 0.0, constants.OUTAGE_FIRST_PROBE
 
     @property
     def open(self) -> bool:
-        """Whether the server is taken to be down."""
+        """Whether the server counts as down."""
         return self._since is not None
 
     @property
     def failing(self) -> bool:
-        """Whether nothing has been answered since a call found the server down."""
+        """Whether the latest evidence is a failure."""
         return self._failures > 0
 
     @property
     def down_since(self) -> str | None:
-        """The local time since when the server is down, such as ``14:03:05``."""
+        """Local time when the outage began, such as ``14:03:05``; None while closed."""
         return self._since_shown if self.open else None
 
     @property
     def expires(self) -> float:
-        """When it has lasted for too long; never while it is closed."""
+        """When waiting ends; infinity while closed."""
         return float("inf") if self._since is None else self._since + self._waits
 
     @property
     def _waits(self) -> float:
-        return self._patience if self._ever else min(FIRST_CONTACT, self._patience)
+        return self._patience if self._ever else min(constants.OUTAGE_FIRST_CONTACT, self._patience)
 
     def opens(self, now: float) -> float:
-        """Say when the next call may go."""
+        """Return when the next call may start."""
         if self._since is None:
             return now
         return float("inf") if self._probing else self._next_probe
 
     def hopeless(self, now: float) -> bool:
-        """Say whether a call that asks for leave now is turned away: it has lasted too long, and no probe is due."""
+        """Tell whether a call is rejected now: the outage has lasted too long, and no probe is due."""
         return now >= self.expires and self.opens(now) > now
 
     def probe(self) -> bool:
-        """Note that a call goes; return whether it is a probe."""
+        """Note that a call starts; return whether it is a probe."""
         if self._since is None:
             return False
         self._probing = True
@@ -105,16 +98,16 @@ class Outage:
         return True
 
     def probed(self, *, asked: bool) -> None:
-        """Note that a probe has ended; call this after `learn`."""
+        """Note that a probe has ended; call it after `learn`."""
         self._probing = False
         if not asked:
             self._next_probe = self._clock()
             return
         self._next_probe = self._clock() + self._pause * (0.5 + 0.5 * self._jitter.random())
-        self._pause = min(LONGEST_PROBE, 2.0 * self._pause)
+        self._pause = min(constants.OUTAGE_LONGEST_PROBE, 2.0 * self._pause)
 
     def learn(self, trace: RequestProgress, started: float, error: BackendError | None) -> bool:
-        """Take in how a call ended; return whether that opened it.
+        """Learn how a call ended; return whether that opened the breaker.
 
         Args:
             trace: the request's.
@@ -139,7 +132,7 @@ class Outage:
         if not self._failures:
             self._first_at = now
         self._failures += 1
-        enough = self._failures >= EVIDENCE and started >= self._first_at
+        enough = self._failures >= constants.OUTAGE_EVIDENCE and started >= self._first_at
         if self.open or not (enough or not error.sent):
             return False
         self._drained = not error.sent
@@ -147,18 +140,18 @@ class Outage:
         return True
 
     def excused(self, trace: RequestProgress) -> int:
-        """Count the tries of a request that were part of an outage."""
+        """Count the attempts of a request that were part of an outage."""
         return sum(series in self._outages for series in trace.series)
 
     def waits_for(self, trace: RequestProgress) -> bool:
-        """Say whether a request's last try belongs to the outage that is open."""
+        """Tell whether a request's last attempt was part of the current outage."""
         return self.open and bool(trace.series) and trace.series[-1] == self._series
 
     def error(self, limit: str = "") -> BackendUnavailableError:
-        """Make the error of a request that has waited for too long.
+        """Build the error of a request that has waited for too long.
 
         Args:
-            limit: what ended its waiting; by default the outage's own limit.
+            limit: what ended its waiting; by default the breaker's own limit.
         """
         known = f"longer than {self._waits:g} s (dispatch.deadline)"
         if not self._ever:
@@ -172,7 +165,7 @@ class Outage:
         began = datetime.now().astimezone().timestamp() - (now - self._first_at)
         self._since_shown = datetime.fromtimestamp(began).astimezone().strftime("%H:%M:%S")
         self._outages.add(self._series)
-        self._probes, self._pause = 0, FIRST_PROBE
+        self._probes, self._pause = 0, constants.OUTAGE_FIRST_PROBE
         self.probed(asked=True)
         _LOG.warning("the server is down since %s; probing it until it is back: %s", self._since_shown, self._last)
         self._tell("server_down", since=self._since_shown, because=str(self._last))

@@ -1,1 +1,1 @@
-"""What a run leaves behind: its folder, who reads that, and telemetry."""
+"""Records of a run: the run folder (`run_folder`), its reader (`run_reader`), OpenTelemetry (`telemetry`)."""

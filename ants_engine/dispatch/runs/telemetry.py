@@ -1,27 +1,21 @@
-"""OpenTelemetry spans and metrics, for those who have configured it; nothing, and no import, for all others."""
+"""OpenTelemetry spans and metrics. They go nowhere unless the application has configured a provider."""
 
 import logging
-import os
-import sys
 import time
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request import Request
+from opentelemetry.metrics import Meter, get_meter
+from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, get_tracer
+
+from ants_engine.common.versions import installed_versions
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.errors import TruncatedAnswerError
 from ants_engine.protocol import JSON, Answer
 
-if TYPE_CHECKING:
-    from opentelemetry.metrics import Meter
-    from opentelemetry.trace import Tracer
-
 _LOG = logging.getLogger("ants_engine.dispatch")
-_SCOPE = "ants_engine"
-_LOADED = ("opentelemetry.trace", "opentelemetry.metrics")
-_VARIABLES = ("OTEL_PYTHON_TRACER_PROVIDER", "OTEL_PYTHON_METER_PROVIDER")
-# the boundaries that the GenAI conventions advise
+_SCOPE, _DISTRIBUTION = "ants_engine", "ants-engine"
+# the bucket boundaries that the GenAI conventions advise
 _SECONDS = [0.01 * 2**power for power in range(14)]
 _TOKENS = [4**power for power in range(14)]
 
@@ -34,13 +28,9 @@ class Telemetry:
     (by ``ants.source`` and ``ants.ending``). No prompt, no answer and no picture is in any attribute.
     """
 
-    def __init__(self, tracer: "Tracer", meter: "Meter") -> None:
-        """Report to these. Most will want `if_configured`."""
-        from opentelemetry.trace import SpanKind, Status, StatusCode
-
+    def __init__(self, tracer: Tracer, meter: Meter) -> None:
+        """Report to these; see `of_application`."""
         self._tracer = tracer
-        self._client = SpanKind.CLIENT
-        self._failed = Status(StatusCode.ERROR)
         self._duration = meter.create_histogram(
             "gen_ai.client.operation.duration",
             unit="s",
@@ -60,29 +50,18 @@ class Telemetry:
         self._name = "chat"
 
     @classmethod
-    def if_configured(cls) -> Self | None:
-        """Make one when the application has set a tracer or meter provider; opentelemetry is not imported otherwise."""
-        loaded = any(sys.modules.get(name) is not None for name in _LOADED)
-        if not loaded and not any(os.environ.get(name) for name in _VARIABLES):
-            return None
+    def of_application(cls) -> Self | None:
+        """Report to the application's providers; None where they cannot be loaded, which is logged."""
+        own = installed_versions([_DISTRIBUTION]).get(_DISTRIBUTION)
         try:
-            from opentelemetry import metrics, trace
-
-            providers = (trace.get_tracer_provider(), metrics.get_meter_provider())
-            # the API's own providers do nothing
-            if all(type(each).__module__.startswith(_LOADED) for each in providers):
-                return None
-            own = _version()
-            return cls(providers[0].get_tracer(_SCOPE, own), providers[1].get_meter(_SCOPE, own))
-        except ImportError:
-            return None
+            return cls(get_tracer(_SCOPE, own), get_meter(_SCOPE, own or ""))
         except Exception as error:
-            # a fault in what is only looked at must not cost a run
+            # a provider that the environment names may raise anything, and must not cost a run
             _LOG.warning("OpenTelemetry cannot be used (%s); the run goes on without it", type(error).__name__)
             return None
 
     def begin(self, facts: Mapping[str, JSON]) -> None:
-        """Take the backend's name as the provider, and the model's as the settings declare it."""
+        """Take the provider's and the model's name for all that follows."""
         identity = facts.get("identity")
         model = facts.get("model") or (identity.get("model") if isinstance(identity, dict) else None)
         provider = facts.get("backend")
@@ -93,7 +72,7 @@ class Telemetry:
             self._name = f"chat {model}"
 
     def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
-        """Report a call as a span and in the histograms. The current context is the one of the submission."""
+        """Report a call as a span and in the histograms; the current context is that of the submission."""
         end = time.time_ns()
         common = self._common
         failure = type(ending).__name__ if isinstance(ending, Exception) else None
@@ -116,10 +95,10 @@ class Telemetry:
         elif isinstance(ending, TruncatedAnswerError):
             attributes["gen_ai.response.finish_reasons"] = ("length",)
         span = self._tracer.start_span(
-            self._name, kind=self._client, attributes=attributes, start_time=end - int(seconds * 1e9)
+            self._name, kind=SpanKind.CLIENT, attributes=attributes, start_time=end - int(seconds * 1e9)
         )
         if failure is not None:
-            span.set_status(self._failed)
+            span.set_status(Status(StatusCode.ERROR))
         span.end(end)
         self._duration.record(seconds, ended)
 
@@ -130,14 +109,7 @@ class Telemetry:
         self._requests.add(1, attributes)
 
     def event(self, kind: str, **facts: JSON) -> None:
-        """Do nothing: the conventions have no place for it."""
+        """Do nothing: the conventions have no events for it."""
 
     def close(self, ending: str) -> None:
-        """Do nothing: the providers are the application's, which flushes them."""
-
-
-def _version() -> str | None:
-    try:
-        return version("ants-engine")
-    except PackageNotFoundError:
-        return None
+        """Do nothing: the application flushes its providers."""

@@ -1,4 +1,4 @@
-"""What is kept per request, and its line: the one form of the journal and of cassettes."""
+"""One request with its ending, and its line: the one format of the journal and of cassettes."""
 
 import hashlib
 import json
@@ -11,21 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ants_engine import errors
 from ants_engine.common.canonical_json import readable
-from ants_engine.dispatch.identity import RecordedIdentity
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import RecordedIdentity, Request
 from ants_engine.errors import BackendError
 from ants_engine.protocol import Answer
 
 MAX_ANSWER_CHARACTERS = 20_000
-"""A longer answer is cut to this before it is kept."""
+"""Longer answers are cut to this before they are stored."""
 MAX_MESSAGE_CHARACTERS = 500
 MAX_LINE_BYTES = 4_194_304
-"""A longer line was not written here."""
+"""The store never writes a longer line."""
 
 _KEY = re.compile(rb'\{"key":"([0-9a-f]{64})",')
-_MODEL = b'{"model":'
-_CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{64})"\}')
-_CHECKSUM_BYTES = 79
+_CHECKSUM = re.compile(rb',"checksum":"([0-9a-f]{64})"\}\n')
+_CHECKSUM_BYTES = 80
 
 
 class DamagedLineError(ValueError):
@@ -34,21 +32,21 @@ class DamagedLineError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a request failed. Kept so that replay ends as the run did; ``record`` asks such a request again."""
+    """How a request failed. Stored so that a replay ends as the run did; mode ``record`` asks such a request again."""
 
     kind: str
-    """A leaf of `BackendError`, by name."""
+    """The name of a leaf of `BackendError`."""
     message: str
-    """What it said, cut to a bound."""
+    """At most `MAX_MESSAGE_CHARACTERS`."""
 
     @classmethod
     def of(cls, error: BackendError) -> "Failure":
-        """Keep an error's kind and message, by the nearest class that is the engine's own."""
+        """Take kind and message of an error; the kind is its nearest class in `ants_engine.errors`."""
         own = next(base for base in type(error).__mro__ if getattr(errors, base.__name__, None) is base)
         return cls(own.__name__, str(error)[:MAX_MESSAGE_CHARACTERS])
 
     def error(self) -> BackendError:
-        """Make the error again."""
+        """Rebuild the error."""
         kind: type[BackendError] = getattr(errors, self.kind)
         return kind(self.message)
 
@@ -60,61 +58,56 @@ class Entry:
     request: Request
     """Without the picture."""
     ending: Answer | Failure
-    """An answer, or the failure of a request that has none so far."""
+    """The answer, or the failure of a request that has no answer so far."""
     stored_at: float | None = None
     """Seconds since 1970; None in a cassette, so that equal stores make equal cassettes."""
 
     def parts(self) -> dict[str, Any]:
-        """Spell it as JSON: ``request`` and ``answer``, or ``request`` and ``failure``."""
-        return {"request": self.request.payload(), **self._ending()}
+        """Return JSON: ``request`` and ``answer``, or ``request`` and ``failure``."""
+        return {"request": self.request.payload(), **json.loads(f"{{{self._ending()}}}")}
 
-    def _ending(self) -> dict[str, Any]:
-        if isinstance(self.ending, Failure):
-            return {"failure": {"kind": self.ending.kind, "message": self.ending.message}}
-        answer = {
-            "text": self.ending.text,
-            "finish_reason": self.ending.finish_reason,
-            "prompt_tokens": self.ending.prompt_tokens,
-            "completion_tokens": self.ending.completion_tokens,
-        }
-        return {"answer": answer}
+    def _ending(self) -> str:
+        ending = self.ending
+        if isinstance(ending, Failure):
+            return f'"failure":{{"kind":{readable(ending.kind)},"message":{readable(ending.message)}}}'
+        prompt, completion = ("null" if n is None else n for n in (ending.prompt_tokens, ending.completion_tokens))
+        return (
+            f'"answer":{{"text":{readable(ending.text)},"finish_reason":"{ending.finish_reason}",'
+            f'"prompt_tokens":{prompt},"completion_tokens":{completion}}}'
+        )
 
     @classmethod
     def from_parts(cls, parts: Mapping[str, object], stored_at: float | None = None) -> "Entry":
         """Read what `parts` returned.
 
         Raises:
-            ValueError: it is not of that form.
+            ValueError: malformed.
         """
-        if parts.keys() == {"request", "answer"}:
-            form: type[_Answer | _Failure] = _Answer
-        elif parts.keys() == {"request", "failure"}:
-            form = _Failure
-        else:
-            raise ValueError("not a request with an answer or a failure")
+        ending: Answer | Failure
         try:
-            found = form.model_validate(parts["answer" if form is _Answer else "failure"])
+            if parts.keys() == {"request", "answer"}:
+                answer = _Answer.model_validate(parts["answer"])
+                ending = Answer(answer.text, answer.finish_reason, answer.prompt_tokens, answer.completion_tokens)
+            elif parts.keys() == {"request", "failure"}:
+                failure = _Failure.model_validate(parts["failure"])
+                ending = Failure(failure.kind, failure.message)
+                kind = getattr(errors, failure.kind, None)
+                if not (isinstance(kind, type) and issubclass(kind, BackendError)):
+                    raise ValueError("failure.kind: not an error of a backend")
+            else:
+                raise ValueError("not a request with an answer or a failure")
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        ending: Answer | Failure
-        if isinstance(found, _Answer):
-            ending = Answer(found.text, found.finish_reason, found.prompt_tokens, found.completion_tokens)
-        else:
-            kind = getattr(errors, found.kind, None)
-            if not (isinstance(kind, type) and issubclass(kind, BackendError)):
-                raise ValueError("failure.kind: not an error of a backend")  # noqa: TRY004  # the value is wrong
-            ending = Failure(found.kind, found.message)
         return cls(Request.from_payload(parts["request"]), ending, stored_at)
 
     def to_line(self) -> bytes:
-        """Spell it as one line of readable JSON that ends with a checksum over everything before it."""
+        """Return one line of readable JSON that ends with a checksum over everything before it."""
         moment = "" if self.stored_at is None else f',"stored_at":{self.stored_at:.3f}'
-        # canonical JSON without an escape is readable as it is
+        # canonical JSON without an escape is already readable
         text = self.request.text
         request = readable(self.request.payload()) if "\\u" in text else text
-        ending = readable(self._ending())[1:-1]
-        return _sealed(f'{{"key":"{self.request.key}"{moment},"request":{request},{ending}')
+        return _sealed(f'{{"key":"{self.request.key}"{moment},"request":{request},{self._ending()}')
 
     @classmethod
     def from_line(cls, line: bytes) -> "Entry":
@@ -137,7 +130,7 @@ class Entry:
 
 
 def model_line(recorded: RecordedIdentity) -> bytes:
-    """Spell which model was asked, as a line of the journal."""
+    """Return the journal's line for a model that was asked."""
     return _sealed(readable({"model": recorded.parts()})[:-1])
 
 
@@ -145,7 +138,7 @@ def read_model_line(line: bytes) -> RecordedIdentity:
     """Read and verify what `model_line` returned.
 
     Raises:
-        DamagedLineError: it is not what was written.
+        DamagedLineError: not as it was written.
     """
     try:
         return RecordedIdentity.from_parts(unseal(line).get("model"))
@@ -154,47 +147,48 @@ def read_model_line(line: bytes) -> RecordedIdentity:
 
 
 def key_of(line: bytes) -> str | None:
-    """Return the key that a line begins with, without verifying anything else."""
+    """Return the key that a line begins with; nothing else is verified."""
     found = _KEY.match(line)
     return None if found is None else found[1].decode("ascii")
 
 
 def is_model_line(line: bytes) -> bool:
-    """Tell whether a line says which model was asked, without verifying it."""
-    return line.startswith(_MODEL)
+    """Tell whether a line names a model; nothing else is verified."""
+    return line.startswith(b'{"model":')
 
 
 def _sealed(content: str) -> bytes:
-    """End a line that lacks its last brace with the sha256 of what is there."""
+    """Complete a line that lacks its last brace with the sha256 of what is there."""
     body = content.encode("utf-8")
     return b'%s,"checksum":"%s"}\n' % (body, hashlib.sha256(body).hexdigest().encode("ascii"))
 
 
 def is_sealed(line: bytes) -> bool:
-    """Tell whether a line, with its end, carries the checksum of what it says."""
-    found = _CHECKSUM.fullmatch(line[-_CHECKSUM_BYTES - 1 : -1])
-    body = line[: -_CHECKSUM_BYTES - 1]
-    return found is not None and hashlib.sha256(body).hexdigest().encode("ascii") == found[1]
+    """Tell whether a line, newline included, ends with the checksum of its content."""
+    found = _CHECKSUM.fullmatch(line[-_CHECKSUM_BYTES:])
+    return found is not None and hashlib.sha256(line[:-_CHECKSUM_BYTES]).hexdigest().encode("ascii") == found[1]
 
 
 def unseal(line: bytes) -> dict[str, Any]:
-    """Verify a line's checksum, and give back the parts.
+    """Verify a line's checksum and return its other fields.
 
     Raises:
-        DamagedLineError: it is not what was written.
+        DamagedLineError: not as it was written.
     """
     if len(line) > MAX_LINE_BYTES:
         raise DamagedLineError("too long")
     if not is_sealed(line):
         raise DamagedLineError("its checksum does not fit")
-    return {name: value for name, value in parse(line).items() if name != "checksum"}
+    parts = parse(line)
+    parts.pop("checksum", None)
+    return parts
 
 
 def parse(line: bytes) -> dict[str, Any]:
     """Read a line as a JSON object.
 
     Raises:
-        DamagedLineError: it is none.
+        DamagedLineError: it is not one.
     """
     try:
         found = json.loads(line.decode("utf-8"))

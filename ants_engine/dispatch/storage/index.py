@@ -1,13 +1,14 @@
 """The journal's index: key → place, in diskcache. It holds nothing that the journal does not, and may be deleted.
 
-Private members of diskcache are not used. It unpickles and opens what it finds in its database (CVE-2025-69872), so a
-`_Disk` of ours lets only bytes under a sha256 through, and every place that it gives is checked against the journal.
+diskcache unpickles and opens what it finds in its database (CVE-2025-69872), so `_Disk` lets only bytes under a sha256
+through, and every place is checked against the journal. Private members of diskcache are not used.
 """
 
 import json
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
@@ -17,32 +18,31 @@ from diskcache import DEFAULT_SETTINGS, UNKNOWN, Cache, Disk, Timeout
 
 VERSION = 1
 Place = tuple[int, int]
-"""Where a line is in the journal: its first byte and its length, the line's end included."""
+"""Where a line is in the journal: its first byte, and its length with the newline."""
 
 _MARK = "0" * 64
 _PLACE = Struct("<QQ")
-_KEY_LENGTH = 64
 _SETTINGS: dict[str, object] = {
     **DEFAULT_SETTINGS,
-    # without these two it forgets the oldest places beyond 1 GiB
+    # without these two it evicts the oldest places beyond 1 GiB
     "eviction_policy": "none",
     "cull_limit": 0,
     "statistics": 0,
     "tag_index": 0,
-    # what a power cut takes is made again from the journal
+    # what a power cut takes is rebuilt from the journal
     "sqlite_synchronous": 0,
-    # a log beside the database would be deleted by whoever closes an index that was made anew meanwhile
+    # a write-ahead log would be deleted by whoever closes an index that was rebuilt meanwhile
     "sqlite_journal_mode": "delete",
     "sqlite_mmap_size": 0,
     "sqlite_cache_size": -2000,
 }
-"""Every setting that diskcache has, so that none is left for what is found in a database."""
-_FAULTS = (sqlite3.Error, OSError, ValueError, TypeError, AttributeError, KeyError, Timeout)
-"""What a damaged, doctored or unwritable database ends in."""
+"""Every setting of diskcache, so that none is taken from a doctored database."""
+_FAULTS = (*(sqlite3.Error, OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError, Timeout),)
+"""What reading or writing a damaged, doctored or read-only database raises."""
 
 
 class IndexFaultError(Exception):
-    """The index cannot be used. Never seen outside of `storage`: the journal is read in its place."""
+    """The index cannot be used. Internal: the journal is read instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class Mark:
     journal: str
     """The journal's id."""
     end: int
-    """Bytes from the journal's beginning."""
+    """Bytes from the journal's start."""
     models: tuple[Place, ...]
-    """Lines within them that say which model was asked."""
+    """Lines within them that name a model."""
 
 
 class _Disk(Disk):  # type: ignore[misc]  # diskcache has no types
-    """Bytes in rows under a hex sha256, and nothing else."""
+    """Stores bytes in rows under a hex sha256, and nothing else."""
 
     def __init__(self, directory: str, **_settings: object) -> None:
         super().__init__(directory)
@@ -82,116 +82,83 @@ class _Disk(Disk):  # type: ignore[misc]  # diskcache has no types
         return value
 
     def filename(self, key: object = UNKNOWN, value: object = UNKNOWN) -> tuple[str, str]:
-        raise ValueError("values are kept in rows, not in files")
+        raise ValueError("values are stored in rows, not in files")
 
     def remove(self, file_path: str) -> None:
-        """Do nothing: no file was ever written, so a name in a row is somebody else's idea."""
+        """Do nothing: this index has no files, so a file name in a row was put there by somebody else."""
 
 
 class PlaceIndex:
-    """Where each key's latest line is, for all of the journal up to a mark. All of it is used on one thread."""
+    """The place of each key's latest line, up to a mark in the journal. Used on one thread.
+
+    Every method but `close` and `discard` raises `IndexFaultError` when the index is damaged or cannot be written.
+    """
 
     def __init__(self, folder: Path, *, wait: float) -> None:
-        """Open it, making it if it is not there.
-
-        Args:
-            folder: the index's own.
-            wait: seconds that another process may hold it.
-
-        Raises:
-            IndexFaultError: it is damaged, or cannot be written.
-        """
-        self._folder = folder
+        """Open or create it; ``wait`` is how many seconds another process may hold its database."""
         if folder.is_symlink():
             raise IndexFaultError(f"{folder} is a link")
-        try:
+        with _translated():
             folder.mkdir(mode=0o700, exist_ok=True)
             self._cache = Cache(str(folder), timeout=wait, disk=_Disk, **_SETTINGS)
-        except _FAULTS as error:
-            raise IndexFaultError(str(error)) from error
 
     def mark(self) -> Mark | None:
-        """Return how far it goes; None where it is empty or of another version.
-
-        Raises:
-            IndexFaultError: it is damaged.
-        """
-        data = self._get(_MARK)
-        if data is None:
-            return None
-        try:
-            parts = json.loads(data)
-            if parts.pop("version") != VERSION:
+        """Return how far it goes; None when it is empty or of another version."""
+        with _translated():
+            data = self._cache.get(_MARK, retry=True)
+            if data is None or (parts := json.loads(data)).pop("version") != VERSION:
                 return None
             return Mark(str(parts["journal"]), int(parts["end"]), tuple((int(a), int(b)) for a, b in parts["models"]))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-            raise IndexFaultError(f"its mark is malformed: {error}") from error
 
     def place(self, key: str) -> Place | None:
-        """Look a key up.
-
-        Raises:
-            IndexFaultError: it is damaged.
-        """
-        data = self._get(key)
-        if data is None:
-            return None
-        if len(data) != _PLACE.size:
-            raise IndexFaultError("a place is malformed")
-        start, length = _PLACE.unpack(data)
-        return start, length
+        """Look a key up."""
+        with _translated():
+            data = self._cache.get(key, retry=True)
+            if data is None:
+                return None
+            if len(data) != _PLACE.size:
+                raise ValueError("a place is malformed")
+            start, length = _PLACE.unpack(data)
+            return start, length
 
     def keys(self) -> list[str]:
-        """Return all keys.
+        """Return all keys."""
+        with _translated():
+            return [key for key in self._cache if key != _MARK and len(key) == len(_MARK)]
 
-        Raises:
-            IndexFaultError: it is damaged.
-        """
-        try:
-            return [key for key in self._cache if key != _MARK and len(key) == _KEY_LENGTH]
-        except _FAULTS as error:
-            raise IndexFaultError(str(error)) from error
-
-    def write(self, places: Mapping[str, Place], mark: Mark, *, anew: bool) -> None:
+    def write(self, places: Mapping[str, Place], mark: Mark, *, replace: bool) -> None:
         """Add places and move the mark, all or nothing.
 
         Args:
-            places: the latest of each key, between the mark before and this one.
-            mark: how far it goes now.
-            anew: what was there is of another journal, and goes.
-
-        Raises:
-            IndexFaultError: it cannot be written; it is as it was.
+            places: the latest place of each key between the previous mark and this one.
+            mark: how far the index goes now.
+            replace: drop what is there; it belongs to another journal.
         """
-        said = {"version": VERSION, "journal": mark.journal, "end": mark.end, "models": mark.models}
-        try:
-            with self._cache.transact(retry=True):
-                if anew:
-                    self._cache.clear(retry=True)
-                for key, place in places.items():
-                    self._cache.set(key, _PLACE.pack(*place), retry=True)
-                self._cache.set(_MARK, json.dumps(said).encode(), retry=True)
-        except _FAULTS as error:
-            raise IndexFaultError(str(error)) from error
+        data = {"version": VERSION, "journal": mark.journal, "end": mark.end, "models": mark.models}
+        with _translated(), self._cache.transact(retry=True):
+            if replace:
+                self._cache.clear(retry=True)
+            for key, place in places.items():
+                self._cache.set(key, _PLACE.pack(*place), retry=True)
+            self._cache.set(_MARK, json.dumps(data).encode(), retry=True)
 
     def close(self) -> None:
-        """Close it; nothing is raised, since nothing in it is needed."""
-        try:
+        """Close it; errors do not matter, since the index can be rebuilt."""
+        with suppress(*_FAULTS):
             self._cache.close()
-        except _FAULTS:
-            return
 
     @staticmethod
     def discard(folder: Path) -> None:
-        """Delete an index, whatever is there in its place."""
+        """Delete an index, whatever is in its place."""
         if folder.is_symlink():
             folder.unlink(missing_ok=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _get(self, key: str) -> bytes | None:
-        try:
-            found: bytes | None = self._cache.get(key, retry=True)
-        except _FAULTS as error:
-            raise IndexFaultError(str(error)) from error
-        return found
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except _FAULTS as error:
+        raise IndexFaultError(str(error)) from error

@@ -1,4 +1,4 @@
-"""The journal: one append-only file of lines, the truth of a response store. Everything here blocks.
+"""The journal: an append-only file of lines, the truth of a response store. Everything here blocks.
 
 ::
 
@@ -6,8 +6,8 @@
     {"model":{…},"checksum":"…"}
     {"key":"…","stored_at":…,"request":{…},"answer":{…},"checksum":"…"}
 
-Lines are appended under a lock, a group at a time, and on the disk before anyone is told. Of several lines with one key
-the last one counts. A line that was cut off by a kill was promised to nobody, and is removed by whoever writes next.
+Lines are appended in groups, under a lock, and synced to disk before anyone is told. The last line of a key counts. A
+last line that a kill cut off was never reported as stored; the next writer removes it.
 """
 
 import json
@@ -15,13 +15,10 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-
-from filelock import FileLock
-from filelock import Timeout as LockTimeout
 
 from ants_engine.common.atomic_file import write_whole
 from ants_engine.dispatch.storage.entry import MAX_LINE_BYTES, is_model_line, is_sealed, key_of
@@ -32,10 +29,12 @@ FORMAT = "ants-cassette"
 VERSION = 2
 JOURNAL, DRAFT, LOCK, INDEX, DAMAGED = "journal.jsonl", "journal.draft", "store.lock", "index", "damaged.jsonl"
 INDEXED_FROM = 64 << 20
-"""Bytes, about 80,000 answers. A shorter journal is read through in a tenth of a second, and its places take 20 MB."""
+"""Bytes, about 80,000 answers. A shorter journal is scanned in a tenth of a second, and its places take 20 MB."""
 INDEXED_AFTER = 4096
 """Lines that are not in the index yet, beyond which they are added to it."""
 _CHUNK = 1 << 20
+_LOCK_POLL = 0.002
+"""Seconds between two tries to get the lock."""
 _LOG = logging.getLogger("ants_engine.dispatch")
 
 
@@ -44,85 +43,96 @@ class ReplacedError(Exception):
 
 
 class Journal:
-    """One open journal. All of it is used on one thread."""
+    """One open journal. Used on one thread."""
 
     def __init__(
         self, folder: Path, *, strict: bool, wait: float, given_up: Callable[[], bool] = lambda: False
     ) -> None:
-        """Name the store's folder; `open` opens it.
+        """Name the store's folder; `open` opens the journal.
 
         Args:
-            folder: where the journal is.
-            strict: nothing is changed, and every line's checksum is looked at when it is opened.
+            folder: the store's.
+            strict: change nothing, and verify every line's checksum when opened.
             wait: seconds that another process may hold the lock.
-            given_up: tells whether nobody waits any more for the lock.
+            given_up: true when nobody waits for the lock any more.
         """
         self.path = folder / JOURNAL
         self.damaged: list[Place] = []
-        """Lines that are no entry: of no known form; if strict, also those whose checksum does not fit."""
+        """Lines of no known form; if strict, also those whose checksum does not fit."""
         self.models: list[Place] = []
-        """Lines that say which model was asked."""
+        """Lines that name a model."""
         self._folder = folder
         self._strict = strict
         self._wait = wait
         self._given_up = given_up
-        self._lock = FileLock(folder / LOCK, mode=0o600, thread_local=False)
-        self._file = -1
+        self._lock = self._file = -1
+        self._lock_depth = 0
         self._id = ""
         self._end = 0
         self._tail: dict[str, Place] = {}
         self._index: PlaceIndex | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read."""
+        return self._file >= 0
+
     def open(self, file: int | None = None) -> None:
-        """Open it, or make it, or use an open ``file`` that holds one.
+        """Open or create the journal, or use an open ``file`` that holds one.
 
         Raises:
-            StoreUnavailableError: a later version made it, or another process holds the lock.
+            StoreUnavailableError: a later version wrote it, or another process holds the lock.
             StoreCorruptedError: strict, and its first line is damaged.
             OSError: it cannot be read, or, unless strict, written.
         """
         if file is None and not self._strict and not self.path.exists():
             with self.locked():
                 if not self.path.exists():
-                    self.make(iter(()))
-        self._open(os.open(self.path, os.O_RDONLY if self._strict else os.O_RDWR) if file is None else file)
+                    self.create(())
+        self._file = os.open(self.path, os.O_RDONLY if self._strict else os.O_RDWR) if file is None else file
+        self._forget()
+        try:
+            self._read_header()
+            self._open_index()
+            self._scan()
+        except BaseException:
+            self._close_file()
+            raise
 
     def close(self) -> None:
-        """Close it, with what is new written to the index. May be called twice."""
-        if self._file < 0:
-            return
-        if not self._strict and self._tail and self._end >= INDEXED_FROM:
+        """Close it and bring the index up to date. May be called twice."""
+        if self.is_open and not self._strict and self._tail and self._end >= INDEXED_FROM:
             with suppress(StoreUnavailableError, OSError), self.locked():
                 self._write_index()
-        self._let_go()
+        self._close_file()
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def refresh(self) -> None:
-        """Read what others have appended.
+        """Read what others have appended; reopen a journal that was rewritten.
 
         Raises:
             ReplacedError: another file is at the journal's path, and strict.
             OSError: it cannot be read.
         """
-        try:
-            if not self._in_place():
+        # a deleted journal can still be read
+        with suppress(FileNotFoundError):
+            if not os.path.samestat(self.path.stat(), os.fstat(self._file)):
                 if self._strict:
                     raise ReplacedError(f"{self._folder}: the response store was replaced while it was open")
-                self._let_go()
+                self._close_file()
                 self.open()
-        except FileNotFoundError:
-            # what was deleted can be read all the same
-            pass
         if os.fstat(self._file).st_size > self._end:
             self._scan()
 
     def find(self, key: str) -> bytes | None:
-        """Return the latest line of a key, with nothing verified but that it begins with that key."""
+        """Return the latest line of a key; only that it begins with that key is verified."""
         place = self.place(key)
         line = None if place is None else self.read(place)
         if line is None or key_of(line) == key or self._index is None:
             return line
-        # the index lies: the journal is the truth
-        self._discard_index("a place is not its key's")
+        self._discard_index("a place belongs to another key")
         place = self.place(key)
         return None if place is None else self.read(place)
 
@@ -138,7 +148,7 @@ class Journal:
             return self._tail.get(key)
 
     def read(self, place: Place) -> bytes:
-        """Return the line at a place, of one that is too long its beginning; nothing where there is no such place."""
+        """Return the line at a place, cut at `MAX_LINE_BYTES`; empty when the place is outside of the file."""
         start, length = place
         if start + length > os.fstat(self._file).st_size:
             return b""
@@ -146,20 +156,19 @@ class Journal:
 
     def keys(self) -> list[str]:
         """Return all keys, sorted."""
-        if self._index is None:
-            return sorted(self._tail)
         try:
-            return sorted({*self._index.keys(), *self._tail})
+            indexed = [] if self._index is None else self._index.keys()
         except IndexFaultError as error:
             self._discard_index(str(error))
-            return sorted(self._tail)
+            indexed = []
+        return sorted({*indexed, *self._tail})
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Write lines behind all others, to the disk. To be called under the lock, after `refresh`.
+        """Append lines and sync them to disk. Call it under the lock, after `refresh`.
 
         Raises:
-            FileNotFoundError: the journal is gone.
-            OSError: they cannot be written; no part of a line is left behind.
+            FileNotFoundError: the journal was deleted.
+            OSError: they cannot be written; no part of a line stays in the file.
         """
         self.path.stat()
         data = b"".join(lines)
@@ -168,7 +177,7 @@ class Journal:
         try:
             while written < len(data):
                 written += os.pwrite(self._file, data[written:], end + written)
-            _to_disk(self._file)
+            getattr(os, "fdatasync", os.fsync)(self._file)
         except OSError:
             with suppress(OSError):
                 os.ftruncate(self._file, end + data[:written].rfind(b"\n") + 1)
@@ -181,31 +190,30 @@ class Journal:
             self._write_index()
 
     def rewrite(self, keep: Callable[[Place, bytes], bool]) -> None:
-        """Put a new journal of some of its lines in its place. To be called under the lock, after `refresh`.
+        """Replace the journal by one with some of its lines. Call it under the lock, after `refresh`.
 
-        A kill in between leaves the old one. Whoever has it open goes on with the new one.
+        A kill leaves the old or the new one. Other processes that have it open switch to the new one.
 
         Args:
             keep: tells of each line whether it stays.
 
         Raises:
-            OSError: it cannot be written; the old one is as it was.
+            OSError: it cannot be written; the old one is unchanged.
         """
-        self.make(part for place, line in self.lines() if keep(place, line) for part in self._copy(place))
+        self.create(part for place, line in self.lines() if keep(place, line) for part in self._copy(place))
         PlaceIndex.discard(self._folder / INDEX)
-        self._let_go()
+        self._close_file()
         self.open()
 
     def set_aside(self, places: Sequence[Place]) -> None:
-        """Write what is at these places to ``damaged.jsonl``, before it goes from the journal.
+        """Append what is at these places to ``damaged.jsonl``, before it leaves the journal.
 
         Raises:
             OSError: it cannot be written.
         """
-        how = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
-        with os.fdopen(os.open(self._folder / DAMAGED, how, 0o600), "ab") as file:
-            for place in places:
-                file.writelines(self._copy(place))
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with os.fdopen(os.open(self._folder / DAMAGED, flags, 0o600), "ab") as file:
+            file.writelines(part for place in places for part in self._copy(place))
             file.flush()
             os.fsync(file.fileno())
 
@@ -215,17 +223,17 @@ class Journal:
         header = {"format": FORMAT, "version": VERSION, "id": secrets.token_hex(8)}
         return json.dumps(header).encode("ascii") + b"\n"
 
-    def make(self, lines: Iterator[bytes]) -> None:
-        """Put a new journal of these lines in place, whole or not at all. To be called under the lock.
+    def create(self, lines: Iterable[bytes]) -> None:
+        """Put a new journal of these lines in place, whole or not at all. Call it under the lock.
 
         Raises:
-            OSError: it cannot be written; what is there is as it was.
+            OSError: it cannot be written; what is there is unchanged.
         """
-        # the draft has one name, which the lock protects: what a kill leaves behind is known for what it is
+        # one name for the draft, which the lock protects: what a kill leaves behind is recognized
         write_whole(self.path, chain([self.header()], lines), draft=self._folder / DRAFT, mode=0o600)
 
     def lines(self) -> Iterator[tuple[Place, bytes]]:
-        """Go through all whole lines behind the header; of one that is too long, only its end is given."""
+        """Iterate over the complete lines after the header; of one that is too long, only its end is given."""
         start = 0
         for length, line in _lines(self._file, 0):
             if start and line.endswith(b"\n"):
@@ -234,54 +242,58 @@ class Journal:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the store's lock; re-entrant.
+        """Hold the store's lock, which excludes other processes and other stores of this one; re-entrant.
 
         Raises:
-            StoreUnavailableError: another process held it all the time.
+            StoreUnavailableError: another process held it for too long.
+            OSError: the folder is gone, or its file system has no locks.
         """
+        import fcntl
+
+        if not self._lock_depth:
+            self._acquire()
+        self._lock_depth += 1
+        try:
+            yield
+        finally:
+            self._lock_depth -= 1
+            if not self._lock_depth:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def _acquire(self) -> None:
+        import fcntl
+
         end = time.monotonic() + self._wait
+        path = self._folder / LOCK
         while True:
+            if self._lock < 0:
+                self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                self._lock.acquire(timeout=0.2, poll_interval=0.002)
-                break
-            except LockTimeout as error:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if path.exists() and os.path.samestat(path.stat(), os.fstat(self._lock)):
+                    return
+            except BlockingIOError as error:
                 if self._given_up() or time.monotonic() >= end:
                     raise StoreUnavailableError(
                         f"{self._folder}: another process held the response store for {self._wait:g} s; "
                         "wait for it, or end it"
                     ) from error
-        try:
-            yield
-        finally:
-            self._lock.release()
+                time.sleep(_LOCK_POLL)
+            else:
+                # the folder was replaced: others lock the file that is there now
+                os.close(self._lock)
+                self._lock = -1
 
-    def _open(self, file: int) -> None:
-        self._file = file
+    def _forget(self) -> None:
         self._tail, self.models, self.damaged, self._end = {}, [], [], 0
-        try:
-            self._read_header()
-            self._open_index()
-            self._scan()
-        except BaseException:
-            self._let_go()
-            raise
 
     def _copy(self, place: Place) -> Iterator[bytes]:
-        """Yield what is at a place, however long it is, in parts."""
+        """Yield what is at a place, however long, in parts."""
         start, length = place
         for at in range(start, start + length, _CHUNK):
             yield os.pread(self._file, min(_CHUNK, start + length - at), at)
 
-    def _in_place(self) -> bool:
-        """Tell whether the open file is the one at the journal's path.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
-        there, ours = self.path.stat(), os.fstat(self._file)
-        return (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino)
-
-    def _let_go(self) -> None:
+    def _close_file(self) -> None:
         if self._index is not None:
             self._index.close()
             self._index = None
@@ -307,15 +319,15 @@ class Journal:
         if self._strict:
             raise StoreCorruptedError(
                 f"{self._folder}: the response store is damaged: its first line is not a header; "
-                "mend it with 'ants cache repair' or a run in mode record"
+                "mend it with 'ants store repair' or a run in mode record"
             )
         # without its first line it is still a list of lines
-        _LOG.warning("%s: the first line of the response store is damaged; written anew", self._folder)
+        _LOG.warning("%s: the first line of the response store is damaged; writing a new one", self._folder)
         with self.locked():
             # unless another process has done so meanwhile
-            if self._in_place():
+            if os.path.samestat(self.path.stat(), os.fstat(self._file)):
                 self.set_aside([(0, next((length for length, _ in _lines(self._file, 0)), 0))])
-                self.make(part for place, _ in self.lines() for part in self._copy(place))
+                self.create(part for place, _ in self.lines() for part in self._copy(place))
             os.close(self._file)
             self._file = os.open(self.path, os.O_RDWR)
             self._read_header()
@@ -329,25 +341,25 @@ class Journal:
         except IndexFaultError as error:
             self._discard_index(str(error))
             return
-        if mark is not None and mark.journal == self._id and self._ends_a_line(mark.end):
+        if mark is None:
+            return
+        at_a_newline = 0 < mark.end <= os.fstat(self._file).st_size and os.pread(self._file, 1, mark.end - 1) == b"\n"
+        if mark.journal == self._id and at_a_newline:
             self._end, self.models = mark.end, list(mark.models)
-        elif mark is not None:
-            self._discard_index("it is of another journal")
-
-    def _ends_a_line(self, end: int) -> bool:
-        return 0 < end <= os.fstat(self._file).st_size and os.pread(self._file, 1, end - 1) == b"\n"
+        else:
+            self._discard_index("it belongs to another journal")
 
     def _discard_index(self, reason: str) -> None:
-        _LOG.warning("%s: the store's index is damaged (%s); it is made anew", self._folder, reason)
+        _LOG.warning("%s: the store's index is damaged (%s); rebuilding it", self._folder, reason)
         if self._index is not None:
             self._index.close()
             self._index = None
         PlaceIndex.discard(self._folder / INDEX)
-        self._tail, self.models, self.damaged, self._end = {}, [], [], 0
+        self._forget()
         self._scan()
 
     def _scan(self) -> None:
-        """Take note of the whole lines behind what is known."""
+        """Note the complete lines behind what is known."""
         at = self._end
         for length, line in _lines(self._file, at):
             if not line.endswith(b"\n"):
@@ -358,21 +370,24 @@ class Journal:
 
     def _note(self, place: Place, line: bytes) -> None:
         key = key_of(line)
+        known = True
         if key is not None:
             self._tail[key] = place
         elif is_model_line(line):
             self.models.append(place)
-        if place[0] and ((key is None and not is_model_line(line)) or (self._strict and not is_sealed(line))):
+        else:
+            known = not place[0]
+        if not known or (self._strict and place[0] and not is_sealed(line)):
             self.damaged.append(place)
 
     def _whole_end(self) -> int:
-        """Return where the next line goes, having dealt with a last line that has no end."""
+        """Return where the next line goes, after dealing with a last line that has no newline."""
         size = os.fstat(self._file).st_size
         if size == self._end:
             return size
         rest = os.pread(self._file, MAX_LINE_BYTES, self._end)
         if is_sealed(rest + b"\n") or self._end + len(rest) < size:
-            # all of it is there but for its end; or it is nothing that a process was cut off in
+            # only its newline is missing; or it is longer than a line that a kill cut off
             os.pwrite(self._file, b"\n", size)
             self._scan()
             return size + 1
@@ -380,23 +395,22 @@ class Journal:
         return self._end
 
     def _write_index(self) -> None:
-        """Add what is not in the index yet. To be called under the lock."""
+        """Add what is not in the index yet. Call it under the lock."""
         try:
-            index = self._index or PlaceIndex(self._folder / INDEX, wait=self._wait)
-            self._index = index
-            mark = index.mark()
-            if mark is None or mark.journal != self._id or mark.end < self._end:
-                anew = mark is None or mark.journal != self._id
-                index.write(self._tail, Mark(self._id, self._end, tuple(self.models)), anew=anew)
+            self._index = self._index or PlaceIndex(self._folder / INDEX, wait=self._wait)
+            mark = self._index.mark()
+            replace = mark is None or mark.journal != self._id
+            if mark is None or replace or mark.end < self._end:
+                self._index.write(self._tail, Mark(self._id, self._end, tuple(self.models)), replace=replace)
         except IndexFaultError as error:
-            # what is not in the index stays in memory
+            # the places stay in memory
             _LOG.warning("%s: the store's index cannot be written: %s", self._folder, error)
             return
         self._tail = {}
 
 
 def _lines(file: int, start: int) -> Iterator[tuple[int, bytes]]:
-    """Yield lines with their lengths; of one that is too long, only its end. The last may have no end."""
+    """Yield lines with their lengths; of one that is too long, only its end. The last may lack its newline."""
     at, left, skipped = start, b"", 0
     while chunk := os.pread(file, _CHUNK, at):
         at += len(chunk)
@@ -410,7 +424,3 @@ def _lines(file: int, start: int) -> Iterator[tuple[int, bytes]]:
             left = left[-1:]
     if left or skipped:
         yield skipped + len(left), left
-
-
-def _to_disk(file: int) -> None:
-    getattr(os, "fdatasync", os.fsync)(file)

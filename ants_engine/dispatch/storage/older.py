@@ -1,4 +1,4 @@
-"""A store as versions before 0.2 kept it, an SQLite database of diskcache's: read once, and carried over."""
+"""A store of version 0.1, an SQLite database of diskcache's: read once, and carried over into a journal."""
 
 import hashlib
 import json
@@ -11,22 +11,24 @@ from contextlib import closing
 from pathlib import Path
 
 from ants_engine.common.canonical_json import canonical, digest
-from ants_engine.dispatch.identity import RecordedIdentity
-from ants_engine.dispatch.storage.entry import Entry, model_line
+from ants_engine.dispatch.request import RecordedIdentity
+from ants_engine.dispatch.storage.entry import MAX_LINE_BYTES, Entry, model_line
 from ants_engine.dispatch.storage.journal import JOURNAL, Journal
-from ants_engine.dispatch.storage.place import CARRIED, OLDER
+
+OLDER = ("cache.db", "cache.db-wal", "cache.db-shm", "cache.db-journal", "open.lock", "damaged")
+"""Files of version 0.1."""
+CARRIED = "older"
+"""Folder of these files after they have been carried over."""
 
 _LOG = logging.getLogger("ants_engine.dispatch")
 _MODELS = digest(canonical("identities"))
-_MOST = 4_194_304
-"""Bytes; a longer value was not written by any version."""
 
 
 def carry_over(folder: Path, journal: Journal, *, strict: bool) -> int | None:
-    """Make a journal of a store of an earlier version, whose files then lie in ``older/``.
+    """Make a journal of a store of version 0.1, whose files are then moved to ``older/``.
 
     Returns:
-        Where nothing can be written, an open file without a name that holds the journal; else None.
+        If strict and nothing can be written: an open file without a name that holds the journal; else None.
 
     Raises:
         OSError: unless strict, the journal cannot be written.
@@ -37,34 +39,25 @@ def carry_over(folder: Path, journal: Journal, *, strict: bool) -> int | None:
     try:
         with journal.locked():
             if not (folder / JOURNAL).exists():
-                journal.make(_lines(database))
-                _put_away(folder)
+                journal.create(_lines(database))
+                (folder / CARRIED).mkdir(mode=0o700, exist_ok=True)
+                for name in OLDER:
+                    if (folder / name).exists():
+                        (folder / name).replace(folder / CARRIED / name)
+                _LOG.warning("%s: a store of an earlier version was carried over; its files are in older/", folder)
     except OSError:
         if not strict:
             raise
-        return _nameless(_lines(database))
+        with tempfile.TemporaryFile() as file:
+            file.writelines([Journal.header(), *_lines(database)])
+            file.flush()
+            return os.dup(file.fileno())
     return None
 
 
-def _put_away(folder: Path) -> None:
-    (folder / CARRIED).mkdir(mode=0o700, exist_ok=True)
-    for name in OLDER:
-        if (folder / name).exists():
-            (folder / name).replace(folder / CARRIED / name)
-    _LOG.warning("%s: a store of an earlier version was carried over; its files lie in %s/", folder, CARRIED)
-
-
-def _nameless(lines: Iterator[bytes]) -> int:
-    with tempfile.TemporaryFile() as file:
-        file.write(Journal.header())
-        file.writelines(lines)
-        file.flush()
-        return os.dup(file.fileno())
-
-
 def _lines(database: Path) -> Iterator[bytes]:
-    """Yield what verifies, as lines of a journal. Values are looked at as bytes; nothing in the database is run."""
-    # where there is no log nobody has it open, and it is read as if it were on a CD-ROM
+    """Yield what verifies, as lines of a journal. Values are read as bytes; nothing in the database is executed."""
+    # without a write-ahead log nobody has it open, and it may be read as if it were on a CD-ROM
     how = "mode=ro" if database.with_name(f"{database.name}-wal").exists() else "immutable=1"
     kept = lost = 0
     try:
@@ -72,17 +65,17 @@ def _lines(database: Path) -> Iterator[bytes]:
             connection.text_factory = bytes
             connection.execute("PRAGMA trusted_schema = OFF")
             statement = "SELECT key, substr(value, 1, ?), store_time FROM Cache WHERE raw = 1 AND mode = 1"
-            for key, value, stored_at in connection.execute(statement, (_MOST,)):
-                lines = _spelled(key, value, stored_at)
+            for row in connection.execute(statement, (MAX_LINE_BYTES,)):
+                lines = _converted(*row)
                 kept, lost = kept + len(lines), lost + (not lines)
                 yield from lines
     except sqlite3.Error as error:
         _LOG.warning("%s is damaged (%s): what could be read of it is kept", database, error)
     if lost:
-        _LOG.warning("%s: %d of %d rows do not verify, and are asked again", database, lost, kept + lost)
+        _LOG.warning("%s: %d of %d rows do not verify; mode record asks for them again", database, lost, kept + lost)
 
 
-def _spelled(key: object, value: object, stored_at: object) -> list[bytes]:
+def _converted(key: object, value: object, stored_at: object) -> list[bytes]:
     try:
         if not isinstance(key, bytes) or not isinstance(value, bytes):
             return []

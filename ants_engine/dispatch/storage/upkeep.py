@@ -1,4 +1,4 @@
-"""What a store holds in numbers, which entries may go, what is damaged, and putting it in order."""
+"""Upkeep of a store: count, select what to prune, verify, repair."""
 
 import json
 from collections import Counter
@@ -8,24 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ants_engine.common.canonical_json import canonical, excerpt
-from ants_engine.dispatch.identity import RecordedIdentity
-from ants_engine.dispatch.storage.entry import (
-    DamagedLineError,
-    Entry,
-    Failure,
-    is_model_line,
-    key_of,
-    read_model_line,
-)
+from ants_engine.dispatch.request import RecordedIdentity
+from ants_engine.dispatch.storage.entry import DamagedLineError, Entry, Failure, is_model_line, key_of, read_model_line
 from ants_engine.dispatch.storage.index import Place
 from ants_engine.dispatch.storage.journal import JOURNAL, Journal
-from ants_engine.dispatch.storage.place import OWN, holds_store, translated
-from ants_engine.dispatch.storage.store import ResponseStore
-from ants_engine.errors import StoreCorruptedError, StoreUnavailableError
-from ants_engine.protocol import JSON, Answer
-
-_WAIT = 60
-"""Seconds that another process may hold the store."""
+from ants_engine.dispatch.storage.store import OWN, ResponseStore, require_store, translated
+from ants_engine.errors import StoreCorruptedError
+from ants_engine.protocol import Answer
 
 
 @dataclass(slots=True)
@@ -41,7 +30,7 @@ class Holdings:
     models: Counter[str] = field(default_factory=Counter)
     """Entries by model."""
     prompt_tokens: int = 0
-    """As far as the servers told."""
+    """As far as servers reported them."""
     completion_tokens: int = 0
     size: int = 0
     """Bytes of all entries."""
@@ -50,8 +39,8 @@ class Holdings:
     newest: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Give all of it as JSON."""
-        # asdict would take a Counter apart and count its items.
+        """Return all of it as JSON."""
+        # asdict would take a Counter apart and count its items
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: dict(value) if isinstance(value, Counter) else value for name, value in values.items()}
 
@@ -63,7 +52,7 @@ async def count(store: ResponseStore) -> Holdings:
         StoreError: it cannot be read, or, if strict, is damaged.
     """
     found = Holdings()
-    names = model_names(await store.get_identities())
+    names = _model_names(await store.get_identities())
     async for entry in store.entries():
         request = entry.request
         if isinstance(entry.ending, Answer):
@@ -73,7 +62,7 @@ async def count(store: ResponseStore) -> Holdings:
         else:
             found.failures[request.task] += 1
         found.templates[request.template] += 1
-        found.models[model_of(entry, names)] += 1
+        found.models[_model_of(entry, names)] += 1
         found.size += len(entry.to_line())
         if entry.stored_at is not None:
             found.oldest = min(found.oldest or entry.stored_at, entry.stored_at)
@@ -81,20 +70,19 @@ async def count(store: ResponseStore) -> Holdings:
     return found
 
 
-def model_names(recorded: Sequence[RecordedIdentity]) -> Mapping[str, str]:
-    """Name each recorded model as the settings did, by its identity's canonical JSON."""
+def _model_names(recorded: Sequence[RecordedIdentity]) -> Mapping[str, str]:
+    """Map the canonical JSON of each recorded identity to the model's name in the settings."""
     return {canonical(dict(each.identity)): f"{each.backend} {each.model}".strip() for each in recorded}
 
 
-def model_of(entry: Entry, names: Mapping[str, str]) -> str:
-    """Name the model that an entry is of, in one short line."""
-    spelled = canonical(dict(entry.request.identity))
-    return names.get(spelled, excerpt(spelled, 80))
+def _model_of(entry: Entry, names: Mapping[str, str]) -> str:
+    identity = canonical(dict(entry.request.identity))
+    return names.get(identity, excerpt(identity, 80))
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Entries to which all that is said here applies."""
+    """Entries that meet every condition given here."""
 
     before: float | None = None
     """Stored before this moment, in seconds since 1970."""
@@ -102,32 +90,30 @@ class Selection:
     template: str | None = None
     """Its name, ``<task>/v<N>``."""
     model: str | None = None
-    """As the settings name it, or as its identity does."""
+    """As the settings or its identity name it."""
     failures: bool = False
     """Failures only."""
 
     @property
     def names_nothing(self) -> bool:
-        """Tell whether nothing is said, so that everything would go."""
+        """Whether there is no condition, so that every entry is selected."""
         return self == Selection()
 
 
 async def select(store: ResponseStore, selection: Selection) -> AsyncIterator[Entry]:
-    """Go through the entries that a selection is about.
+    """Iterate over the selected entries.
 
     Raises:
         StoreError: the store cannot be read, or, if strict, is damaged.
     """
-    names = model_names(await store.get_identities())
+    names = _model_names(await store.get_identities())
     async for entry in store.entries():
-        known = model_of(entry, names)
-        parts: list[JSON] = list(entry.request.identity.values())
-        is_model = selection.model in {None, known, known.partition(" ")[2]} or selection.model in parts
+        known = _model_of(entry, names)
         if (
             (selection.before is None or (entry.stored_at or 0.0) < selection.before)
             and selection.task in {None, entry.request.task}
             and selection.template in {None, entry.request.template}
-            and is_model
+            and selection.model in [None, known, known.partition(" ")[2], *entry.request.identity.values()]
             and (not selection.failures or isinstance(entry.ending, Failure))
         ):
             yield entry
@@ -135,18 +121,18 @@ async def select(store: ResponseStore, selection: Selection) -> AsyncIterator[En
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is wrong."""
+    """One fault in a store's folder."""
 
     key: str
-    """The entry's key; empty where it is no entry."""
+    """The entry's key; empty when it is not an entry."""
     task: str
-    """The entry's task, where that can still be read."""
+    """The entry's task, if it can still be read."""
     reason: str
 
 
 @dataclass(slots=True)
 class Verification:
-    """What was found."""
+    """What `verify` found."""
 
     answers: int = 0
     """Sound ones."""
@@ -158,42 +144,39 @@ class Verification:
 
 
 def verify(folder: Path) -> Verification:
-    """Check every line of the journal, and what else is in the folder. Nothing is changed, and it may be in use.
+    """Check every line of the journal, and what else is in the folder. Changes nothing; the store may be in use.
 
     Raises:
-        StoreUnavailableError: there is no store, it cannot be read, or a later version made it.
+        StoreUnavailableError: there is no store, it cannot be read, or a later version wrote it.
     """
     folder = folder.absolute()
     found = Verification()
     with translated(folder):
-        if not holds_store(folder):
-            raise StoreUnavailableError(f"{folder}: no response store is there; name the one that was recorded")
+        require_store(folder)
         for each in sorted(folder.iterdir()):
             if each.name not in OWN:
                 found.damaged.append(Damage("", "", f"{excerpt(each.name)} does not belong in the folder"))
             elif each.is_symlink():
                 found.damaged.append(Damage("", "", f"{each.name} is a link"))
         if not (folder / JOURNAL).exists():
-            found.damaged.append(Damage("", "", "of an earlier version: 'ants cache repair' carries it over"))
+            found.damaged.append(Damage("", "", "of an earlier version: 'ants store repair' carries it over"))
             return found
-        journal = Journal(folder, strict=True, wait=_WAIT)
+        journal = Journal(folder, strict=True, wait=0)
         try:
             journal.open()
+            best, _ = _check(journal, found)
+            found.answers = sum(answered for _, answered in best.values())
+            found.failures = len(best) - found.answers
         except StoreCorruptedError as error:
             found.damaged.append(Damage("", "", str(error)))
-            return found
-        try:
-            best = _best(journal, found, [])
         finally:
             journal.close()
-    found.answers = sum(answered for _, answered in best.values())
-    found.failures = len(best) - found.answers
     return found
 
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """What was done."""
+    """What `repair` did."""
 
     answers: int
     """In the store now."""
@@ -204,47 +187,45 @@ class Repair:
 
 
 def repair(folder: Path) -> Repair:
-    """Write the journal anew with what verifies; what is damaged goes to ``damaged.jsonl`` beside it.
+    """Rewrite the journal with the lines that verify; move damaged ones to ``damaged.jsonl`` beside it.
 
     Raises:
         StoreUnavailableError: there is no store, or the folder cannot be written.
     """
     folder = folder.absolute()
-    found = Verification()
     with translated(folder):
-        if not holds_store(folder):
-            raise StoreUnavailableError(f"{folder}: no response store is there; name the one that was recorded")
-        # to open it for writing mends its first line, and carries an older store over
+        require_store(folder)
+        # opening it for writing mends its first line, and carries an older store over
         journal = ResponseStore(folder).open_journal()
         try:
             with journal.locked():
                 journal.refresh()
-                damaged: list[Place] = []
-                best = _best(journal, found, damaged)
+                best, damaged = _check(journal, Verification())
                 if damaged:
-                    # first what would be lost: a kill in between leaves it in both
+                    # first: a kill in between leaves a damaged line in both files
                     journal.set_aside(damaged)
                     kept = {place for place, _ in best.values()}
-                    gone = set(damaged)
-                    journal.rewrite(lambda place, line: place in kept or (is_model_line(line) and place not in gone))
+                    journal.rewrite(lambda place, line: place in kept or (is_model_line(line) and place not in damaged))
         finally:
             journal.close()
     answers = sum(answered for _, answered in best.values())
-    return Repair(answers, len(best) - answers, len(found.damaged))
+    return Repair(answers, len(best) - answers, len(damaged))
 
 
-def _best(journal: Journal, found: Verification, damaged: list[Place]) -> dict[str, tuple[Place, bool]]:
-    """Return where each key's last sound line is, and whether it is an answer; note what is damaged."""
+def _check(journal: Journal, found: Verification) -> tuple[dict[str, tuple[Place, bool]], list[Place]]:
+    """Return each key's last sound line with whether it is an answer, and the damaged lines."""
     best: dict[str, tuple[Place, bool]] = {}
+    damaged: list[Place] = []
     for place, line in journal.lines():
+        named = is_model_line(line)
         try:
-            if is_model_line(line):
+            if named:
                 read_model_line(line)
                 continue
             entry = Entry.from_line(line)
         except DamagedLineError as error:
-            what = "the name of a model: " if is_model_line(line) else ""
-            found.damaged.append(Damage(key_of(line) or "", _task(line), f"{what}{error}"))
+            reason = f"the name of a model: {error}" if named else str(error)
+            found.damaged.append(Damage(key_of(line) or "", _task(line), reason))
             damaged.append(place)
             continue
         answered = isinstance(entry.ending, Answer)
@@ -252,11 +233,11 @@ def _best(journal: Journal, found: Verification, damaged: list[Place]) -> dict[s
         found.replaced += before is not None
         if before is None or answered or not before[1]:
             best[entry.request.key] = place, answered
-    return best
+    return best, damaged
 
 
 def _task(line: bytes) -> str:
-    """Say which task a damaged entry belonged to, if that can be read."""
+    """Return which task a damaged entry belongs to, if that can be read."""
     try:
         task = json.loads(line)["request"]["task"]
     except (ValueError, TypeError, KeyError, RecursionError):

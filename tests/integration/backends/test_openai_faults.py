@@ -10,7 +10,7 @@ from ants_engine import errors
 from ants_engine.backends.openai import OpenAIBackend, OpenAIOptions
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.request import Request
-from ants_engine.learning.negative_texts import judge_caption
+from ants_engine.learning.answers import judge_caption
 from ants_engine.protocol import Decoding
 from ants_engine.settings.config import DispatchSettings, MLLMSettings, Settings
 from tests.integration.faulty_server import FAULTS, KINDS, question_of, right_answer
@@ -34,9 +34,9 @@ BY_THE_BACKEND = {
     "503-large": (errors.OverloadedError, "HTTP 503)"),
     "503-gzip": (errors.OverloadedError, "HTTP 503)"),
     "408": (errors.BackendUnavailableError, "try again"),
-    "reset": (errors.BackendUnavailableError, "hung up"),
-    "cut": (errors.BackendUnavailableError, "hung up"),
-    "short": (errors.BackendUnavailableError, "hung up"),
+    "reset": (errors.BackendUnavailableError, "closed the connection"),
+    "cut": (errors.BackendUnavailableError, "closed the connection"),
+    "short": (errors.BackendUnavailableError, "closed the connection"),
     "hang": (errors.BackendTimeoutError, "no answer in time"),
     "500-echo": (errors.BackendUnavailableError, "failed on"),
     "429-quota": (errors.QuotaError, "you have spent it all"),
@@ -48,7 +48,7 @@ BY_THE_BACKEND = {
     "413": (errors.BadRequestError, "mllm.image_max_side"),
     "422": (errors.BadRequestError, "Unexpected fields"),
     "307": (errors.BadRequestError, "redirects"),
-    "invalid-json": (errors.ProtocolError, "cannot be read"),
+    "invalid-json": (errors.ProtocolError, "cannot be parsed"),
     "text": (errors.ProtocolError, "hello"),
     "html": (errors.ProtocolError, "Log in to this network"),
     "wrong-list": (errors.ProtocolError, "no choices"),
@@ -57,14 +57,14 @@ BY_THE_BACKEND = {
     "no-message": (errors.ProtocolError, "no text"),
     "bare-message": (errors.ProtocolError, "no text"),
     "no-choices": (errors.ProtocolError, "no choices"),
-    "nested": (errors.ProtocolError, "cannot be read"),
-    "long-number": (errors.ProtocolError, "cannot be read"),
+    "nested": (errors.ProtocolError, "cannot be parsed"),
+    "long-number": (errors.ProtocolError, "cannot be parsed"),
     "answer-echo": (errors.ProtocolError, "repeats the request"),
     "gzip": (errors.ProtocolError, "compressed"),
     "bomb": (errors.ProtocolError, "compressed"),
-    "large": (errors.ProtocolError, "longer than an answer can be: OversizedBodyError 100"),
-    "endless": (errors.ProtocolError, "longer than an answer can be: OversizedBodyError more than 4194304"),
-    "endless-headers": (errors.ProtocolError, "headers do not end"),
+    "large": (errors.ProtocolError, "response is too long: OversizedBodyError 100"),
+    "endless": (errors.ProtocolError, "response is too long: OversizedBodyError more than 4194304"),
+    "endless-headers": (errors.ProtocolError, "headers are too long"),
     "refusal": (errors.RefusedAnswerError, "I'd rather not"),
     "filter-stop": (errors.RefusedAnswerError, "content filter"),
     "filtered": (errors.RefusedAnswerError, "not this"),

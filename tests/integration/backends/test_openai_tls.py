@@ -59,5 +59,5 @@ async def test_https_to_a_server_without_tls(tmp_path):
 
 
 async def test_http_to_a_server_with_tls(server):
-    with pytest.raises(errors.BackendUnavailableError, match="hung up"):
+    with pytest.raises(errors.BackendUnavailableError, match="closed the connection"):
         await ask(server.base_url.replace("https://", "http://"))

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from ants_engine import errors
-from ants_engine.backends._families import prompt_format
+from ants_engine.backends._chat import prompt_format
 from tests.support.mllm_families import FAMILIES
 from tests.support.pictures import call, picture
 from tests.support.tiny_blip import CHAT_TEMPLATE as QUESTION_AND_ANSWER

@@ -152,7 +152,7 @@ def test_a_name_that_changes_its_mind_is_no_way_in(server: str, monkeypatch: pyt
     monkeypatch.setattr(
         socket, "getaddrinfo", resolver(lambda: ["192.0.2.1" if len(asked) == 1 else "127.0.0.1"], asked)
     )
-    monkeypatch.setattr("ants_engine.clip.guarded_network.is_public", lambda address: address == "192.0.2.1")
+    monkeypatch.setattr("ants_engine.clip.fetch.is_public", lambda address: address == "192.0.2.1")
     before = counts(server)
     port = server.partition(":")[2]
     with pytest.raises(ImageFetchError):

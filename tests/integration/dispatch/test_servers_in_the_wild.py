@@ -13,7 +13,7 @@ import pytest
 
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.observer import Observers
-from ants_engine.dispatch.outcome import Outcome
+from ants_engine.dispatch.request import Outcome
 from ants_engine.errors import BackendUnavailableError, BadRequestError, NotEnoughAnswersError
 from benchmarks.reliability.harness import make_requests, settings_for
 from tests.support.faulty.plan import right_answer
@@ -118,7 +118,7 @@ async def test_a_gateway_whose_server_is_away_is_waited_for_too(tmp_path: Path) 
 
 
 async def test_a_port_where_nothing_ever_answered_fails_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ants_engine.dispatch.limits.outage.FIRST_CONTACT", 0.5)
+    monkeypatch.setattr("ants_engine.dispatch.limits.constants.OUTAGE_FIRST_CONTACT", 0.5)
     async with asking(f"http://127.0.0.1:{free_port()}/v1", tmp_path, 100) as (tasks, _, coordinator):
         outcomes = await asyncio.wait_for(asyncio.gather(*tasks), 20)
         assert coordinator.pulse.spent.requests == 0

@@ -7,7 +7,7 @@ from PIL import Image
 
 from ants_engine.adapters.clip_inputs import InputEncoder, check_inputs, loader_pictures, pictures_of
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.given import GivenEncoder
+from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.errors import FeatureError, UsageError
 from ants_engine.settings.config import ClipSettings
 from tests.unit.clip.tiny_clip import write_model

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ants_engine.adapters.loop_thread import LoopThread
+from ants_engine.adapters.sync_ants import LoopThread
 from ants_engine.errors import UsageError
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ants_engine.adapters.openood_arguments import Arguments
+from ants_engine.adapters.openood import Arguments
 from ants_engine.errors import ClassListError, SettingError
 
 

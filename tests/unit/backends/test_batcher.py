@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from ants_engine.backends._batcher import Batcher
+from ants_engine.backends.huggingface import CallBatcher
 from ants_engine.errors import BadRequestError, UsageError
 from ants_engine.protocol import Answer
 from tests.support.pictures import call, picture
@@ -28,7 +28,7 @@ class Recorder:
 
 async def test_calls_that_start_together_share_batches_in_order():
     recorder = Recorder()
-    batcher = Batcher(recorder, 3)
+    batcher = CallBatcher(recorder, 3)
     answers = await asyncio.gather(*(batcher.submit(call(str(i))) for i in range(7)))
     assert [answer.text for answer in answers] == [str(i) for i in range(7)]
     assert recorder.batches == [["0", "1", "2"], ["3", "4", "5"], ["6"]]
@@ -36,7 +36,7 @@ async def test_calls_that_start_together_share_batches_in_order():
 
 async def test_kinds_are_kept_apart_and_the_oldest_goes_first():
     recorder = Recorder()
-    batcher = Batcher(recorder, 4)
+    batcher = CallBatcher(recorder, 4)
     shown = picture()
     asked = [call("a"), call("b", shown), call("c"), call("d", tokens=9), call("e", shown), call("f")]
     await asyncio.gather(*(batcher.submit(one) for one in asked))
@@ -46,7 +46,7 @@ async def test_kinds_are_kept_apart_and_the_oldest_goes_first():
 async def test_what_arrives_meanwhile_is_the_next_batch():
     recorder = Recorder()
     recorder.gate.clear()
-    batcher = Batcher(recorder, 8)
+    batcher = CallBatcher(recorder, 8)
     first = asyncio.create_task(batcher.submit(call("a")))
     await recorder.started.wait()
     later = [asyncio.create_task(batcher.submit(call(text))) for text in "bcd"]
@@ -57,7 +57,7 @@ async def test_what_arrives_meanwhile_is_the_next_batch():
 
 
 async def test_one_failure_is_one_callers():
-    batcher = Batcher(Recorder(), 8)
+    batcher = CallBatcher(Recorder(), 8)
     good, bad = await asyncio.gather(batcher.submit(call("good")), batcher.submit(call("bad")), return_exceptions=True)
     assert good == Answer(text="good")
     assert isinstance(bad, BadRequestError)
@@ -69,7 +69,7 @@ async def test_a_failing_batch_fails_its_callers_and_no_others():
             raise ValueError("broken")
         return [Answer(text=one.prompt) for one in calls]
 
-    batcher = Batcher(fail_once, 2)
+    batcher = CallBatcher(fail_once, 2)
     outcomes = await asyncio.gather(*(batcher.submit(call(text)) for text in "abc"), return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [ValueError, ValueError, Answer]
 
@@ -77,7 +77,7 @@ async def test_a_failing_batch_fails_its_callers_and_no_others():
 async def test_a_cancelled_caller_leaves_the_others_alone():
     recorder = Recorder()
     recorder.gate.clear()
-    batcher = Batcher(recorder, 2)
+    batcher = CallBatcher(recorder, 2)
     tasks = [asyncio.create_task(batcher.submit(call(text))) for text in "abc"]
     await recorder.started.wait()
     tasks[0].cancel()
@@ -93,7 +93,7 @@ async def test_a_cancelled_caller_leaves_the_others_alone():
 async def test_an_abandoned_batch_is_told_so():
     recorder = Recorder()
     recorder.gate.clear()
-    batcher = Batcher(recorder, 2)
+    batcher = CallBatcher(recorder, 2)
     tasks = [asyncio.create_task(batcher.submit(call(text))) for text in "ab"]
     await recorder.started.wait()
     for task in tasks:
@@ -108,7 +108,7 @@ async def test_an_abandoned_batch_is_told_so():
 async def test_closing_fails_what_waits_and_stops_what_runs():
     recorder = Recorder()
     recorder.gate.clear()
-    batcher = Batcher(recorder, 1)
+    batcher = CallBatcher(recorder, 1)
     tasks = [asyncio.create_task(batcher.submit(call(text))) for text in "ab"]
     await recorder.started.wait()
     await batcher.aclose()
@@ -122,7 +122,7 @@ def test_nothing_is_left_running_when_the_loop_ends():
     async def main():
         recorder = Recorder()
         recorder.gate.clear()
-        task = asyncio.create_task(Batcher(recorder, 1).submit(call("a")))
+        task = asyncio.create_task(CallBatcher(recorder, 1).submit(call("a")))
         await recorder.started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

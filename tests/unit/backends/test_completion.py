@@ -130,8 +130,12 @@ def test_what_the_backend_returns(came, expected):
 @pytest.mark.parametrize(
     ("came", "kind", "says"),
     [
-        (completion("a c", "error"), errors.BackendUnavailableError, "broke the answer off .finish_reason error."),
-        (completion("a c", "something-new"), errors.ProtocolError, "not known .finish_reason something-new."),
+        (completion("a c", "error"), errors.BackendUnavailableError, "aborted the answer .finish_reason error."),
+        (
+            completion("a c", "something-new"),
+            errors.ProtocolError,
+            "unknown finish reason .finish_reason someth",
+        ),
         (completion("a c", "SAFETY"), errors.RefusedAnswerError, "content filter"),
         (completion([{"type": "refusal", "refusal": "no way"}], "stop"), errors.RefusedAnswerError, "no way"),
         (completion([7], "stop"), errors.ProtocolError, "no text"),

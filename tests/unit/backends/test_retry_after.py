@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.backends._retry_after import retry_after
+from ants_engine.backends._failures import retry_after
 
 NOW = datetime(2026, 11, 23, 8, 0, 0, tzinfo=UTC)
 

@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from ants_engine import errors
-from ants_engine.backends.scripted import ScriptedBackend, ScriptedOptions
+from ants_engine.backends.scripted import ScriptedBackend, ScriptedOptions, Shows, verify_or_describe
+from ants_engine.dispatch.prompt_template import TemplateLibrary
+from ants_engine.method.verify import Says, Verdict, VerdictReader
 from ants_engine.protocol import Answer
 from tests.support.pictures import call, picture
 
@@ -182,3 +184,45 @@ async def test_closed():
 def test_options_refuse_what_they_do_not_know():
     with pytest.raises(ValidationError, match="answer\n"):
         ScriptedOptions(answer="x")
+
+
+NAMES = ["lion", 'a "b"', "sea lion"]
+
+
+def pictures_of(name, sentence="a wolf in the snow"):
+    return {"shows": lambda _: Shows(name, sentence)}
+
+
+async def verdicts(name, asked, *, pictures=400, **options):
+    prompt = TemplateLibrary().load("ens/v3").render(max_words=8, class_name=asked)
+    backend = ScriptedBackend.from_callable(verify_or_describe(**pictures_of(name), **options))
+    reader = VerdictReader(NAMES, 24)
+    said = [await ask(backend, prompt, shown) for shown in map(picture, range(pictures))]
+    return [reader.read(text, NAMES.index(asked)) for text in said]
+
+
+@pytest.mark.parametrize("asked", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, None])
+async def test_verify_or_describe_tells_the_truth(name, asked):
+    right = (
+        Verdict(Says.OOD, sentence="a wolf in the snow")
+        if name is None
+        else Verdict(Says.ASKED if name == asked else Says.OTHER, NAMES.index(name))
+    )
+    assert await verdicts(name, asked, pictures=2) == [right, right]
+
+
+async def test_its_errors_come_at_the_rates_and_are_the_same_each_time():
+    known = [verdict.is_id for verdict in await verdicts("lion", "lion", yes=0.8, seed=3)]
+    foreign = [verdict.is_id for verdict in await verdicts(None, "lion", false_yes=0.1, seed=3)]
+    assert sum(known) / 400 == pytest.approx(0.8, abs=0.06)
+    assert sum(foreign) / 400 == pytest.approx(0.1, abs=0.05)
+    assert known == [verdict.is_id for verdict in await verdicts("lion", "sea lion", yes=0.8, seed=3)]
+    assert known != [verdict.is_id for verdict in await verdicts("lion", "lion", yes=0.8, seed=4)]
+
+
+async def test_without_a_picture_another_function_answers():
+    told = verify_or_describe(**pictures_of(None), without_picture=lambda asked: asked.prompt.upper())
+    assert await ask(ScriptedBackend.from_callable(told), "abc") == "ABC"
+    with pytest.raises(errors.BadRequestError, match="no picture"):
+        await ask(ScriptedBackend.from_callable(verify_or_describe(**pictures_of(None))), "abc")

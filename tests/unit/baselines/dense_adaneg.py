@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ants_engine.baselines.text_space import TextSpace
+from ants_engine.baselines.baseline import TextSpace
 
 
 class DenseAdaNeg:

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ants_engine.baselines.text_space import TextSpace
+from ants_engine.baselines.baseline import TextSpace
 from ants_engine.method.grouping import Groups, equal_groups
 from tests.unit.detector.detectors import unit_rows
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ants_engine.baselines.adaneg import AdaNeg
-from ants_engine.baselines.neglabel import NegLabel
-from ants_engine.baselines.text_space import TextSpace
+from ants_engine.baselines.baseline import TextSpace
+from ants_engine.baselines.frozen import NegLabel
 from ants_engine.errors import FeatureError, UsageError
 from ants_engine.method.grouping import equal_groups
 from tests.unit.baselines.dense_adaneg import DenseAdaNeg

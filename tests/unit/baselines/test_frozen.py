@@ -9,14 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.baselines.baseline import FrozenBaseline
-from ants_engine.baselines.energy import Energy
-from ants_engine.baselines.eoe import Eoe
-from ants_engine.baselines.max_logit import MaxLogit
-from ants_engine.baselines.mcm import Mcm
-from ants_engine.baselines.neglabel import NegLabel
-from ants_engine.baselines.neglabel_one_group import NegLabelOneGroup
-from ants_engine.baselines.text_space import TextSpace
+from ants_engine.baselines.baseline import FrozenBaseline, TextSpace
+from ants_engine.baselines.frozen import Energy, Eoe, MaxLogit, Mcm, NegLabel, NegLabelOneGroup
 from ants_engine.errors import FeatureError, UsageError
 from tests.unit.baselines.spaces import PICTURE, hand_space, random_space
 from tests.unit.detector.detectors import small_detector, unit_rows

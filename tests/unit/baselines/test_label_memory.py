@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.baselines.label_memory import LabelMemory
+from ants_engine.baselines.adaneg import LabelMemory
 from tests.unit.detector.detectors import unit_rows
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.baselines.long_list import CHARACTERS, ITEMS, LONGEST, pieces
+from ants_engine.baselines.eoe_labels import CHARACTERS, ITEMS, LONGEST, pieces
 from ants_engine.method.labels import parse_labels
 
 ADJECTIVES = (

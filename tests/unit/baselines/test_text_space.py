@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ants_engine.baselines.text_space import TextSpace
+from ants_engine.baselines.baseline import TextSpace
 from ants_engine.errors import FeatureError
 from tests.unit.detector.detectors import DIM, small_detector, unit_rows
 

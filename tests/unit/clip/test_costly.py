@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ants_engine.clip.costly import MAX_PARTS, MAX_SCANS, excess
 from ants_engine.clip.decode import load_rgb
+from ants_engine.clip.formats import MAX_PARTS, MAX_SCANS, excess
 from ants_engine.errors import ImageTooLargeError, ImageUnreadableError
 from ants_engine.settings.config import ImageSettings
 

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from ants_engine.clip.decode import load_rgb
-from ants_engine.clip.kinds import Plugin
+from ants_engine.clip.formats import Plugin
 from ants_engine.errors import (
     ImageError,
     ImageNotFoundError,

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.image_tower import ClassTokenTower
-from ants_engine.clip.text_tower import CausalTextTower
+from ants_engine.clip.towers import CausalTextTower, ClassTokenTower
 from ants_engine.settings.config import ClipSettings
 from tests.unit.clip.tiny_clip import MODEL_CFG, WORDS, write_model
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ants_engine.clip.given import GivenEncoder
+from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.errors import FeatureError, UsageError
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ants_engine.clip.input_batches import InputBatches
+from ants_engine.clip.encoder import InputBatches
 
 INPUTS = [torch.full((3, 4, 5), float(number)) for number in range(3)]
 

@@ -9,13 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from ants_engine.clip import hub
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import CONFIG_NAME, ClipModel, quiet_logging
 from ants_engine.errors import FeatureError, ModelNotFoundError, SettingError
@@ -50,6 +48,9 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def architectures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Two built-in names for the tiny architecture, as open_clip has them for its own."""
+    # only where it is needed: it takes seconds, and every process of pytest-xdist collects all tests
+    import open_clip
+
     own = {key: value for key, value in MODEL_CFG.items() if key != "text_cfg"}
     own["text_cfg"] = {key: value for key, value in MODEL_CFG["text_cfg"].items() if key != "hf_tokenizer_name"}
     own["text_cfg"] |= {"vocab_size": 49408}
@@ -60,6 +61,8 @@ def architectures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def weights(architectures: None, tmp_path: Path) -> Path:
     """A weights file for these, away from any folder that describes it."""
+    import open_clip
+
     with torch.random.fork_rng():
         torch.manual_seed(3)
         with quiet_logging():
@@ -85,6 +88,8 @@ def test_the_ways_to_write_a_folder(model_folder: Path, monkeypatch: pytest.Monk
 
 
 def test_features_are_open_clips_own(model_folder: Path, encoder: ClipEncoder) -> None:
+    import open_clip
+
     with quiet_logging():
         model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{model_folder}")
         tokenizer = open_clip.get_tokenizer(f"local-dir:{model_folder}", local_files_only=True)
@@ -270,7 +275,7 @@ def test_a_tag_pins_activation_and_preprocessing(weights: Path, monkeypatch: pyt
         asked.append((repo, names[0]))
         return weights
 
-    monkeypatch.setattr(hub, "fetch", fetch)
+    monkeypatch.setattr("ants_engine.clip.model.fetch_from_hub", fetch)
     encoder = load(TINY, "openai")
     assert asked == [("someone/tiny", WEIGHTS)]
     assert encoder.identity["quick_gelu"] is True

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ants_engine.clip.image_ref import object_ref
+from ants_engine.clip.image_ref import Spool, object_ref
 from ants_engine.clip.picture import encode_picture, shrink
-from ants_engine.clip.spool import Spool
 from ants_engine.errors import ImageNotFoundError, ImageUnreadableError, StoreUnavailableError
 from ants_engine.settings.config import ImageSettings
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.clip.picture_list import read_picture_list
+from ants_engine.clip.folder import read_picture_list
 from ants_engine.clip.sources import open_images
 from ants_engine.errors import NoImagesError, UsageError
 from ants_engine.settings.config import ImageSettings

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.picture_store import PictureFeatures, ShownPictures, content_key
+from ants_engine.clip.feature_store import PictureFeatures, ShownPictures, content_key
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.worker import Batch, ClipWorker
 from ants_engine.settings.config import ImageSettings

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ants_engine.clip.png import png_bytes
+from ants_engine.clip.picture import png_bytes
 
 
 def noise(width: int, height: int) -> Image.Image:

@@ -7,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ants_engine.clip import preprocess
-from ants_engine.clip.preprocess import Preprocess
+from ants_engine.clip.encoder import Preprocess
 
 SETTINGS: dict[str, Any] = {
     "size": 32, "mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711],
@@ -50,6 +49,6 @@ def test_steps_of_another_form_are_taken_as_they_are(monkeypatch: pytest.MonkeyP
     import open_clip.transform
 
     monkeypatch.setattr(open_clip.transform, "image_transform_v2", lambda *_, **__: lambda image: torch.ones(3, 2, 2))
-    ours = preprocess.Preprocess(SETTINGS)
+    ours = Preprocess(SETTINGS)
     assert ours._table is None
     assert torch.equal(ours(noise(4, 4)), torch.ones(3, 2, 2))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.clip.row_file import KEY_BYTES, RowFile
+from ants_engine.clip.feature_store import KEY_BYTES, RowFile
 
 WIDTH = 40
 ROW = KEY_BYTES + WIDTH + 16

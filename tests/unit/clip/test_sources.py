@@ -413,7 +413,7 @@ async def test_cancelling_leaves_no_thread() -> None:
 def test_finding_pictures_needs_no_torch() -> None:
     code = (
         "import sys, ants_engine.settings.config, ants_engine.clip.sources;"
-        "import ants_engine.clip.picture, ants_engine.clip.spool;"
+        "import ants_engine.clip.picture, ants_engine.clip.image_ref;"
         "assert 'torch' not in sys.modules and 'open_clip' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

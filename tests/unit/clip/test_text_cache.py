@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ants_engine.clip.text_cache import TextFeatureCache
+from ants_engine.clip.feature_store import TextFeatureCache
 
 MODEL = "ab" * 32
 TEXTS = ["a dog", "ein Hündchen", "a\ttab", ""]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.text_rows import TextRows
+from ants_engine.clip.feature_store import TextRows
 from ants_engine.clip.worker import ClipWorker
 
 MODEL = "ab" * 32

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.encoding import Turn, turn_of
+from ants_engine.clip.encoding import FifoLock, encoder_lock
 from ants_engine.clip.worker import ClipWorker
 
 
-def waiting(turn: Turn) -> int:
+def waiting(turn: FifoLock) -> int:
     return len(turn._waiting)
 
 
@@ -28,7 +28,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
-    turn, order = Turn(), []
+    turn, order = FifoLock(), []
 
     def work(number: int) -> None:
         with turn:
@@ -47,7 +47,7 @@ def test_turns_come_in_the_order_in_which_they_were_asked_for() -> None:
 
 
 def test_who_has_the_turn_may_take_it_again_and_offer_it() -> None:
-    turn, order = Turn(), []
+    turn, order = FifoLock(), []
 
     def other() -> None:
         with turn:
@@ -55,11 +55,11 @@ def test_who_has_the_turn_may_take_it_again_and_offer_it() -> None:
 
     thread = threading.Thread(target=other)
     with turn, turn:
-        turn.offer()
+        turn.yield_to_waiters()
         thread.start()
         until(lambda: waiting(turn) == 1)
         order.append("before")
-        turn.offer()
+        turn.yield_to_waiters()
         order.append("after")
     thread.join(30)
     assert order == ["before", "other", "after"]
@@ -68,18 +68,10 @@ def test_who_has_the_turn_may_take_it_again_and_offer_it() -> None:
 
 
 def test_who_is_interrupted_while_waiting_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    turn = Turn()
+    turn = FifoLock()
 
-    class Interrupted:
-        taken = 0
-
-        def acquire(self) -> None:
-            self.taken += 1
-            if self.taken == 2:
-                raise KeyboardInterrupt
-
-        def release(self) -> None:
-            pass
+    def interrupted(self: threading.Condition, timeout: float | None = None) -> bool:
+        raise KeyboardInterrupt
 
     held, release = threading.Event(), threading.Event()
 
@@ -92,7 +84,7 @@ def test_who_is_interrupted_while_waiting_holds_up_nobody(monkeypatch: pytest.Mo
     thread.start()
     held.wait(30)
     with monkeypatch.context() as patch:
-        patch.setattr("ants_engine.clip.encoding.threading.Lock", Interrupted)
+        patch.setattr(threading.Condition, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt), turn:
             pass
     assert waiting(turn) == 0
@@ -114,8 +106,8 @@ def test_an_object_has_one_turn_and_another_object_another() -> None:
 
     for made in (Slotted, Equal):
         one, other = made(), made()
-        assert turn_of(one) is turn_of(one)
-        assert turn_of(one) is not turn_of(other)
+        assert encoder_lock(one) is encoder_lock(one)
+        assert encoder_lock(one) is not encoder_lock(other)
 
 
 class Watched:
@@ -167,7 +159,7 @@ async def test_who_is_cancelled_while_waiting_encodes_nothing_and_holds_up_nobod
     kind: str, encoder: ClipEncoder
 ) -> None:
     watched = Watched(encoder)
-    turn = turn_of(watched)
+    turn = encoder_lock(watched)
     async with ClipWorker(watched) as worker:
         with turn:
             job = worker.encode_images([Image.new("RGB", (9, 9))]) if kind == "pictures" else worker.encode_texts(["a"])
@@ -189,10 +181,10 @@ async def test_a_long_list_of_texts_lets_others_take_turns(encoder: ClipEncoder)
         if done == 3:
             # the other one waits from now on, and goes between two batches
             thread.start()
-            until(lambda: waiting(turn_of(encoder)) == 1)
+            until(lambda: waiting(encoder_lock(encoder)) == 1)
 
     def other() -> None:
-        with turn_of(encoder):
+        with encoder_lock(encoder):
             order.append("picture")
             encoder.encode_images([Image.new("RGB", (9, 9))])
 

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from ants_engine.clip.network_place import is_public
+from ants_engine.clip.fetch import is_public
 from ants_engine.clip.web_address import WebAddress, address_name, web_scheme
 from ants_engine.errors import ImageRefusedError
 
@@ -96,7 +96,6 @@ def test_what_is_refused_says_so_without_secrets(text: str) -> None:
 def test_a_name_holds_no_secret(text: str, name: str) -> None:
     assert address_name(text, 3) == name
     if text.startswith("https") and "@" not in text:
-        assert WebAddress.parse(text, name="p").name == name
         assert "SECRET" not in repr(WebAddress.parse(text, name="p"))
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import ClipModel
-from ants_engine.clip.weights_file import OPENAI_MARKS, has_openai_marks, tensor_names, without_openai_marks
+from ants_engine.clip.weights import OPENAI_MARKS, has_openai_marks, tensor_names, without_openai_marks
 from ants_engine.errors import ModelNotFoundError, SettingError
 from ants_engine.settings.config import ClipSettings
 from tests.unit.clip.tiny_clip import write_model

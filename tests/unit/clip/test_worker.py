@@ -14,9 +14,9 @@ import torch
 from PIL import Image
 
 from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.feature_store import TextFeatureCache
+from ants_engine.clip.image_ref import Spool
 from ants_engine.clip.sources import open_images
-from ants_engine.clip.spool import Spool
-from ants_engine.clip.text_cache import TextFeatureCache
 from ants_engine.clip.worker import Batch, ClipWorker
 from ants_engine.errors import ImageNotFoundError, ImageUnreadableError, NoImagesError
 from ants_engine.settings.config import ImageSettings
@@ -277,7 +277,7 @@ async def test_cached_texts(
     worker: ClipWorker, encoder: ClipEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache, texts = TextFeatureCache(tmp_path / "cache"), ["a dog", "a cat"]
-    first = await worker.encode_texts_cached(texts, cache)
+    first = await worker.encode_texts(texts, cache=cache)
     calls = []
     real = encoder.encode_texts
 
@@ -286,7 +286,7 @@ async def test_cached_texts(
         return real(*arguments)
 
     monkeypatch.setattr(encoder, "encode_texts", watched)
-    assert torch.equal(await worker.encode_texts_cached(texts, cache), first)
+    assert torch.equal(await worker.encode_texts(texts, cache=cache), first)
     assert not calls
-    await worker.encode_texts_cached(texts[::-1], cache)
+    await worker.encode_texts(texts[::-1], cache=cache)
     assert calls

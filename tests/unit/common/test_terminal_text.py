@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ants_engine.cli.table import render_table
+from ants_engine.cli.output import render_table
 from ants_engine.common.canonical_json import readable
 from ants_engine.common.progress import ProgressEvent, progress_reporter
 from ants_engine.common.terminal_text import plain, plain_json, plain_lines, plain_parts

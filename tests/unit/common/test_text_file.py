@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from ants_engine.adapters.openood_arguments import Arguments
+from ants_engine.adapters.openood import Arguments
 from ants_engine.backends.scripted import ScriptedBackend, ScriptedOptions
 from ants_engine.cli.options import read_classes
 from ants_engine.common.text_file import decode_text
-from ants_engine.datasets.image_lists import read_image_list
-from ants_engine.datasets.list_folder import find_list_folder
-from ants_engine.dispatch.template import TemplateLibrary
+from ants_engine.datasets.openood import find_list_folder, read_image_list
+from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.lexicon.lexicon import load_lexicon
 from ants_engine.report.truth import LabelBook
 from ants_engine.serve.access import read_token

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.datasets.image_lists import ListedImage, read_image_list
+from ants_engine.datasets.openood import ListedImage, read_image_list
 from ants_engine.errors import ImageNotFoundError, UsageError
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from ants_engine.datasets.ood_groups import group_of
+from ants_engine.datasets.benchmark import group_of
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ants_engine.datasets.list_folder import find_list_folder
+from ants_engine.datasets.openood import find_list_folder
 from ants_engine.datasets.source import read_benchmark
 from ants_engine.errors import UsageError
 

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
-from ants_engine.datasets.overlap import find_overlaps
+from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet, find_overlaps
 
 
 def test_shared_pictures_are_found_by_path_and_by_content(tmp_path: Path) -> None:

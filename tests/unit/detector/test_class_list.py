@@ -1,11 +1,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from open_clip import IMAGENET_CLASSNAMES
 
 from ants_engine.detector.class_list import ClassList
 from ants_engine.errors import ClassListError
 from ants_engine.method.class_names import same_name, spoken_name
+from tests.support.imagenet import IMAGENET_CLASSNAMES
 
 
 def test_names_get_the_template_and_mappings_keep_their_prompts() -> None:

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.request import Request, RequestProgress
 from ants_engine.protocol import JSON, Answer, Call, Capabilities, Decoding, Picture
 from ants_engine.settings.config import DispatchSettings, MLLMSettings, Settings
 

@@ -6,9 +6,8 @@ import pytest
 
 from ants_engine import errors
 from ants_engine.dispatch.ask import BackendResponder
-from ants_engine.dispatch.request import LazyPicture
-from ants_engine.dispatch.request_progress import RequestProgress
-from ants_engine.learning.negative_texts import judge_caption, judge_labels
+from ants_engine.dispatch.request import LazyPicture, RequestProgress
+from ants_engine.learning.answers import judge_caption, judge_labels
 from ants_engine.protocol import Answer, Call, Capabilities, Decoding, Picture
 from tests.unit.dispatch.fakes import PICTURE, FakeBackend, make_request
 
@@ -69,7 +68,7 @@ async def test_only_a_whole_answer_passes(answer: Any, error: type[Exception]) -
         (Answer("<think>hm", "length"), errors.TruncatedAnswerError, "raise vsnl.max_new_tokens"),
         (Answer("<think>hm</think>", "length"), errors.TruncatedAnswerError, "reasoning"),
         (Answer("[THINK]hm", "length", 7, 9), errors.TruncatedAnswerError, "after 9 tokens.*before the limit of 16"),
-        (Answer("<think>hm</think>\n"), errors.EmptyAnswerError, "its reasoning and no answer"),
+        (Answer("<think>hm</think>\n"), errors.EmptyAnswerError, "reasoning and no answer"),
         (Answer("<|channel|>analysis<|message|>hm"), errors.TruncatedAnswerError, "reasoning"),
     ],
 )

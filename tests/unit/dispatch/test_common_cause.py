@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from ants_engine.dispatch.common_cause import ASK_AGAIN, FEW, MANY, CommonCause
+from ants_engine.dispatch.retry import ASK_AGAIN, FEW, MANY, CommonCause
 from ants_engine.errors import (
     BackendTimeoutError,
     BackendUnavailableError,

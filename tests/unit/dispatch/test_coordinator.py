@@ -11,9 +11,10 @@ import pytest
 
 from ants_engine import errors
 from ants_engine.dispatch import coordinator as coordinator_module
-from ants_engine.dispatch.coordinator import Coordinator, Counts, Outcome
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.coordinator import Coordinator
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.dispatch.storage.store import ResponseStore
+from ants_engine.dispatch.throughput_monitor import Counts
 from ants_engine.protocol import JSON, Answer, Call, Capabilities
 from tests.unit.dispatch.fakes import IDENTITY, FakeBackend, make_request, make_settings, no_sleep
 

@@ -8,8 +8,7 @@ import pytest
 
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.observer import Observers
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request import LazyPicture, Request
+from ants_engine.dispatch.request import LazyPicture, Outcome, Request
 from ants_engine.errors import BackendTimeoutError, BackendUnavailableError, BadRequestError, ImageUnreadableError
 from ants_engine.protocol import Answer, Call, Capabilities, Picture
 from ants_engine.settings.config import BudgetSettings

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from ants_engine.dispatch.observer import Observers
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import Outcome, Request
 from ants_engine.protocol import JSON, Answer
 from tests.unit.dispatch.fakes import make_request
 

@@ -7,22 +7,26 @@ from pathlib import Path
 import pytest
 
 from ants_engine.dispatch.observer import Observers
-from ants_engine.dispatch.recording import ClaimResponder, KeepFailureResponder, KeepResponder, LookupResponder
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
-from ants_engine.dispatch.storage.claims import Claims
-from ants_engine.dispatch.storage.patient_store import PatientStore
+from ants_engine.dispatch.recording import (
+    KeepFailureResponder,
+    KeepResponder,
+    LockResponder,
+    LookupResponder,
+    PatientStore,
+)
+from ants_engine.dispatch.request import Request, RequestProgress
+from ants_engine.dispatch.single_flight import RequestLocks
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import EmptyAnswerError, ImageUnreadableError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request
 
 
-def recording(inner: FakeResponder, store: ResponseStore, claims: Claims | None = None) -> LookupResponder:
+def recording(inner: FakeResponder, store: ResponseStore, locks: RequestLocks | None = None) -> LookupResponder:
     patient = PatientStore(store, patience=0.0, observer=Observers())
-    claims = claims or Claims(store.folder, patience=1.0)
-    layers = KeepFailureResponder(ClaimResponder(KeepResponder(inner, patient), patient, claims), patient)
-    return LookupResponder(layers, patient, claims)
+    locks = locks or RequestLocks(store.folder, patience=1.0)
+    layers = KeepFailureResponder(LockResponder(KeepResponder(inner, patient), patient, locks), patient)
+    return LookupResponder(layers, patient, locks)
 
 
 async def test_an_answer_is_asked_for_once(store: ResponseStore) -> None:
@@ -66,17 +70,17 @@ async def test_errors_that_are_not_the_backends_are_not_kept(store: ResponseStor
 
 
 @pytest.fixture
-async def two(store: ResponseStore) -> AsyncIterator[tuple[Claims, Claims]]:
-    pair = Claims(store.folder, patience=5.0), Claims(store.folder, patience=5.0)
-    for claims in pair:
-        claims.open()
+async def two(store: ResponseStore) -> AsyncIterator[tuple[RequestLocks, RequestLocks]]:
+    pair = RequestLocks(store.folder, patience=5.0), RequestLocks(store.folder, patience=5.0)
+    for locks in pair:
+        locks.open()
     yield pair
-    for claims in pair:
-        claims.close()
+    for locks in pair:
+        locks.close()
 
 
 async def test_what_another_is_asking_is_waited_for_and_taken_from_the_store(
-    store: ResponseStore, two: tuple[Claims, Claims]
+    store: ResponseStore, two: tuple[RequestLocks, RequestLocks]
 ) -> None:
     async def slow(request: Request) -> Answer:
         await go.wait()
@@ -98,7 +102,9 @@ async def test_what_another_is_asking_is_waited_for_and_taken_from_the_store(
     await first
 
 
-async def test_when_the_other_fails_it_is_asked_here(store: ResponseStore, two: tuple[Claims, Claims]) -> None:
+async def test_when_the_other_fails_it_is_asked_here(
+    store: ResponseStore, two: tuple[RequestLocks, RequestLocks]
+) -> None:
     async def fails(_: Request) -> Answer:
         await asyncio.sleep(0.05)
         raise EmptyAnswerError("nothing")
@@ -118,7 +124,7 @@ async def test_when_the_other_fails_it_is_asked_here(store: ResponseStore, two: 
 
 
 async def test_a_claim_ends_with_its_request_however_that_ends(
-    store: ResponseStore, two: tuple[Claims, Claims], folder: Path
+    store: ResponseStore, two: tuple[RequestLocks, RequestLocks], folder: Path
 ) -> None:
     async def hang(_: Request) -> Answer:
         await asyncio.Event().wait()

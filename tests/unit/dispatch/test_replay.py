@@ -9,9 +9,8 @@ import pytest
 from ants_engine import errors
 from ants_engine.dispatch import coordinator as coordinator_module
 from ants_engine.dispatch.coordinator import Coordinator
-from ants_engine.dispatch.identity import RecordedIdentity
 from ants_engine.dispatch.replay import recorded_identity
-from ants_engine.dispatch.request import Request
+from ants_engine.dispatch.request import RecordedIdentity, Request
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Answer, Call, Capabilities, Decoding
 from ants_engine.settings.config import DispatchSettings, MLLMSettings, Settings

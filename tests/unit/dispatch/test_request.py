@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.dispatch.request import LazyPicture, Request
-from ants_engine.dispatch.template import TemplateLibrary
 from ants_engine.errors import ImageUnreadableError, TemplateError
 from ants_engine.protocol import Decoding, Picture
 from tests.unit.dispatch.fakes import IDENTITY, PICTURE, make_request

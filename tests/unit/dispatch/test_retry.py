@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from ants_engine import errors
-from ants_engine.dispatch.attempt import AttemptResponder
+from ants_engine.dispatch.ask import AttemptResponder
 from ants_engine.dispatch.observer import Observers
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.request import Request, RequestProgress
 from ants_engine.dispatch.retry import RetryResponder
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request, no_sleep

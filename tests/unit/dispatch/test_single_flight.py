@@ -5,8 +5,7 @@ import gc
 
 import pytest
 
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.request import Request, RequestProgress
 from ants_engine.dispatch.single_flight import SingleFlight
 from ants_engine.errors import QuotaError
 from ants_engine.protocol import Answer

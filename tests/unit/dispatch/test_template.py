@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.dispatch.template import PromptTemplate, TemplateLibrary
+from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
 from ants_engine.errors import TemplateError
 
 GOOD = """\
@@ -20,6 +20,18 @@ needs_picture = true
 variables = ["class_name", "max_words"]
 prompt = "Below $max_words words, no $class_name, for $$1."
 """
+
+DIGESTS = {
+    "ens/v1": "7116085fc444cb6e",
+    "ens/v2": "495272d1d108cb0e",
+    "ens/v3": "acd8b0585967a4b8",
+    "eoe_far/v1": "a08247130e93bc8d",
+    "eoe_near/v1": "d077fe17fd031683",
+    "kind/v1": "c7d84501520764f7",
+    "vsnl/v1": "18b89d7a05600d8f",
+    "vsnl/v2": "e03597cda5d48056",
+}
+"""An edited template would make every answer that was asked with it count as never asked."""
 
 
 def write(folder: Path, text: str, ref: str = "ens/v3") -> Path:
@@ -43,9 +55,23 @@ def test_packaged_templates_have_the_wording_that_models_are_trained_on() -> Non
         'Name 5 different things that look like "wolf" but are not "wolf". '
         "Answer with a numbered list, one name per line."
     )
+    assert library.load("ens/v3").render(max_words=8, class_name="tabby cat") == (
+        'Does the picture show "tabby cat"? If so, answer only: yes. If not, describe what you see in one short, '
+        "concrete sentence of fewer than 8 words."
+    )
+    assert library.load("kind/v1").render(text="a cat on a mat", class_name="tabby cat") == (
+        'Is "a cat on a mat" a kind of "tabby cat", or is "tabby cat" a kind of "a cat on a mat"? '
+        "Answer only yes or no."
+    )
     assert {entry.ref for entry in library.list()} >= {"ens/v1", "vsnl/v1"}
     assert library.load("ens/v1").file.needs_picture
     assert not library.load("vsnl/v1").file.needs_picture
+    assert {entry.ref for entry in library.list() if library.load(entry.ref).file.verifies} == {"ens/v3"}
+
+
+def test_the_versions_that_recorded_answers_belong_to_stay_byte_for_byte() -> None:
+    digests = {entry.ref: TemplateLibrary().load(entry.ref).sha256[:16] for entry in TemplateLibrary().list()}
+    assert digests == DIGESTS
 
 
 def test_the_users_folder_comes_first_and_a_task_alone_means_its_highest_version(tmp_path: Path) -> None:
@@ -57,7 +83,8 @@ def test_the_users_folder_comes_first_and_a_task_alone_means_its_highest_version
     assert library.load("ens").ref == "ens/v12"
     assert library.load("vsnl").ref == "vsnl/v2"
     listed = [entry.ref for entry in library.list()]
-    assert listed == ["ens/v1", "ens/v2", "ens/v9", "ens/v12", "eoe_far/v1", "eoe_near/v1", "vsnl/v1", "vsnl/v2"]
+    own = ["ens/v1", "ens/v2", "ens/v3", "ens/v9", "ens/v12"]
+    assert listed == [*own, "eoe_far/v1", "eoe_near/v1", "kind/v1", "vsnl/v1", "vsnl/v2"]
     assert library.list()[0].description == "d"
 
 

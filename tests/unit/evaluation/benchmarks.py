@@ -5,8 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from ants_engine.datasets.benchmark import ID_SET, Benchmark, BenchmarkSet
-from ants_engine.datasets.image_lists import OOD_LABEL
+from ants_engine.datasets.benchmark import ID_SET, OOD_LABEL, Benchmark, BenchmarkSet
 from ants_engine.errors import ImageError, ImageUnreadableError
 from ants_engine.evaluation.method import EvaluationStream, MethodFacts, MethodResult
 

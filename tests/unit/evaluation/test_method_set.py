@@ -7,15 +7,19 @@ import torch
 
 from ants_engine.datasets.benchmark import Benchmark, FeatureSpace
 from ants_engine.errors import UsageError
-from ants_engine.evaluation.method_set import make_methods, method_names
-from ants_engine.evaluation.plan import EvaluationPlan
+from ants_engine.evaluation.method import EvaluationPlan, method_names
+from ants_engine.evaluation.methods import make_methods
 from ants_engine.evaluation.runner import run_passes
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
 from tests.unit.detector.detectors import unit_rows
 from tests.unit.evaluation.benchmarks import benchmark, id_set, ood_set
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(autouse=True)
+def sklearn() -> None:
+    """Needed, and imported by no process of pytest-xdist that runs none of these tests."""
+    pytest.importorskip("sklearn")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from ants_engine.errors import UsageError
-from ants_engine.evaluation.plan import EvaluationPlan
+from ants_engine.evaluation.method import EvaluationPlan
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
-from ants_engine.evaluation.method import MethodFacts
-from ants_engine.evaluation.passes import PassKey, PassResult
-from ants_engine.evaluation.record import models_record, package_versions, requests_record
+from ants_engine.evaluation.method import MethodFacts, PassKey, PassResult
+from ants_engine.evaluation.results_folder import models_record, package_versions, requests_record
 
 
 def ran(facts: MethodFacts) -> PassResult:

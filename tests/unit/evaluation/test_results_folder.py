@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from ants_engine.errors import UsageError
-from ants_engine.evaluation.passes import PassKey, PassScores
+from ants_engine.evaluation.method import PassKey, PassScores
 from ants_engine.evaluation.results_folder import ResultsFolder, file_name
-from ants_engine.evaluation.spread import Spread
-from ants_engine.evaluation.summary import SummaryRow
+from ants_engine.evaluation.summary import Spread, SummaryRow
 
 SCORES = PassScores(np.array([1, -1]), np.array([0.5, -0.5]), np.array([1, -1]))
 

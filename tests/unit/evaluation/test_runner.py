@@ -3,13 +3,22 @@ import pytest
 import torch
 
 from ants_engine.errors import AuthenticationError, NotEnoughAnswersError, UsageError
-from ants_engine.evaluation.method import EvaluationStream, MethodFacts, MethodResult
-from ants_engine.evaluation.passes import PassResult, PassScores
-from ants_engine.evaluation.plan import EvaluationPlan
+from ants_engine.evaluation.method import (
+    EvaluationPlan,
+    EvaluationStream,
+    MethodFacts,
+    MethodResult,
+    PassResult,
+    PassScores,
+)
 from ants_engine.evaluation.runner import run_passes, unreadable_pictures
 from tests.unit.evaluation.benchmarks import Told, benchmark, id_set, ood_set, unreadable
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(autouse=True)
+def sklearn() -> None:
+    """Needed, and imported by no process of pytest-xdist that runs none of these tests."""
+    pytest.importorskip("sklearn")
 
 
 def by_side(features: torch.Tensor) -> torch.Tensor:

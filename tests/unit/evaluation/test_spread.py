@@ -1,6 +1,6 @@
 import pytest
 
-from ants_engine.evaluation.spread import Spread
+from ants_engine.evaluation.summary import Spread
 
 
 def test_mean_and_sample_deviation() -> None:

@@ -2,10 +2,8 @@ from typing import Any
 
 import pytest
 
-from ants_engine.evaluation.method import MethodFacts
-from ants_engine.evaluation.passes import PassKey, PassResult
-from ants_engine.evaluation.spread import Spread
-from ants_engine.evaluation.summary import summarise
+from ants_engine.evaluation.method import MethodFacts, PassKey, PassResult
+from ants_engine.evaluation.summary import Spread, summarise
 from ants_engine.method.metrics import Metrics
 
 

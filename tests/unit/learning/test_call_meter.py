@@ -1,6 +1,6 @@
 import time
 
-from ants_engine.learning.call_meter import CallMeter, most_at_once
+from ants_engine.learning.report import CallMeter, most_at_once
 
 
 def test_spans_that_touch_do_not_overlap() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ants_engine.clip.image_ref import file_ref
-from ants_engine.learning.candidates import Candidate, Candidates
+from ants_engine.learning.state import Candidate, Candidates
 
 
 def some(start: int, count: int) -> list[Candidate]:

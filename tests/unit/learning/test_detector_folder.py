@@ -171,21 +171,21 @@ def test_the_first_format_still_loads(folder: Path) -> None:
     assert (saved.state.pictures, len(saved.state.recent), saved.state.pending) == (0, 0, ())
     assert saved.state.detector.classes.template == "The nice {}."
     save_detector(folder, saved)
-    assert json.loads((folder / MANIFEST).read_text())["format"] == 3
+    assert json.loads((folder / MANIFEST).read_text())["format"] == 4
 
 
 def test_how_the_banks_are_scored_is_kept(tmp_path: Path) -> None:
-    odd = replace(small_detector(), group_length=2, grouping="reference", permute=False, union=True, seed=9)
+    odd = replace(small_detector(), group_length=2, grouping="reference", permute=False, fusion="union", seed=9)
     save_detector(tmp_path, saved_detector(odd))
     found = load_detector(tmp_path).state.detector
     features = unit_rows(20, 8)
     assert found.score(features).id_score.tobytes() == odd.score(features).id_score.tobytes()
     assert found.score(features).id_score.tobytes() != small_detector().score(features).id_score.tobytes()
-    assert (found.group_length, found.grouping, found.permute, found.union, found.seed) == (
+    assert (found.group_length, found.grouping, found.permute, found.fusion, found.seed) == (
         2,
         "reference",
         False,
-        True,
+        "union",
         9,
     )
 

@@ -1,8 +1,56 @@
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import pytest
+import torch
 
 from ants_engine.detector.class_list import ClassList
-from ants_engine.learning.negative_texts import look_alikes, sentences
+from ants_engine.dispatch.prompt_template import TemplateLibrary
+from ants_engine.dispatch.request import Outcome
+from ants_engine.errors import EmptyAnswerError, RefusedAnswerError, TruncatedAnswerError
+from ants_engine.learning.answers import AnswerReader, NegativeTexts, Tally, judge_verdict, look_alikes
+from ants_engine.learning.report import BuildReport, SetAside
+from ants_engine.learning.state import Candidate
+from ants_engine.method.verify import VerdictReader
+from ants_engine.protocol import Answer
 from ants_engine.settings.config import EnsSettings, VsnlSettings
+from ants_engine.settings.loader import load_settings
+from tests.support.verdict_wordings import EVERY, NAMES
+from tests.unit.dispatch.fakes import make_request
+
+
+@dataclass
+class Read:
+    """What became of answers about pictures."""
+
+    texts: list[str]
+    sources: list[str]
+    set_aside: list[SetAside]
+    tally: Tally
+
+    @property
+    def unusable(self) -> int:
+        return self.tally.useless
+
+    def notes(self, answers: int) -> list[str]:
+        assert answers >= self.tally.answered
+        return [note for note in self.tally.notes() if "they name the class" in note]
+
+
+def sentences(
+    answers: Sequence[tuple[str, str]], classes: ClassList, settings: EnsSettings, fits: Callable[[str], bool]
+) -> Read:
+    """Read ENS answers, given as (picture name, raw answer), as builds and streams do, and keep each text once."""
+    report, tally, kept = BuildReport(), Tally("ens"), NegativeTexts()
+    reader = AnswerReader(
+        classes, load_settings(environment={}).model_copy(update={"ens": settings}), fits, report, {"ens": tally}
+    )
+    for number, (name, raw) in enumerate(answers):
+        outcome = Outcome(make_request(), Answer(raw), None, "backend", 1, 0.0)
+        caption = reader.caption(Candidate(number, name, 0, None), outcome, torch.eye(64)[number])
+        if caption.text is not None:
+            kept.keep(caption.text, caption.source, settings.bank_size)
+    return Read(kept.texts, kept.sources, [*report.set_aside, *kept.set_aside], tally)
 
 
 def fits(text: str) -> bool:
@@ -113,3 +161,63 @@ def test_a_name_that_eats_the_answers_is_noted() -> None:
     assert note.startswith("9 of 11 sentences were set aside because they name the class 'man'")
     assert sentences(answers[:3], common, EnsSettings(), fits).notes(3) == []
     assert sentences(answers[7:], common, EnsSettings(), fits).notes(40) == []
+
+
+ASKED = TemplateLibrary().load("ens/v3").render(max_words=8, class_name="great white shark")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "yes",
+        "No",
+        "Yes. N/A",
+        "Yes, the picture does show a great white shark.",
+        "Great white shark",
+        "A great white shark.",
+        "I don't see a great white shark. It is a whale.",
+        "I'm sorry, but this is not a great white shark.",
+        "A whale in the sea",
+        "yes or no",
+    ],
+)
+def test_a_yes_a_no_and_a_description_are_kept_as_they_came(text: str) -> None:
+    assert judge_verdict(text, ASKED, False) == text
+
+
+def test_behind_the_question_repeated_stands_the_answer() -> None:
+    assert judge_verdict(f"{ASKED}\nNo. A whale", ASKED, False) == "No. A whale"
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "error"),
+    [
+        (ASKED, False, EmptyAnswerError),
+        ("Does the picture show a great white shark?", False, EmptyAnswerError),
+        ("yes. If not, describe what you see in one short", False, EmptyAnswerError),
+        ("", False, EmptyAnswerError),
+        ("I'm sorry, I can't help with that.", False, RefusedAnswerError),
+        ("Yes, please provide the image.", False, RefusedAnswerError),
+        ("No, I cannot see any picture.", True, RefusedAnswerError),
+        ("A whale in the", True, TruncatedAnswerError),
+        ("No, a wha", True, TruncatedAnswerError),
+        ("yes or n", True, TruncatedAnswerError),
+    ],
+)
+def test_what_is_no_answer_is_an_error(text: str, cut: bool, error: type[Exception]) -> None:
+    assert judge_verdict(text, ASKED, cut) is error
+
+
+def test_a_yes_is_whole_where_the_rest_was_cut_off() -> None:
+    assert judge_verdict("Yes, the picture shows a gre", ASKED, True) == "Yes, the picture shows a gre"
+
+
+@pytest.mark.parametrize("text", EVERY)
+def test_what_counts_as_a_verdict_is_kept(text: str) -> None:
+    prompt = TemplateLibrary().load("ens/v3").render(max_words=8, class_name="lion")
+    reader = VerdictReader(NAMES, 24)
+    verdict, kept = reader.read(text, 0), judge_verdict(text, prompt, False)
+    if isinstance(kept, str):
+        assert reader.read(kept, 0) == verdict
+    else:
+        assert verdict.is_id is None

@@ -9,13 +9,16 @@ import torch
 from ants_engine.clip.image_ref import file_ref
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.learning.candidates import Candidate, Caption
-from ants_engine.learning.paper_policy import PaperPolicy
-from ants_engine.learning.policy import Abilities, count_classes, looks_for_classes, recompose
-from ants_engine.learning.reference_policy import ReferencePolicy
-from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.stream_loop import choose_policy
-from ants_engine.learning.updates import EnsUpdate, VsnlUpdate
+from ants_engine.learning.policy import (
+    Abilities,
+    PaperPolicy,
+    ReferencePolicy,
+    choose_policy,
+    count_classes,
+    looks_for_classes,
+    recompose,
+)
+from ants_engine.learning.state import AdaptationState, Candidate, Caption, EnsUpdate, VsnlUpdate
 from ants_engine.method.masses import IdMass
 from ants_engine.settings.config import Settings, VsnlSettings
 from ants_engine.settings.loader import load_settings

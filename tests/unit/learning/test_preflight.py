@@ -45,6 +45,9 @@ def test_each_mistake_is_found_before_anything_costs_time(tmp_path: Path) -> Non
     for name in ("empty.txt", "a_file", "notes.csv"):
         (tmp_path / name).touch()
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
+    for name in ("id/lion", "near/panda"):
+        (tmp_path / "world" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "world" / name / "1.png")
     (tmp_path / "lexicon.txt").write_text("a line without its kind\n")
     with (
         socket.socket() as taken,
@@ -107,7 +110,13 @@ def test_each_mistake_is_found_before_anything_costs_time(tmp_path: Path) -> Non
             (["report", "detector", "nowhere"], 2, "no such file or folder"),
             (["report", "detector", "pictures", "-o", "a_file/page.html"], 2, "a_file/page.html: cannot be written"),
             (["report", "detector", "pictures", "-o", "pictures"], 2, "pictures: cannot be written: it is a folder"),
-            (["cache", "export", "a_file/cassette", "--set", "dispatch.store=x"], 1, "cannot be written"),
+            (["eval", "no_pictures"], 2, "no benchmark in it"),
+            (["eval", "world", "--methods", "mmc"], 2, "did you mean mcm?"),
+            (["eval", "world", "--methods", "mcm", "--seeds", "0,0"], 2, "each seed once"),
+            (["eval", "world", "--methods", "mcm", "--prevalence", "0.9"], 2, "leaves"),
+            (["eval", "world", "--methods", "mcm", "--set", "clip.model=./nowhere"], 2, "there is no such folder"),
+            (["eval", "world", "--out", "a_file"], 2, "a_file"),
+            (["store", "export", "a_file/cassette", "--set", "dispatch.store=x"], 1, "cannot be written"),
             (["serve", "no_pictures", "--port", "0"], 2, "no detector.json"),
             (["serve", "detector", "--streams", "1", "--streams-folder", "a_file/x"], 2, "cannot be written"),
         ]  # fmt: skip

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.learning.rows import Rows
+from ants_engine.learning.state import Rows
 
 
 @given(st.lists(st.integers(0, 9), max_size=40), st.integers(1, 25))

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from ants_engine.common.progress import ProgressEvent
-from ants_engine.dispatch.counts import Counts
+from ants_engine.dispatch.throughput_monitor import Counts
 from ants_engine.learning.run_observer import RunObserver, RunObservers
 from tests.unit.report.test_live_state import look, pulse, said
 

@@ -17,12 +17,10 @@ from safetensors.torch import load_file, save
 from ants_engine.clip.image_ref import ImageRef, file_ref, object_ref
 from ants_engine.detector.detector import ActivationRanking
 from ants_engine.errors import DetectorFolderError, ImageRefusedError
-from ants_engine.learning.candidates import Candidate, Candidates, Caption
 from ants_engine.learning.detector_folder import MANIFEST, SavedDetector, load_detector, save_detector
 from ants_engine.learning.report import BuildReport
 from ants_engine.learning.saved_state import copy_name, pack_state, unpack_state
-from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.updates import EnsUpdate, VsnlUpdate
+from ants_engine.learning.state import AdaptationState, Candidate, Candidates, Caption, EnsUpdate, VsnlUpdate
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
 from tests.unit.detector.detectors import DIM, small_detector, unit_rows

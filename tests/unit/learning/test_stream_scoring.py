@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from ants_engine.detector.detector import EncodedBatch
-from ants_engine.learning.balance import balance, balanced_scores
+from ants_engine.learning.scoring import balance, balanced_scores, remember, score_batch, settle
 from ants_engine.learning.state import AdaptationState, start_threshold, start_weight
-from ants_engine.learning.stream_scoring import rebalance, remember, score_batch
 from ants_engine.method.threshold import otsu_threshold
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
@@ -88,7 +87,7 @@ def test_the_balanced_weight_runs_over_every_picture() -> None:
         expected = weight * columns["ens_score"] + (1 - weight) * columns["vsnl_score"]
         torch.testing.assert_close(state.recent_scores.tensor()[-size:], expected)
         assert state.detector.threshold == otsu_threshold(state.recent_scores.tensor())
-    assert rebalance(state, chosen) is state
+    assert settle(state, chosen) is state
     # over a whole history at once, as a frozen build does
     features = torch.cat([unit_rows(size, seed) for seed, size in ((1, 4), (2, 1), (3, 9))])
     initial = torch.cat([look(size, seed).initial for seed, size in ((1, 4), (2, 1), (3, 9))])
@@ -110,7 +109,7 @@ def test_the_adaptive_weight_follows_the_negative_images() -> None:
     state = replace(untaught(small_detector(), chosen), negatives=unit_rows(6, 11))
     for seed in (1, 2):
         state = remember(state, look(5, seed))
-    found = rebalance(state, chosen).detector
+    found = settle(state, chosen).detector
     over = small_detector().look(unit_rows(6, 11))
     far = 1 - float(mass(over.id_logits, small_detector().bank_logits(over, small_detector().ens)).mean())
     near = 1 - float(mass(over.id_logits, small_detector().bank_logits(over, small_detector().vsnl)).mean())
@@ -124,13 +123,13 @@ def test_the_adaptive_weight_follows_the_negative_images() -> None:
 def test_an_empty_bank_has_no_share(ens: int, vsnl: int, weight: float) -> None:
     chosen = settings()
     state = replace(untaught(small_detector(ens, vsnl), chosen), negatives=unit_rows(6, 11))
-    assert rebalance(remember(state, look(5, 1)), chosen).detector.weight == weight
+    assert settle(remember(state, look(5, 1)), chosen).detector.weight == weight
 
 
 def test_what_was_set_is_left_alone() -> None:
     chosen = settings(weight=0.125, threshold=0.75)
     state = replace(untaught(small_detector(), chosen), negatives=unit_rows(6, 11))
-    found = rebalance(remember(state, look(5, 1)), chosen).detector
+    found = settle(remember(state, look(5, 1)), chosen).detector
     assert (found.weight, found.threshold) == (0.125, 0.75)
 
 

@@ -7,7 +7,11 @@ import pytest
 from ants_engine.errors import MissingDependencyError
 from ants_engine.method.metrics import COLUMNS, accuracy, aupr_in, aupr_out, auroc, fpr95, measure
 
-pytest.importorskip("sklearn")
+
+@pytest.fixture(autouse=True)
+def sklearn():
+    """Needed, and imported by no process of pytest-xdist that runs none of these tests."""
+    pytest.importorskip("sklearn")
 
 
 def test_perfect_and_reversed():

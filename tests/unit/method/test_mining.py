@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ants_engine.method.mining import CertainNegatives, certain_negatives, mine_negative_images
+from ants_engine.method.mining import CertainNegatives, mine_negative_images
 from ants_engine.method.rounding import share_of
 
 GRID = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.5, 0.5000001, 0.89, 0.9, 1.0])
@@ -15,6 +15,10 @@ CAPS = st.none() | st.integers(1, 6)
 
 def vector(values: list[float]) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)
+
+
+def certain_of(scores: torch.Tensor, remaining: int, eta: float, cap: int | None = None) -> list[int]:
+    return CertainNegatives(0.9, eta, cap).add(scores, remaining)
 
 
 def test_by_hand():
@@ -49,21 +53,21 @@ def test_lowest_scores_are_taken(values, eta, cap):
 @given(st.lists(GRID, max_size=8), SHARES, CAPS)
 def test_with_nothing_to_come_the_certain_ones_are_the_final_set(values, eta, cap):
     final = mine_negative_images(vector(values), 0.9, eta, cap).indices
-    assert torch.equal(certain_negatives(vector(values), 0, 0.9, eta, cap), final)
+    assert certain_of(vector(values), 0, eta, cap) == final.tolist()
 
 
 @settings(max_examples=300)
 @given(st.lists(GRID, max_size=10), st.lists(GRID, max_size=8), SHARES, CAPS)
 def test_certain_ones_are_in_the_final_set_of_every_completion(known, coming, eta, cap):
-    certain = certain_negatives(vector(known), len(coming), 0.9, eta, cap)
+    certain = certain_of(vector(known), len(coming), eta, cap)
     final = mine_negative_images(vector(known + coming), 0.9, eta, cap).indices
-    assert set(certain.tolist()) <= set(final.tolist())
+    assert set(certain) <= set(final.tolist())
 
 
 @settings(max_examples=300)
 @given(st.lists(GRID, max_size=10), st.integers(0, 8), SHARES, CAPS)
 def test_whoever_is_not_certain_is_left_out_of_some_completion(known, remaining, eta, cap):
-    certain = set(certain_negatives(vector(known), remaining, 0.9, eta, cap).tolist())
+    certain = set(certain_of(vector(known), remaining, eta, cap))
     completions = ([0.0] * remaining, [1.0] * remaining)
     finals = [
         set(mine_negative_images(vector(known + coming), 0.9, eta, cap).indices.tolist()) for coming in completions
@@ -75,7 +79,7 @@ def test_certain_ones_only_grow_along_a_stream():
     scores = torch.rand(300, generator=torch.Generator().manual_seed(0))
     before: set[int] = set()
     for seen in range(0, 301, 20):
-        now = set(certain_negatives(scores[:seen], 300 - seen, 0.9, 0.5).tolist())
+        now = set(certain_of(scores[:seen], 300 - seen, 0.5))
         assert before <= now
         before = now
     assert before == set(mine_negative_images(scores, 0.9, 0.5).indices.tolist())
@@ -98,7 +102,7 @@ def test_share_forgives_the_last_bits():
         lambda: mine_negative_images(vector([0.1]), 0.9, 0.0),
         lambda: mine_negative_images(vector([0.1]), 0.9, 1.1),
         lambda: mine_negative_images(vector([0.1]), 0.9, 0.5, 0),
-        lambda: certain_negatives(vector([0.1]), -1, 0.9, 0.5),
+        lambda: certain_of(vector([0.1]), -1, 0.5),
     ],
 )
 def test_misuse(call):
@@ -113,7 +117,7 @@ def test_a_growing_history_names_what_the_whole_one_names_and_each_picture_once(
     total = sum(map(len, batches)) + later
     for batch in batches:
         seen += batch
-        whole = certain_negatives(vector(seen), total - len(seen), 0.9, eta, cap).tolist()
+        whole = certain_of(vector(seen), total - len(seen), eta, cap)
         new = certain.add(vector(batch), total - len(seen))
         # in the order in which the whole history names them
         assert new == [row for row in whole if row not in named]

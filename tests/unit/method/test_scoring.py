@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.scoring import id_score, mcm_score, positive_probability
+from ants_engine.method.scoring import id_score, mcm_score
 
 
 def logits(rows: int, columns: int, seed: int, scale: float = 10.0) -> torch.Tensor:
@@ -23,7 +23,6 @@ def test_is_the_softmax_mass_of_the_id_classes(classes, negatives, seed):
     both = logits(4, classes + negatives, seed).double()
     expected = both.softmax(dim=1)[:, :classes].sum(dim=1)
     assert torch.allclose(id_score(both[:, :classes], both[:, classes:]), expected, atol=1e-12)
-    assert torch.allclose(positive_probability(both, classes), expected, atol=1e-12)
     assert torch.allclose(mcm_score(both), both.softmax(dim=1).amax(dim=1), atol=1e-12)
 
 
@@ -71,11 +70,6 @@ def test_misuse(shapes):
         id_score(torch.zeros(shapes[0]), torch.zeros(shapes[1]))
 
 
-def test_misuse_of_the_joint_forms():
+def test_misuse_of_mcm():
     with pytest.raises(ValueError, match="matri"):
         mcm_score(torch.zeros(3))
-    with pytest.raises(ValueError, match="matrix"):
-        positive_probability(torch.zeros(3), 1)
-    for classes in (0, 4):
-        with pytest.raises(ValueError, match="from 1 to 3"):
-            positive_probability(torch.zeros(2, 3), classes)

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ants_engine.method.answer import Rejection
-from ants_engine.method.sentence import clean_sentence, unique_sentences
+from ants_engine.method.labels import tidy_labels
+from ants_engine.method.sentence import clean_sentence
 
 
 @pytest.mark.parametrize(
@@ -126,8 +127,8 @@ def test_any_text_gives_a_sentence_or_a_reason(text, max_words):
     assert sentence.isprintable()
 
 
-def test_unique_sentences_keep_the_order_and_know_the_bank():
-    assert unique_sentences(["A  cat.", "a dog", "a CAT", "", "A bird"], seen=["A Dog."]) == ["A cat", "A bird"]
+def test_sentences_of_the_reference_reader_are_tidied_and_unique_in_order():
+    assert tidy_labels(["A Dog.", "A  cat.", "a dog", "a CAT", "", "A bird"]) == ["A Dog", "A cat", "A bird"]
 
 
 @pytest.mark.parametrize(

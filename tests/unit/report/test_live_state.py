@@ -7,10 +7,9 @@ import torch
 from ants_engine.clip.image_ref import file_ref
 from ants_engine.common.progress import ProgressEvent
 from ants_engine.detector.scores import Scores
-from ants_engine.dispatch.counts import Counts
 from ants_engine.dispatch.limits.budget import Spent
-from ants_engine.dispatch.outcome import Outcome
-from ants_engine.dispatch.throughput_monitor import Pulse
+from ants_engine.dispatch.request import Outcome
+from ants_engine.dispatch.throughput_monitor import Counts, Pulse
 from ants_engine.errors import ImageUnreadableError
 from ants_engine.learning.report import BatchRecord
 from ants_engine.learning.run_observer import AnsweredQuestion, FirstLook, RunStart, ScoredBatch

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from ants_engine import ANTS
 from ants_engine.cli.options import assigned
-from ants_engine.clip.given import GivenEncoder
+from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.dispatch.backend_registry import GROUP, load_backend_class
 from ants_engine.errors import SettingError, UsageError
 from ants_engine.learning.detector_folder import save_detector

@@ -5,10 +5,8 @@ import random
 
 import pytest
 
-from ants_engine.dispatch.limits.budget import Budget, BudgetResponder, Spent
-from ants_engine.dispatch.limits.token_estimate import TokenEstimate
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.limits.budget import Budget, BudgetResponder, Spent, TokenEstimate
+from ants_engine.dispatch.request import Request, RequestProgress
 from ants_engine.errors import BackendTimeoutError, BudgetSpentError, EmptyAnswerError, RateLimitError
 from ants_engine.protocol import Answer
 from ants_engine.settings.config import BudgetSettings, PriceSettings

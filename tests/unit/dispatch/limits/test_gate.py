@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.dispatch.limits.gate import AdaptiveGate, Pass
-from ants_engine.dispatch.limits.pace import Pace
-from ants_engine.dispatch.limits.quota import Quota
-from ants_engine.dispatch.limits.window import Window
+from ants_engine.dispatch.limits.budget import Quota
+from ants_engine.dispatch.limits.congestion import Pace, Window
+from ants_engine.dispatch.limits.gate import AdaptiveGate, Permit
 from ants_engine.errors import BackendTimeoutError, BackendUnavailableError, OverloadedError, RateLimitError
 
 
@@ -108,12 +107,15 @@ def simulate(server: Server, latency: float, *, seconds: float = 60.0, wish: flo
     events: list[tuple[float, int, str, float]] = []
     in_flight = answered = 0
     late = [0, 0]
-    now = 0.0
+    now, waking = 0.0, False
     while now < seconds:
         while in_flight < window.limit:
             opens = pace.opens(now)
             if opens > now + 1e-9:
-                heapq.heappush(events, (opens, next(ticket), "wake", now))
+                # one is enough: were every event to add another, they would be most of what happens
+                if not waking:
+                    heapq.heappush(events, (opens, next(ticket), "wake", now))
+                waking = True
                 break
             allowed = server(now)
             in_flight += 1
@@ -122,6 +124,7 @@ def simulate(server: Server, latency: float, *, seconds: float = 60.0, wish: flo
             heapq.heappush(events, (end, next(ticket), "right" if allowed else "refused", now))
         now, _, kind, started = heapq.heappop(events)
         if kind == "wake":
+            waking = False
             continue
         full = in_flight >= window.limit
         in_flight -= 1
@@ -191,7 +194,7 @@ class Clock:
         return self.now
 
 
-async def entered(gate: AdaptiveGate, count: int) -> list[Pass]:
+async def entered(gate: AdaptiveGate, count: int) -> list[Permit]:
     return [await asyncio.wait_for(gate.enter(), 1) for _ in range(count)]
 
 
@@ -199,16 +202,16 @@ async def test_a_long_wish_of_the_server_closes_the_gate_for_all_and_a_short_one
     clock, told = Clock(), []
     gate = AdaptiveGate(4, clock=clock, tell=lambda kind, **facts: told.append((kind, facts)))
     first, second = await entered(gate, 2)
-    gate.leave(first, OverloadedError("busy", retry_after=1.0))
+    gate.release(first, OverloadedError("busy", retry_after=1.0))
     third = (await entered(gate, 1))[0]
-    gate.leave(second, BackendUnavailableError("down", retry_after=30.0))
+    gate.release(second, BackendUnavailableError("down", retry_after=30.0))
     waiting = asyncio.create_task(gate.enter())
     await asyncio.sleep(0.01)
     assert not waiting.done()
     assert gate.holding() == ("the server asks to be left alone", pytest.approx(30.0))
     assert told[-1][0] == "paused"
     clock.now += 31
-    gate.leave(third)
+    gate.release(third)
     await asyncio.wait_for(waiting, 1)
     assert gate.holding() is None
     gate.close()
@@ -227,7 +230,7 @@ async def test_a_long_wish_of_the_server_closes_the_gate_for_all_and_a_short_one
 async def test_what_says_that_there_was_too_much(error: RateLimitError | None, shrinks: bool) -> None:
     gate = AdaptiveGate(8, clock=Clock())
     (one,) = await entered(gate, 1)
-    gate.leave(one, error)
+    gate.release(one, error)
     assert (gate.limit < 8) is shrinks
     gate.close()
 
@@ -238,9 +241,9 @@ async def test_what_was_not_needed_counts_against_no_limit() -> None:
     for _ in range(50):
         (one,) = await entered(gate, 1)
         one.asked = False
-        gate.leave(one)
+        gate.release(one)
     (one,) = await entered(gate, 1)
-    gate.leave(one)
+    gate.release(one)
     waiting = asyncio.create_task(gate.enter())
     await asyncio.sleep(0.01)
     assert not waiting.done()

@@ -5,10 +5,8 @@ import math
 
 import pytest
 
-from ants_engine.dispatch.limits.gate import AdaptiveGate, Pass
-from ants_engine.dispatch.limits.limit import LimitResponder
-from ants_engine.dispatch.request import Request
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.limits.gate import AdaptiveGate, LimitResponder, Permit
+from ants_engine.dispatch.request import Request, RequestProgress
 from ants_engine.errors import BackendError, BackendTimeoutError, RateLimitError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request
@@ -20,10 +18,10 @@ class Watching(AdaptiveGate):
         self.endings: list[BackendError | None] = []
         self.asked: list[bool] = []
 
-    def leave(self, given: Pass, error: BackendError | None = None, tokens: int | None = None) -> None:
+    def release(self, permit: Permit, error: BackendError | None = None, tokens: int | None = None) -> None:
         self.endings.append(error)
-        self.asked.append(given.asked)
-        super().leave(given, error, tokens)
+        self.asked.append(permit.asked)
+        super().release(permit, error, tokens)
 
 
 async def test_slots_bound_what_is_in_flight_and_are_given_in_order() -> None:
@@ -72,7 +70,7 @@ async def test_one_who_is_let_in_and_cancelled_at_the_same_moment_gives_its_slot
     held = await gate.enter()
     waiting = asyncio.create_task(gate.enter())
     await asyncio.sleep(0)
-    gate.leave(held)
+    gate.release(held)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting

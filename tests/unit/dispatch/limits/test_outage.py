@@ -4,8 +4,9 @@ import random
 
 import pytest
 
-from ants_engine.dispatch.limits.outage import FIRST_CONTACT, LONGEST_PROBE, Outage
-from ants_engine.dispatch.request_progress import RequestProgress
+from ants_engine.dispatch.limits.constants import OUTAGE_FIRST_CONTACT, OUTAGE_LONGEST_PROBE
+from ants_engine.dispatch.limits.outage import Outage
+from ants_engine.dispatch.request import RequestProgress
 from ants_engine.errors import (
     BackendError,
     BackendTimeoutError,
@@ -167,15 +168,15 @@ def test_one_probe_at_a_time_with_pauses_that_grow_to_a_bound() -> None:
         made.learn(RequestProgress(), clock.now, refused())
         made.probed(asked=True)
     assert 0.2 < pauses[0] < 0.6
-    assert max(pauses) <= LONGEST_PROBE
-    assert min(pauses[-5:]) >= LONGEST_PROBE / 2
+    assert max(pauses) <= OUTAGE_LONGEST_PROBE
+    assert min(pauses[-5:]) >= OUTAGE_LONGEST_PROBE / 2
     clock.now = made.opens(clock.now)
     made.probe()
     made.probed(asked=False)
     assert made.opens(clock.now) == clock.now, "one that was not needed makes room for the next"
 
 
-@pytest.mark.parametrize(("alive", "waits"), [(True, 600.0), (False, FIRST_CONTACT)])
+@pytest.mark.parametrize(("alive", "waits"), [(True, 600.0), (False, OUTAGE_FIRST_CONTACT)])
 def test_it_ends_after_the_deadline_or_soon_where_nothing_was_ever_answered(alive: bool, waits: float) -> None:
     clock = Clock()
     made = outage(clock, alive=alive)

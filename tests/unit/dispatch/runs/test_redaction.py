@@ -2,7 +2,7 @@
 
 import pytest
 
-from ants_engine.dispatch.runs.redaction import MASK, Redactor, looks_secret
+from ants_engine.dispatch.runs.run_folder import MASK, Redactor, looks_secret
 from ants_engine.settings.config import Settings
 
 

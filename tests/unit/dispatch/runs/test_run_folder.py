@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ants_engine.dispatch.runs import run_writer
+from ants_engine.dispatch.runs import run_folder
 from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.errors import BackendUnavailableError
 from ants_engine.settings.config import Settings
@@ -120,8 +120,8 @@ def test_the_record_is_there_from_the_start_without_an_ending(root: Path) -> Non
 def test_runs_of_the_same_moment_get_folders_of_their_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # the first name of the second run is taken
     digits = iter(["aaaaaa", "aaaaaa", "bbbbbb"])
-    monkeypatch.setattr(run_writer.secrets, "token_hex", lambda count: next(digits) if count == 3 else "0" * 8)
-    writers = [run_writer.RunWriter(root, "20261125T000000.000Z", dict) for _ in range(2)]
+    monkeypatch.setattr(run_folder.secrets, "token_hex", lambda count: next(digits) if count == 3 else "0" * 8)
+    writers = [run_folder.RunWriter(root, "20261125T000000.000Z", dict) for _ in range(2)]
     for writer in writers:
         writer.start()
         writer.close({})
@@ -178,7 +178,7 @@ def test_a_full_disk_is_one_warning_and_the_lines_after_it_are_whole(
 
 
 def test_a_slow_disk_costs_lines_not_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_writer, "MAX_WAITING", 5)
+    monkeypatch.setattr(run_folder, "MAX_WAITING", 5)
     folder, gate = RunFolder(root, Settings()), threading.Event()
     real = os.write
 
@@ -186,7 +186,7 @@ def test_a_slow_disk_costs_lines_not_memory(root: Path, monkeypatch: pytest.Monk
         gate.wait(5)
         return real(descriptor, data)
 
-    monkeypatch.setattr(run_writer.os, "write", slow)
+    monkeypatch.setattr(run_folder.os, "write", slow)
     folder.begin(FACTS)
     started = time.perf_counter()
     for number in range(100):

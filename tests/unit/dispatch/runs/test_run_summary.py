@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ants_engine.dispatch.runs import run_summary
-from ants_engine.dispatch.runs.run_summary import RunSummary
+from ants_engine.dispatch.runs import run_reader
+from ants_engine.dispatch.runs.run_reader import RunSummary
 
 LINE: dict[str, Any] = {
     "at": 1.0,
@@ -58,8 +58,8 @@ def test_throughput_adds_up_in_few_rows_however_long_it_is(length: int) -> None:
     summary = summary_of(*({"at": float(second)} for second in range(length)))
     rows = summary.throughput()
     assert sum(row["answers"] for row in rows) == length
-    assert len(rows) <= run_summary.ROWS
-    assert length <= run_summary.ROWS or len(rows) >= run_summary.ROWS // 2
+    assert len(rows) <= run_reader.ROWS
+    assert length <= run_reader.ROWS or len(rows) >= run_reader.ROWS // 2
     # one a second all along; the last stretch may have only begun
     assert {row["per_second"] for row in rows[:-1]} <= {1.0}
     assert [row["to"] for row in rows[:-1]] == [row["from"] for row in rows[1:]]
@@ -74,7 +74,7 @@ def test_a_pause_is_a_row_of_its_own() -> None:
 def test_an_event_of_the_far_future_makes_no_endless_table() -> None:
     summary = summary_of({"at": 0.5})
     assert summary.add_event({"at": 1e12, "kind": "odd", "facts": {}})
-    assert len(summary.throughput()) <= run_summary.ROWS
+    assert len(summary.throughput()) <= run_reader.ROWS
 
 
 def test_events() -> None:
@@ -109,7 +109,7 @@ def test_ever_new_kinds_messages_and_tasks_are_bounded() -> None:
         line = {**LINE, "ending": f"Error{number}", "task": f"t{number}", "message": f"m{number}"}
         assert summary.add_response(line)
         assert summary.add_response({**line, "ending": "Same"})
-    assert len(summary.failed) <= run_summary.KINDS + 1
-    assert len(summary.tasks) <= run_summary.KINDS + 1
-    assert len(summary._messages["Same"]) <= run_summary.MESSAGES + 1
+    assert len(summary.failed) <= run_reader.KINDS + 1
+    assert len(summary.tasks) <= run_reader.KINDS + 1
+    assert len(summary._messages["Same"]) <= run_reader.MESSAGES + 1
     assert summary.failed.total() == 6000

@@ -1,4 +1,4 @@
-"""OpenTelemetry, with the real SDK and its exporters in memory; and nothing at all where it is not configured."""
+"""OpenTelemetry, with the real SDK and its exporters in memory."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry import metrics, trace
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from ants_engine.dispatch.coordinator import Coordinator
-from ants_engine.dispatch.outcome import Outcome
+from ants_engine.dispatch.request import Outcome
 from ants_engine.dispatch.runs.telemetry import Telemetry
 from ants_engine.errors import RateLimitError, TruncatedAnswerError
 from ants_engine.protocol import Answer, Call
@@ -187,11 +187,14 @@ async def test_spans_lie_below_the_span_of_the_submission(sdk: Sdk, tmp_path: Pa
     assert requests == [("answer", 2)]
 
 
-def test_nothing_where_the_application_has_set_no_provider() -> None:
-    # the API is imported here, and its own providers do nothing
+def test_without_a_provider_spans_and_metrics_go_nowhere() -> None:
     assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
-    assert metrics.get_meter_provider() is not None
-    assert Telemetry.if_configured() is None
+    telemetry = Telemetry.of_application()
+    assert telemetry is not None
+    telemetry.begin(FACTS)
+    telemetry.attempted(make_request(), 1, 0.25, Answer("hidden", "stop", 10, 3))
+    telemetry.ended(answered(1))
+    assert not trace.get_current_span().is_recording()
 
 
 def python(code: str, **environment: str) -> str:
@@ -201,32 +204,9 @@ def python(code: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
-BLOCKER = """
-import sys
-class Absent:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "opentelemetry":
-            tried.append(name)
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-tried = []
-sys.meta_path.insert(0, Absent())
-"""
-
-
-def test_the_engine_never_imports_opentelemetry_by_itself() -> None:
-    # neither on import nor when a coordinator asks for it
-    code = (
-        BLOCKER + "import ants_engine, ants_engine.dispatch.coordinator\n"
-        "from ants_engine.dispatch.runs.telemetry import Telemetry\n"
-        "print(Telemetry.if_configured(), tried)"
-    )
-    assert python(code) == "None []"
-
-
-@pytest.mark.parametrize("absent", [True, False])
-def test_a_provider_named_in_the_environment_that_is_not_there_costs_nothing(absent: bool) -> None:
-    code = "from ants_engine.dispatch.runs.telemetry import Telemetry\nprint(Telemetry.if_configured())"
-    assert python((BLOCKER if absent else "") + code, OTEL_PYTHON_TRACER_PROVIDER="nowhere") == "None"
+def test_a_provider_named_in_the_environment_that_is_not_there_costs_nothing() -> None:
+    code = "from ants_engine.dispatch.runs.telemetry import Telemetry\nprint(Telemetry.of_application())"
+    assert python(code, OTEL_PYTHON_TRACER_PROVIDER="nowhere") == "None"
 
 
 def test_a_provider_that_the_application_has_set_is_used() -> None:
@@ -243,7 +223,7 @@ def test_a_provider_that_the_application_has_set_is_used() -> None:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     trace.set_tracer_provider(provider)
-    telemetry = Telemetry.if_configured()
+    telemetry = Telemetry.of_application()
     telemetry.begin({"model": "", "identity": {"model": "tiny"}})
     telemetry.attempted(make_request(), 1, 0.5, Answer("hidden"))
     (span,) = exporter.get_finished_spans()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.request import RecordedIdentity
 from ants_engine.dispatch.storage import cassette
 from ants_engine.dispatch.storage.cassette import export, import_
 from ants_engine.dispatch.storage.store import ResponseStore

@@ -2,12 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from ants_engine.dispatch.storage.disk_thread import DiskThread
+from ants_engine.dispatch.storage.store import DiskThread
 
 
 class Disk:
@@ -18,7 +18,7 @@ class Disk:
         self.log: list[Any] = []
         self.order: list[str] = []
 
-    def look_up(self, keys: Sequence[str]) -> Mapping[str, Any]:
+    def look_up(self, keys: Iterable[str]) -> Mapping[str, Any]:
         self.log.append(list(keys))
         if "broken" in keys:
             raise ZeroDivisionError
@@ -41,11 +41,11 @@ async def both() -> AsyncIterator[tuple[DiskThread, Disk]]:
     thread = DiskThread(disk.look_up, disk.commit)
     yield thread, disk
     disk.go.set()
-    await asyncio.to_thread(thread.stop)
+    await asyncio.to_thread(thread.stop, lambda: None)
 
 
 async def together(thread: DiskThread, disk: Disk, *waiting: Any) -> list[Any]:
-    holder = asyncio.create_task(thread.run(disk.hold))
+    holder = asyncio.ensure_future(thread.run(disk.hold))
     await asyncio.sleep(0.02)
     tasks = [asyncio.ensure_future(each) for each in waiting]
     await asyncio.sleep(0.02)
@@ -75,19 +75,23 @@ async def test_a_commit_that_fails_fails_for_all_who_write(both: tuple[DiskThrea
     assert [type(each) for each in found] == [OSError, OSError, str]
 
 
-async def test_reads_come_first_then_writes_and_what_is_last_comes_last(both: tuple[DiskThread, Disk]) -> None:
+async def test_lookups_come_before_writes_and_other_work_after_what_waited_before_it(
+    both: tuple[DiskThread, Disk],
+) -> None:
     thread, disk = both
     order = disk.order
-    await together(
-        thread,
-        disk,
-        thread.run(lambda: order.append("last"), kind="last"),
+    holder = thread.run(disk.hold)
+    waiting = [
         thread.write("b"),
-        thread.run(lambda: order.append("read")),
+        thread.look_up("a"),
         thread.write("b"),
-    )
-    assert order == ["read", "write", "write", "last"]
-    assert disk.log == [2]
+        thread.run(lambda: order.append("work")),
+        thread.write("b"),
+    ]
+    disk.go.set()
+    await asyncio.gather(holder, *waiting)
+    assert order == ["write", "write", "write", "work"]
+    assert disk.log == [["a"], 3]
 
 
 async def test_many_are_told_in_parts(both: tuple[DiskThread, Disk]) -> None:

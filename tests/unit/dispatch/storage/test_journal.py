@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ants_engine.common.canonical_json import canonical, digest
-from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.request import RecordedIdentity
 from ants_engine.dispatch.storage import journal
 from ants_engine.dispatch.storage.entry import Entry, Failure
 from ants_engine.dispatch.storage.store import ResponseStore
@@ -118,7 +118,7 @@ async def test_without_its_first_line_it_is_still_a_list_of_answers(recorded: Pa
     path = recorded / "journal.jsonl"
     change(path, lambda data: header + data[data.index(b"\n") :])
     before = path.read_bytes()
-    with pytest.raises(StoreCorruptedError, match=r"damaged.*ants cache repair.*mode record"):
+    with pytest.raises(StoreCorruptedError, match=r"damaged.*ants store repair.*mode record"):
         await endings(recorded)
     assert path.read_bytes() == before
     assert await endings(recorded, strict=False) == whole()

@@ -8,9 +8,9 @@ import pytest
 
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.observer import Observers
+from ants_engine.dispatch.recording import PatientStore
 from ants_engine.dispatch.storage.cassette import import_
 from ants_engine.dispatch.storage.entry import Entry, Failure
-from ants_engine.dispatch.storage.patient_store import PatientStore
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import StoreUnavailableError
 from ants_engine.protocol import Answer
@@ -106,7 +106,7 @@ async def test_when_it_does_not_come_back_all_answers_are_rescued_and_nothing_mo
         with pytest.raises(StoreUnavailableError):
             keeper.check()
         (rescued,) = tmp_rescued(folder)
-        assert f"ants cache import {rescued}" in caplog.text
+        assert f"ants store import {rescued}" in caplog.text
         await keeper.aclose()
     outage.end()
     async with ResponseStore(folder) as store:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.dispatch.identity import RecordedIdentity
+from ants_engine.dispatch.request import RecordedIdentity
 from ants_engine.dispatch.storage.cassette import import_, rescue
 from ants_engine.dispatch.storage.entry import Entry, Failure
 from ants_engine.dispatch.storage.store import ResponseStore
