@@ -101,8 +101,8 @@ def detectors() -> dict[str, Detector]:
     return {
         "two banks": plain,
         "in groups": replace(small_detector(9, 8), group_length=3),
-        "union": replace(plain, union=True),
-        "union of one": replace(small_detector(0, 5), union=True),
+        "union": replace(plain, fusion="union"),
+        "union of one": replace(small_detector(0, 5), fusion="union"),
         "ranked": replace(plain, activation=ActivationRanking(torch.tensor([4, 1, 6, 0, 2]), 2)),
         "no sentences": small_detector(0, 5),
         "no look-alikes": small_detector(6, 0),
