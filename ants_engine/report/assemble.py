@@ -121,7 +121,8 @@ def _assemble(
         rows = seen.readable()
         is_ood = _is_ood(scores, truth)
         to_catch = centred(seen.features[rows])[is_ood[rows]]
-        if rows:
+        # a pool adds log-odds: no text has a share of its score
+        if rows and detector.fusion != "pool":
             found = attribute(detector, seen.features[rows], torch.from_numpy(scores.id_score)[rows], is_ood[rows])
         if truth is not None:
             comparison = compare_methods(detector, seen.features, scores, truth, options.convention)
@@ -237,6 +238,8 @@ def _missing(
         found["texts"] = (
             f"The detector has no sentence and no look-alike yet: ants stream {name} my_pictures/ lets it learn."
         )
+    elif seen is not None and saved.state.detector.fusion == "pool":
+        found["texts"] = 'id_score pools log-odds (scoring.in_score = "pool"), so no text has a share of it to show.'
     if not saved.report.batches:
         found["batches"] = (
             "No stream has gone through this detector (one build learns from all pictures at once): ants stream "

@@ -1,4 +1,4 @@
-"""What a report says, as plain values: the page is made of this and of nothing else, and it can be had as JSON."""
+"""The content of a report as plain values: the page is made from it alone, and offers it as JSON."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from ants_engine.datasets.benchmark import ID_SET
 from ants_engine.learning.report import BatchRecord
 
 Column = tuple[float | None, ...]
-"""(N,) one number a picture; None where the picture has none."""
+"""(N,) a number per picture; None where the picture has none."""
 
 ScoreName = Literal["id_score", "ens_score", "vsnl_score", "neglabel_score"]
 SCORE_NAMES: tuple[ScoreName, ...] = ("id_score", "ens_score", "vsnl_score", "neglabel_score")
@@ -22,7 +22,7 @@ class _Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fit_for_a_file(cls, values: Any) -> Any:
-        """Spell what no file takes: a picture, a folder or a run may have a name that is not UTF-8."""
+        """Escape what is not UTF-8: names of pictures, folders and runs may be any bytes."""
         return _encodable(values)
 
 
@@ -37,7 +37,7 @@ def _encodable(value: Any) -> Any:
 
 
 class Fact(_Part):
-    """One thing worth a line, such as a count, with what it means."""
+    """A line of the report, such as a count with its meaning."""
 
     name: str
     value: str
@@ -65,13 +65,13 @@ class ReportPictures(_Part):
     predicted: tuple[int, ...]
     """Index of the nearest ID class; -1: unreadable."""
     weighed: tuple[tuple[Weighed, ...], ...]
-    """Per picture: the texts that lowered its score most, most first."""
+    """Per picture: the texts that lowered its score most, heaviest first."""
     thumbnails: tuple[str | None, ...]
     """Data URLs; None where there is none."""
     errors: tuple[str | None, ...]
     """Why a picture could not be read."""
     sets: tuple[str | None, ...] | None = None
-    """Labels: ``id`` or an OOD set's name; None where nobody says. None as a whole: no labels were given."""
+    """Labels: ``id`` or an OOD set's name; None for a picture without one. None as a whole: no labels were given."""
     labels: tuple[int | None, ...] | None = None
     """Labels: the true ID class, where it is known."""
 
@@ -86,7 +86,7 @@ class ReportPictures(_Part):
 
 
 class Text(_Part):
-    """A negative text, and what it did to the pictures of this report."""
+    """A negative text, and its effect on the pictures of this report."""
 
     text: str
     kind: Literal["ens", "vsnl", "neglabel"]
@@ -104,16 +104,16 @@ class Text(_Part):
     most_picture: int | None = None
     """That picture's row."""
     leading: int | None = None
-    """ReportPictures for which no other text weighed more."""
+    """Pictures for which no other text weighed more."""
     decisive: int | None = None
-    """ReportPictures called unknown that would be called known without this text; None where that is not defined."""
+    """Pictures called unknown that would be called known without this text; None where that is not defined."""
     nearest_class: int | None = None
     class_nearness: float | None = None
     """Cosine to the nearest ID class, each kind of feature about its own mean."""
     catch_nearness: float | None = None
     """Cosine to the nearest picture that it should catch, likewise."""
     suspect: bool = False
-    """It sits closer to an ID class than to any picture that it should catch: a likely cause of false alarms."""
+    """It is nearer to an ID class than to any picture that it should catch: a likely cause of false alarms."""
 
 
 class SetMetrics(_Part):
@@ -146,7 +146,7 @@ class MethodComparison(_Part):
 
 
 class Map(_Part):
-    """ReportPictures, ID classes and negative texts in two dimensions."""
+    """Pictures, ID classes and negative texts in two dimensions."""
 
     method: Literal["PCA", "UMAP"]
     pictures: tuple[tuple[float, float] | None, ...]
@@ -158,22 +158,22 @@ class Map(_Part):
 
 
 class Requests(_Part):
-    """What a run folder says of the requests."""
+    """The requests of a run, from its folder."""
 
     run: str
     state: str
     facts: tuple[Fact, ...]
     failed: tuple[Fact, ...]
     seconds: tuple[float, ...]
-    """Per request that the MLLM answered, in the order of the answers: from submission to answer."""
+    """From submission to answer, per request that the MLLM answered, in the order of the answers."""
     ended: tuple[float, ...]
-    """The same requests' endings, in seconds from the start of the run."""
+    """When the same requests ended, in seconds from the start of the run."""
     load: tuple[tuple[float, int, int], ...] = ()
-    """Now and then: seconds from the start, requests that were with the MLLM, and how many might have been."""
+    """Samples: seconds from the start, requests with the MLLM, and their limit."""
 
 
 class SetAsideCount(_Part):
-    """How often something was set aside, and why."""
+    """How often something was set aside for one reason."""
 
     what: str
     reason: str
@@ -196,7 +196,7 @@ class Document(_Part):
     classes: tuple[str, ...] = ()
     pictures: ReportPictures | None = None
     texts: tuple[Text, ...] = ()
-    """Sentences, look-alikes, and such words of the lexicon as weighed most for a picture."""
+    """Sentences, look-alikes, and those words of the lexicon that weighed most for a picture."""
     comparison: MethodComparison | None = None
     maps: tuple[Map, ...] = ()
     batches: tuple[BatchRecord, ...] = ()
@@ -205,9 +205,9 @@ class Document(_Part):
     set_aside: tuple[SetAsideCount, ...] = ()
     notes: tuple[str, ...] = ()
     facts: tuple[Fact, ...] = ()
-    """Versions, model, settings that matter."""
+    """Versions, model and settings."""
     missing: dict[str, str] = Field(default_factory=dict)
-    """Section → one sentence that says what is missing, and the command that would give it."""
+    """Section → a sentence that says what is missing, with the command that adds it."""
 
 
 OOD_COLOURS = ("unknown", "set-2", "set-3", "set-4")
@@ -215,29 +215,27 @@ OOD_COLOURS = ("unknown", "set-2", "set-3", "set-4")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Some of the pictures."""
+    """Pictures with the same kind of label; one colour in every figure and in the legend."""
 
     name: str
-    """What the labels call them."""
+    """In the labels."""
     shown: str
-    """The same for people."""
+    """On the page."""
     colour: str
     rows: tuple[int, ...]
 
 
 def groups_of(pictures: ReportPictures) -> tuple[Group, ...]:
     """Return ID pictures, each OOD set, and pictures without a label; without any labels, all as one."""
-    everyone = tuple(range(len(pictures)))
     if pictures.sets is None:
-        return (Group("", "pictures", "known", everyone),)
+        return (Group("", "pictures", "known", tuple(range(len(pictures)))),)
     rows: dict[str | None, list[int]] = {}
     for row, name in enumerate(pictures.sets):
         rows.setdefault(name, []).append(row)
     found = []
     if ID_SET in rows:
         found.append(Group(ID_SET, "known (ID)", "known", tuple(rows[ID_SET])))
-    oods = sorted(name for name in rows if name not in (ID_SET, None) and name is not None)
-    for number, name in enumerate(oods):
+    for number, name in enumerate(sorted(name for name in rows if name is not None and name != ID_SET)):
         shown = "unknown" if name == "ood" else f"{name}-OOD"
         found.append(Group(name, shown, OOD_COLOURS[number % len(OOD_COLOURS)], tuple(rows[name])))
     if None in rows:

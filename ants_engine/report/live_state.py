@@ -1,4 +1,4 @@
-"""What a live page shows: a bounded state that grows with a run, in sections that each know when they last changed."""
+"""The content of a live page: a bounded state that grows with a run, in sections with a version each."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ from ants_engine.settings.config import ImageSettings
 T = TypeVar("T")
 
 SHOWN = 24
-"""Pictures that are kept, and with them whatever keeps them readable."""
+"""Pictures of the gallery; their sources stay readable as long."""
 REMEMBERED = 10_000
 """Scores of pictures still to be described, and sentences of pictures still to be scored, that are kept."""
 LONGEST = 400

@@ -1,4 +1,4 @@
-"""ReportPictures, ID classes and negative texts in two dimensions."""
+"""Pictures, ID classes and negative texts in two dimensions."""
 
 import warnings
 from importlib import import_module

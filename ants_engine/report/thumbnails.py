@@ -1,4 +1,4 @@
-"""ReportPictures made small enough to be embedded: all together stay within a bound, whatever their number."""
+"""Thumbnails to embed in a page: all together stay within a bound, whatever their number."""
 
 import base64
 import io
@@ -15,24 +15,24 @@ from ants_engine.settings.config import ImageSettings
 BOUND = 4_000_000
 """Characters of all thumbnails together, as they stand in the page."""
 STEPS = ((160, 72), (128, 70), (112, 66), (96, 62), (80, 58), (64, 52), (48, 45), (32, 35))
-"""Longest side in pixels and WebP quality: the first that fits a picture's part of the bound."""
+"""Longest side in pixels and WebP quality; the first step that fits a picture's part of the bound is used."""
 SAMPLE = 24
+"""Pictures that are tried first to find the step where the others begin."""
 _PREFIX = "data:image/webp;base64,"
 
 
 def thumbnails(
     refs: Sequence[ImageRef | None], limits: ImageSettings, bound: int = BOUND, threads: int = 2
 ) -> list[str | None]:
-    """Return a data URL for every picture that can be read and has room, in order.
+    """Return a data URL for every picture that can be read and fits, in order; None for the others.
 
-    A picture that needs more than its part takes what earlier ones have left; where even the smallest step does not
-    fit, it has none.
+    A picture that needs more than its part takes what earlier ones have left.
 
     Args:
-        refs: where the pictures are; None where that is not known.
-        limits: as for decoding elsewhere.
-        bound: characters of all of them together.
-        threads: that decode side by side.
+        refs: of the pictures; None where there is none.
+        limits: for decoding.
+        bound: characters of all data URLs together.
+        threads: for decoding.
     """
     wanted = sum(ref is not None for ref in refs)
     if not wanted:
@@ -44,7 +44,7 @@ def thumbnails(
 
     with ThreadPoolExecutor(threads, thread_name_prefix="ants-thumbnails") as pool:
         there = [ref for ref in refs if ref is not None]
-        # a few say where to begin, so that thousands need not be encoded at every step
+        # a sample finds the first step, so that thousands need not be encoded at every step
         few = there[:: -(-len(there) // SAMPLE)]
         steps = sorted(step for step, url in pool.map(small, few) if url is not None)
         first = steps[len(steps) // 4] if steps else 0
@@ -59,11 +59,11 @@ def thumbnails(
 
 
 def _thumbnail(ref: ImageRef, limits: ImageSettings, part: int, first: int) -> tuple[int, str | None]:
-    """Return the step that a picture's part of the bound allows, and the data URL."""
+    """Return the first step within a picture's part of the bound, and the data URL."""
     try:
         picture = ref.load(limits)
     except ImageError:
-        # the file was there when CLIP read it; the picture keeps its place without a thumbnail
+        # the file has changed since CLIP read it; the picture is shown without a thumbnail
         return first, None
     for step in range(first, len(STEPS)):
         side, quality = STEPS[step]
@@ -76,7 +76,7 @@ def _thumbnail(ref: ImageRef, limits: ImageSettings, part: int, first: int) -> t
 
 def _webp(picture: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
-    # only the samples: EXIF would say where a picture was taken
+    # without metadata: EXIF may hold the place where a picture was taken
     bare = picture.copy()
     bare.info.clear()
     bare.save(buffer, "WEBP", quality=quality, method=4)
@@ -84,10 +84,10 @@ def _webp(picture: Image.Image, quality: int) -> bytes:
 
 
 def thumbnail(ref: ImageRef, limits: ImageSettings) -> str:
-    """Return a data URL of one picture, of the largest of `STEPS` (blocking).
+    """Return a data URL of one picture at the largest of `STEPS` (blocking).
 
     Raises:
-        ImageError: it cannot be read any more.
+        ImageError: the picture cannot be read.
     """
     side, quality = STEPS[0]
     return _PREFIX + base64.b64encode(_webp(shrink(ref.load(limits), side), quality)).decode("ascii")

@@ -108,7 +108,7 @@ def read_token(file: Path | None, environment: Mapping[str, str] | None = None) 
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: the token cannot be read ({error})") from None
     if not token:
-        raise UsageError(f"{file}: the file is empty; write the token into it")
+        raise UsageError(f"{file}: there is no token in it")
     return token
 
 

@@ -43,17 +43,8 @@ class ItemScore(_Answer):
     @classmethod
     def of(cls, score: Score) -> "ItemScore":
         """Convert a row of `Scores`."""
-        return cls.model_construct(
-            verdict="unknown" if score.is_outlier else "known",
-            is_outlier=bool(score.is_outlier),
-            predicted_class=str(score.predicted_class),
-            predicted=score.predicted,
-            id_score=score.id_score,
-            outlier_score=score.outlier_score,
-            ens_score=score.ens_score,
-            vsnl_score=score.vsnl_score,
-            neglabel_score=score.neglabel_score,
-        )
+        values = {name: getattr(score, name) for name in cls.model_fields}
+        return cls.model_construct(**values | {"verdict": "unknown" if score.is_outlier else "known"})
 
 
 class ItemResult(_Answer):

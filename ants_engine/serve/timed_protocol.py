@@ -32,10 +32,11 @@ class StrictConnection(h11.Connection):
 
     def next_event(self) -> Any:
         """See `h11.Connection`."""
+        in_head = self.their_state is h11.IDLE
         try:
             event = super().next_event()
         except h11.RemoteProtocolError as error:
-            if error.error_status_hint == 431:
+            if in_head and error.error_status_hint == 431:
                 raise self._refused(HEAD_TOO_LONG, 431) from None
             raise
         if isinstance(event, h11.Request):

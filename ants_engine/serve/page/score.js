@@ -12,7 +12,7 @@ async function describe() {
     at("token-form").hidden = false;
     if (token) at("token-said").textContent = "That is not the token.";
     token = "";
-    at("about").textContent = "The detector is behind a token.";
+    at("about").textContent = "The server requires a token.";
     at("token").focus();
     return;
   }

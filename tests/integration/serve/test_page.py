@@ -88,14 +88,14 @@ def test_dropped_pictures_are_scored(page: Any, server: Served) -> None:
 
 def test_the_page_asks_for_the_token(page: Any, strict: Served) -> None:
     page.goto(strict.url)
-    page.get_by_label("This server wants its token").wait_for()
+    page.get_by_label("This server requires a token").wait_for()
     assert serious(page) == []
     # the browser notes the refusal, and nothing else
     assert all("401" in line for line in page.said)
     page.keyboard.type("wrong")
     page.keyboard.press("Enter")
     page.get_by_text("That is not the token.").wait_for()
-    page.get_by_label("This server wants its token").fill(TOKEN)
+    page.get_by_label("This server requires a token").fill(TOKEN)
     page.get_by_role("button", name="Use it").click()
     page.get_by_text("knows 6 classes").wait_for()
     page.set_input_files("#files", [PICTURES / "far/santa_claus/05.jpg"])
