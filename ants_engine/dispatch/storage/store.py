@@ -124,7 +124,11 @@ class ResponseStore:
 
     async def put_failure(self, request: Request, error: BackendError) -> None:
         """Store how a request failed, unless it has an answer."""
-        await self._opened().write(Entry(request, Failure.of(error), time.time()))
+        await self.keep(Entry(request, Failure.of(error)))
+
+    async def keep(self, entry: Entry) -> None:
+        """Store an answer, or a failure unless the request has an answer."""
+        await self._opened().write(replace(entry, stored_at=time.time()))
 
     async def put_all(self, entries: Iterable[Entry], models: Iterable[RecordedIdentity] = ()) -> int:
         """Store many, all or none. A failure replaces no answer.
