@@ -126,7 +126,7 @@ async def test_an_address_in_that_variable_that_is_none(monkeypatch, address):
 async def test_a_key_that_cannot_be_sent(server, monkeypatch, key):
     monkeypatch.setenv("OPENAI_API_KEY", key)
     backend = OpenAIBackend(OpenAIOptions(model="m", base_url=server.base_url))
-    with pytest.raises(errors.AuthenticationError, match="OPENAI_API_KEY holds a character") as caught:
+    with pytest.raises(errors.AuthenticationError, match="OPENAI_API_KEY holds an invalid character") as caught:
         await backend.generate(call())
     assert "private" not in everything(caught.value)
     await backend.aclose()
