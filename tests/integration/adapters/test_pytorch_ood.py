@@ -21,9 +21,8 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.errors import ClassListError, FeatureError, UsageError
 from ants_engine.method.metrics import measure
 from tests.integration.conftest import CLASSES, OBJECTS, WORLD
-from tests.unit.detector.detectors import unit_rows
 from tests.support.process import WAIT
-from tests.unit.detectors import unit_rows
+from tests.unit.detector.detectors import unit_rows
 
 
 @pytest.fixture

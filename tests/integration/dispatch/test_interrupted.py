@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ants_engine.config import Settings
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Answer
+from ants_engine.settings.config import Settings
 from tests.integration.dispatch.asker import ask, asking
 from tests.support.process import WAIT, FaultyServer, faulty_server
 
