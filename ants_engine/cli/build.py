@@ -98,7 +98,7 @@ def _run(
         say(str(plain_parts(ants.report)))
         pooled = ants.detector.fusion == "pool"
         said = "" if pooled else f"lambda {ants.weight:.3f} (1 = far-OOD, 0 = near-OOD), "
-        say(f"{said}threshold {ants.threshold:.3f}")
+        say(f"{said}threshold {ants.threshold:.3g}")
         say(f"saved to {out}" if out else "not saved; name a folder with -o to keep the detector")
     return 3 if "picture" in ants.report.set_aside_reasons else 0
 

@@ -108,9 +108,11 @@ def find_judged(state: AdaptationState, settings: Settings) -> tuple[AdaptationS
     detector = bare
     if len(asked) and columns:
         verified = asked.verified()
-        rate = judged(bare).true_yes
-        weight = purity(len(verified.confirmed), len(verified.others), 0.0 if rate is None else rate.value)
-        if verified.votes and weight > 0.0:
+        first = judged(bare)
+        rate = 0.0 if first.true_yes is None else first.true_yes.value
+        weight = purity(len(verified.confirmed), len(verified.others), rate)
+        # where it cannot judge, most of what it did not confirm is ID, however pure the rest seems
+        if verified.votes and weight > 0.0 and first.threshold is not None:
             detector = replace(bare, verified=verified, purity=weight)
             columns = [part | detector.pictures_vote(look) for part, look in zip(columns, looks, strict=True)]
             said_columns = [part | detector.pictures_vote(look) for part, look in zip(said_columns, said, strict=True)]
