@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from ants_engine.ants import ANTS
     from ants_engine.common.progress import ProgressEvent
     from ants_engine.detector.detector import Detector
-    from ants_engine.detector.explanation import Explanation
-    from ants_engine.detector.scores import Adaptation, Score, Scores, Verdict
+    from ants_engine.detector.scores import Adaptation, Explanation, Score, Scores, Verdict
     from ants_engine.learning.report import BuildReport
     from ants_engine.learning.run_observer import RunObserver
     from ants_engine.learning.stream import Stream

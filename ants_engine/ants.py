@@ -23,8 +23,7 @@ from ants_engine.common.progress import ProgressCallback, progress_reporter
 from ants_engine.common.task_errors import plain_errors
 from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import Detector
-from ants_engine.detector.explanation import Explanation
-from ants_engine.detector.scores import Scores
+from ants_engine.detector.scores import Explanation, Scores
 from ants_engine.dispatch.backend_registry import check_option_names, create_backend
 from ants_engine.errors import (
     DetectorFolderError,

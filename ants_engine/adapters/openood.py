@@ -29,7 +29,7 @@ from ants_engine.adapters.clip_inputs import InputEncoder, loader_pictures
 from ants_engine.adapters.sync_ants import SyncANTS
 from ants_engine.ants import ANTS
 from ants_engine.common.progress import ProgressEvent, progress_reporter
-from ants_engine.detector.class_file import read_class_file
+from ants_engine.detector.class_list import read_class_file
 from ants_engine.errors import ClassListError, NoImagesError, SettingError, UsageError
 
 try:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ants_engine.baselines.baseline import TextSpace
 from ants_engine.errors import UsageError
-from ants_engine.method.grouping import equal_groups, grouped_score
+from ants_engine.method.neglabel import equal_groups, grouped_score
 
 
 class LabelMemory:

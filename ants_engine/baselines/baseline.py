@@ -10,8 +10,8 @@ from torch import Tensor
 from ants_engine.common.features import check_features
 from ants_engine.common.row_blocks import Columns
 from ants_engine.detector.detector import ROWS_AT_ONCE, SCORING, Detector
-from ants_engine.method.grouping import Groups
 from ants_engine.method.masses import products
+from ants_engine.method.neglabel import Groups
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -128,7 +128,7 @@ def read_classes(classes: str, column: str | None = None) -> list[str]:
         click.UsageError: there is no such file, or it is a folder.
         ClassListError: the file cannot be read, or could be meant in several ways.
     """
-    from ants_engine.detector.class_file import parse_class_text, read_class_file
+    from ants_engine.detector.class_list import parse_class_text, read_class_file
 
     path = Path(classes)
     try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ants_engine.common.text_file import read_text
 from ants_engine.datasets.benchmark import ID_SET, OOD_LABEL, SHIFTED, Benchmark, BenchmarkSet, group_of, plain_name
-from ants_engine.detector.class_file import read_class_file
+from ants_engine.detector.class_list import read_class_file
 from ants_engine.errors import ImageNotFoundError, UsageError
 
 

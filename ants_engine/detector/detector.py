@@ -15,17 +15,15 @@ from torch import Tensor
 from ants_engine.common.features import as_tensor, check_features
 from ants_engine.common.row_blocks import Columns, RowBlocks, SideBySide, Work
 from ants_engine.detector.class_list import ClassList
-from ants_engine.detector.explanation import Explanation, NearText
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.detector.scores import Scores
+from ants_engine.detector.scores import Explanation, NearText, Scores
 from ants_engine.errors import ImageError
-from ants_engine.method.activation import cumulative_score
 from ants_engine.method.conformal import conformal_threshold
-from ants_engine.method.grouping import Groups, equal_sizes, public_groups
 from ants_engine.method.masses import Cut, IdMass, bank_masses, cut_scores, products
+from ants_engine.method.neglabel import Groups, equal_sizes, public_groups
 from ants_engine.method.pool import Votes, bank_vote, grouped_vote, log_masses
+from ants_engine.method.scoring import adaptive_score, cumulative_score, union_score
 from ants_engine.method.verified import VerifiedPictures, with_pictures
-from ants_engine.method.weighting import adaptive_score, union_score
 
 ROWS_AT_ONCE = 1024
 SCORING = RowBlocks(32, (128,), SideBySide("torch-score-core"))

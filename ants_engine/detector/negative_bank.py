@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ants_engine.method.grouping import public_groups
 from ants_engine.method.masses import Cut
+from ants_engine.method.neglabel import public_groups
 
 CutKey = tuple[int, bool, int, int | None, int]
 """Group length, permutation, seed; group length and repeats of the second cut."""

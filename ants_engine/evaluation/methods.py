@@ -34,7 +34,7 @@ from ants_engine.evaluation.method import (
     missing_parts,
 )
 from ants_engine.learning.report import BuildReport
-from ants_engine.method.weighting import union_score
+from ants_engine.method.scoring import union_score
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
 

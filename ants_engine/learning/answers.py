@@ -31,11 +31,10 @@ from ants_engine.errors import (
 )
 from ants_engine.learning.report import SetAside
 from ants_engine.learning.state import Candidate, Caption
-from ants_engine.method.answer import MAX_CHARACTERS, Rejection, fold_spaces, plain_words, without_echo
+from ants_engine.method.answer import MAX_CHARACTERS, Rejection, clean_sentence, fold_spaces, plain_words, without_echo
 from ants_engine.method.class_names import ClassNames
 from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels, whole_items
-from ants_engine.method.near_duplicates import unlike
-from ants_engine.method.sentence import clean_sentence
+from ants_engine.method.mining import unlike
 from ants_engine.method.verify import VerdictReader, declines
 from ants_engine.method.yes_no import split_yes_no
 from ants_engine.protocol import Answer

@@ -34,8 +34,7 @@ from ants_engine.learning.state import (
     VsnlUpdate,
 )
 from ants_engine.method.judge import Reservoir, spread_sample
-from ants_engine.method.mining import CertainNegatives
-from ants_engine.method.similar_classes import similar_class_count
+from ants_engine.method.mining import CertainNegatives, similar_class_count
 
 SPREAD = 4
 """The judge's sample is chosen, spread over the scores, among so many times as many random pictures."""

@@ -25,7 +25,7 @@ from ants_engine.learning.scoring import (
     ranked_by_activation,
 )
 from ants_engine.learning.state import AdaptationState, Rows
-from ants_engine.method.adaptive_threshold import adaptive_threshold
+from ants_engine.method.mining import adaptive_threshold
 from ants_engine.settings.config import Settings
 from ants_engine.settings.uses import Use, check_changes, use_of
 

@@ -21,8 +21,7 @@ from ants_engine.errors import FeatureError, LexiconError
 from ants_engine.learning.preflight import load_templates
 from ants_engine.learning.report import BuildReport
 from ants_engine.lexicon.lexicon import load_lexicon
-from ants_engine.method.grouping import equal_groups
-from ants_engine.method.neglabel import mine_negative_labels, public_negative_labels
+from ants_engine.method.neglabel import equal_groups, mine_negative_labels, public_negative_labels
 from ants_engine.settings.config import Settings
 
 UNDECIDED = 0.5

@@ -14,11 +14,14 @@ from ants_engine.detector.detector import EncodedBatch
 from ants_engine.learning.answers import NegativeTexts
 from ants_engine.learning.report import SetAside
 from ants_engine.learning.state import AdaptationState, Candidate, Candidates, EnsUpdate, Update, VsnlUpdate
-from ants_engine.method.adaptive_threshold import adaptive_threshold
 from ants_engine.method.labels import tidy_labels
-from ants_engine.method.mining import mine_negative_images
-from ants_engine.method.near_duplicates import unlike
-from ants_engine.method.similar_classes import most_frequent_classes, similar_classes
+from ants_engine.method.mining import (
+    adaptive_threshold,
+    mine_negative_images,
+    most_frequent_classes,
+    similar_classes,
+    unlike,
+)
 from ants_engine.method.spread import EpsilonNet, farthest_first, share_to_describe
 from ants_engine.settings.config import MiningSettings, Settings, VsnlSettings
 

@@ -8,12 +8,17 @@ from torch import Tensor
 
 from ants_engine.detector.detector import ROWS_AT_ONCE, ActivationRanking, Detector, EncodedBatch
 from ants_engine.learning.state import AdaptationState, start_weight
-from ants_engine.method.activation import ActivationScore, activation_score, activation_threshold
 from ants_engine.method.empirical_null import empirical_null
 from ants_engine.method.judge import JudgedThreshold, judged_threshold
+from ants_engine.method.scoring import (
+    ActivationScore,
+    activation_score,
+    activation_threshold,
+    adaptive_weight,
+    balanced_weight,
+)
 from ants_engine.method.threshold import otsu_threshold
 from ants_engine.method.verified import purity
-from ants_engine.method.weighting import adaptive_weight, balanced_weight
 from ants_engine.settings.config import THRESHOLD_SLACK, Settings
 
 NEAR_REPEATS = 10

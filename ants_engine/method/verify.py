@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ants_engine.method.answer import Rejection, clean
+from ants_engine.method.answer import Rejection, clean, clean_sentence
 from ants_engine.method.class_names import ClassNames, Mention
-from ants_engine.method.sentence import clean_sentence
 from ants_engine.method.yes_no import refuses, split_yes_no
 
 _LOOKED_AT = 60
@@ -152,7 +151,7 @@ class Says(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
+class PictureVerdict:
     """An answer to "verify or describe", read."""
 
     says: Says
@@ -189,7 +188,7 @@ class VerdictReader:
         self._own: dict[int, ClassNames] = {}
         self._max_words = max_words
 
-    def read(self, text: str, asked: int) -> Verification:
+    def read(self, text: str, asked: int) -> PictureVerdict:
         """Read one answer.
 
         Args:
@@ -218,24 +217,24 @@ class VerdictReader:
             return _nothing(Rejection.UNDECIDED) if denied else self._confirmed(rest, own, asked)
         return self._described(text, own, asked)
 
-    def _confirmed(self, rest: str, own: ClassNames, asked: int) -> Verification:
+    def _confirmed(self, rest: str, own: ClassNames, asked: int) -> PictureVerdict:
         """Read what stands behind a yes: it may name another ID class, or take the yes back."""
         content = clean_sentence(rest, _LOOKED_AT)
         if not isinstance(content, Rejection) and own.find(content) is None:
             head = self._head(content, own)
             if head is not None:
-                return Verification(Says.OTHER, head.row)
+                return PictureVerdict(Says.OTHER, head.row)
             if _RESERVED.match(rest):
                 return _nothing(Rejection.UNDECIDED)
-        return Verification(Says.ASKED, asked)
+        return PictureVerdict(Says.ASKED, asked)
 
-    def _refuted(self, rest: str, own: ClassNames, bare: Rejection) -> Verification:
+    def _refuted(self, rest: str, own: ClassNames, bare: Rejection) -> PictureVerdict:
         """Read what stands behind a no."""
         rest = _CONNECTIVE.sub("", rest, count=1)
         content = clean_sentence(rest, _LOOKED_AT) if rest else bare
         if isinstance(content, Rejection):
             # "No. N/A": a placeholder in place of a description
-            return Verification(Says.OOD, rejection=bare if content is Rejection.REFUSAL else content)
+            return PictureVerdict(Says.OOD, rejection=bare if content is Rejection.REFUSAL else content)
         head = self._head(content, own)
         # "No, a mountain lion": not the lion that was asked about
         if head is None and own.find(content) is None and self._short_form(content):
@@ -243,10 +242,12 @@ class VerdictReader:
         if head is None or (head.own and not head.plain):
             return self._ood(rest)
         return (
-            _nothing(Rejection.UNDECIDED) if head.own or _UNSURE.search(content) else Verification(Says.OTHER, head.row)
+            _nothing(Rejection.UNDECIDED)
+            if head.own or _UNSURE.search(content)
+            else PictureVerdict(Says.OTHER, head.row)
         )
 
-    def _described(self, text: str, own: ClassNames, asked: int) -> Verification:
+    def _described(self, text: str, own: ClassNames, asked: int) -> PictureVerdict:
         """Read an answer with neither a yes nor a no."""
         content = clean_sentence(text, _LOOKED_AT)
         if isinstance(content, Rejection) and content is not Rejection.NOT_LATIN:
@@ -265,7 +266,7 @@ class VerdictReader:
         if unsure or _DECIDES_NOTHING.fullmatch(said) or _POOR.match(said):
             verdict = _nothing(Rejection.UNDECIDED)
         elif head is not None:
-            verdict = Verification(Says.ASKED, asked) if head.own else Verification(Says.OTHER, head.row)
+            verdict = PictureVerdict(Says.ASKED, asked) if head.own else PictureVerdict(Says.OTHER, head.row)
         elif isinstance(content, Rejection):
             verdict = _nothing(content)
         elif self._short_form(said) or self._beside(said, own):
@@ -279,13 +280,13 @@ class VerdictReader:
         """Tell whether a sentence is about what may be an ID class: "an eagle", with "bald eagle" in the list."""
         return self._names.find_alias(said) is None and self._names.find(said) is not None
 
-    def _ood(self, text: str) -> Verification:
+    def _ood(self, text: str) -> PictureVerdict:
         sentence = clean_sentence(text, self._max_words)
         if isinstance(sentence, Rejection):
-            return Verification(Says.OOD, rejection=sentence)
+            return PictureVerdict(Says.OOD, rejection=sentence)
         if _VAGUE.fullmatch(sentence):
-            return Verification(Says.OOD, rejection=Rejection.EMPTY)
-        return Verification(Says.OOD, sentence=sentence)
+            return PictureVerdict(Says.OOD, rejection=Rejection.EMPTY)
+        return PictureVerdict(Says.OOD, sentence=sentence)
 
     def _begins_with_name(self, text: str) -> bool:
         """Tell whether the yes or no of an answer is the first word of a class's name, such as "no parking sign"."""
@@ -344,8 +345,8 @@ def declines(text: str, behind_yes_no: bool = False) -> bool:
     return refuses(text) if behind_yes_no else clean_sentence(text, _LOOKED_AT) is Rejection.REFUSAL
 
 
-def _nothing(why: Rejection) -> Verification:
-    return Verification(Says.NOTHING, rejection=why)
+def _nothing(why: Rejection) -> PictureVerdict:
+    return PictureVerdict(Says.NOTHING, rejection=why)
 
 
 def _without_denials(text: str, own: ClassNames) -> tuple[str, bool]:

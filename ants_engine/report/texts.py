@@ -17,7 +17,7 @@ from torch import Tensor
 from ants_engine.common.terminal_text import plain
 from ants_engine.detector.detector import ActivationRanking, Detector, EncodedBatch
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.method.grouping import Groups
+from ants_engine.method.neglabel import Groups
 from ants_engine.method.scoring import shift_by_id
 from ants_engine.report.document import Text, Weighed
 from ants_engine.report.projection import centred

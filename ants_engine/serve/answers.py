@@ -4,8 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ants_engine.detector.explanation import Explanation, NearText
-from ants_engine.detector.scores import Score
+from ants_engine.detector.scores import Explanation, NearText, Score
 
 
 class _Answer(BaseModel):

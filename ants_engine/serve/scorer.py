@@ -18,8 +18,7 @@ from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoding import Encoder, encoder_lock
 from ants_engine.common.features import check_features
 from ants_engine.detector.detector import Detector
-from ants_engine.detector.explanation import Explanation
-from ants_engine.detector.scores import Score
+from ants_engine.detector.scores import Explanation, Score
 from ants_engine.errors import ANTSError, FeatureError, ImageUnreadableError
 from ants_engine.serve.inputs import Item
 from ants_engine.serve.metrics import ServerMetrics

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from ants_engine.method.weighting import adaptive_score
+from ants_engine.method.scoring import adaptive_score
 from benchmarks.verdicts.bars import PREVALENCES, Given, Ranking, Report, markdown
 from benchmarks.verdicts.states import (
     DESCRIBE_LEAST,

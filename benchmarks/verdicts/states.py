@@ -27,12 +27,11 @@ from torch import Tensor
 
 from ants_engine.datasets.draw import counts
 from ants_engine.method.masses import Cut, IdMass, bank_masses
-from ants_engine.method.mining import mine_negative_images
+from ants_engine.method.mining import mine_negative_images, similar_classes
 from ants_engine.method.pool import Votes, bank_vote, log_masses
-from ants_engine.method.similar_classes import similar_classes
+from ants_engine.method.scoring import adaptive_weight
 from ants_engine.method.spread import EpsilonNet, farthest_first, share_to_describe
 from ants_engine.method.verified import WORDS, VerifiedPictures, activated_texts, purity, with_pictures
-from ants_engine.method.weighting import adaptive_weight
 from ants_engine.settings.config import MiningSettings, VsnlSettings
 from benchmarks.verdicts.worlds import World
 

@@ -26,14 +26,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ants_engine.method.answer import Rejection
+from ants_engine.method.answer import Rejection, clean_sentence
 from ants_engine.method.class_names import ClassNames
-from ants_engine.method.grouping import equal_groups, equal_sizes
 from ants_engine.method.labels import parse_labels
 from ants_engine.method.masses import Cut, IdMass, bank_masses, products
-from ants_engine.method.neglabel import mine_negative_labels
+from ants_engine.method.neglabel import equal_groups, equal_sizes, mine_negative_labels
 from ants_engine.method.pool import grouped_vote, log_masses
-from ants_engine.method.sentence import clean_sentence
 from ants_engine.settings.config import EnsSettings, VsnlSettings
 from benchmarks import clip_features
 from benchmarks.clip_features import CLASSES, DATA, SYNONYMS, TEXT_OF, RealFeatures, text_encoder

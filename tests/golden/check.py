@@ -19,7 +19,7 @@ import torch
 # run as a script, it stands outside the package of tests
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
-from ants_engine.method import activation, adaptive_threshold, grouping, labels, neglabel, scoring  # noqa: E402
+from ants_engine.method import labels, mining, neglabel, scoring  # noqa: E402
 from tests.golden.stream_fixture import replay  # noqa: E402
 
 LIMIT = 1e-6
@@ -62,15 +62,15 @@ def _replay(golden: dict[str, np.ndarray]) -> Iterator[tuple[str, object]]:
         ("grouped_20_permuted", 20, True),
         ("grouped_33_permuted", 33, True),
     ):
-        groups = grouping.reference_groups(negatives.shape[1], length, permute=permute)
-        yield name, grouping.grouped_score(id_logits, negatives, groups)
-    yield "cumulative_step2", activation.cumulative_score(id_logits, negatives, 2)
-    yield "cumulative_step7", activation.cumulative_score(id_logits, negatives, 7)
-    yield "activation_threshold", activation.activation_threshold(history)
-    cut = adaptive_threshold.adaptive_threshold(history, eta=0.5)
+        groups = neglabel.reference_groups(negatives.shape[1], length, permute=permute)
+        yield name, neglabel.grouped_score(id_logits, negatives, groups)
+    yield "cumulative_step2", scoring.cumulative_score(id_logits, negatives, 2)
+    yield "cumulative_step7", scoring.cumulative_score(id_logits, negatives, 7)
+    yield "activation_threshold", scoring.activation_threshold(history)
+    cut = mining.adaptive_threshold(history, eta=0.5)
     yield "adaptive_threshold", cut.threshold
     yield "upper_interval", cut.upper_interval
-    active = activation.activation_score(
+    active = scoring.activation_score(
         id_logits,
         negatives,
         torch.from_numpy(golden["reference_confidence"]),

@@ -26,7 +26,7 @@ from ants_engine.errors import (
     TemplateError,
     UsageError,
 )
-from ants_engine.method.grouping import equal_groups
+from ants_engine.method.neglabel import equal_groups
 from ants_engine.protocol import Answer, Call
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings

@@ -5,7 +5,7 @@ import math
 import torch
 
 from ants_engine.baselines.baseline import TextSpace
-from ants_engine.method.grouping import Groups, equal_groups
+from ants_engine.method.neglabel import Groups, equal_groups
 from tests.unit.detector.detectors import unit_rows
 
 # a cosine of 0.2 k is a logit of k ln 2, so that exp(logit) is 2 ** k

@@ -12,7 +12,7 @@ from ants_engine.baselines.adaneg import AdaNeg
 from ants_engine.baselines.baseline import TextSpace
 from ants_engine.baselines.frozen import NegLabel
 from ants_engine.errors import FeatureError, UsageError
-from ants_engine.method.grouping import equal_groups
+from ants_engine.method.neglabel import equal_groups
 from tests.unit.baselines.dense_adaneg import DenseAdaNeg
 from tests.unit.baselines.spaces import PICTURE, hand_space, random_space
 from tests.unit.detector.detectors import unit_rows

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from ants_engine.cli.options import read_classes
-from ants_engine.detector.class_file import parse_class_text, read_class_file
-from ants_engine.detector.class_list import ClassList
+from ants_engine.detector.class_list import ClassList, parse_class_text, read_class_file
 from ants_engine.errors import ClassListError
 
 THREE = ["lion", "elephant", "panda"]

@@ -2,7 +2,7 @@
 
 import torch
 
-from ants_engine.method.grouping import reference_groups
+from ants_engine.method.neglabel import reference_groups
 from tests.unit.detector.detectors import bank
 
 

@@ -3,8 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.activation import activation_score, activation_threshold, cumulative_score
-from ants_engine.method.scoring import id_score
+from ants_engine.method.scoring import activation_score, activation_threshold, cumulative_score, id_score
 
 
 def logits(columns: int, seed: int, rows: int = 6) -> torch.Tensor:

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.adaptive_threshold import adaptive_threshold
+from ants_engine.method.mining import adaptive_threshold
 
 
 def test_cut_at_the_steepest_step():

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.answer import Rejection, clean, without_echo
+from ants_engine.method.answer import Rejection, clean, clean_sentence, without_echo
 from ants_engine.method.final_part import final_part, one_turn
 from ants_engine.method.labels import parse_labels
-from ants_engine.method.sentence import clean_sentence
 
 CAT = "A cat on a mat"
 THOUGHT = "The user wants a sentence. Maybe: a dog?"

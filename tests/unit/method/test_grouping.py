@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.grouping import Groups, equal_groups, grouped_score, reference_groups
+from ants_engine.method.neglabel import Groups, equal_groups, grouped_score, reference_groups
 from ants_engine.method.scoring import id_score
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ants_engine.method import masses
-from ants_engine.method.grouping import Groups, equal_groups, equal_sizes, grouped_score, public_groups
 from ants_engine.method.masses import Cut, IdMass, bank_masses
+from ants_engine.method.neglabel import Groups, equal_groups, equal_sizes, grouped_score, public_groups
 from tests.unit.detector.detectors import unit_rows
 
 DIM = 8

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ants_engine.method import near_duplicates
-from ants_engine.method.near_duplicates import unlike
+from ants_engine.method import mining as near_duplicates
+from ants_engine.method.mining import unlike
 
 
 def unit(rows: list[list[float]]) -> torch.Tensor:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ants_engine.method.grouping import equal_sizes
 from ants_engine.method.masses import Cut, IdMass, bank_masses
+from ants_engine.method.neglabel import equal_sizes
 from ants_engine.method.pool import Votes, bank_vote, grouped_vote, log_masses, votes_of
 from tests.unit.detector.detectors import unit_rows
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.similar_classes import most_frequent_classes
-from ants_engine.method.weighting import balanced_weight
+from ants_engine.method.mining import most_frequent_classes
+from ants_engine.method.scoring import balanced_weight
 
 
 def test_the_most_frequent_come_first_and_ties_go_to_the_first_seen():

@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.answer import Rejection
+from ants_engine.method.answer import Rejection, clean_sentence
 from ants_engine.method.labels import parse_labels
 from ants_engine.method.refusal import is_refusal
-from ants_engine.method.sentence import clean_sentence
 
 NONE = """
 I don't see an image.

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.answer import Rejection
+from ants_engine.method.answer import Rejection, clean_sentence
 from ants_engine.method.labels import tidy_labels
-from ants_engine.method.sentence import clean_sentence
 
 
 @pytest.mark.parametrize(

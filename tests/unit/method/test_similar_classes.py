@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.similar_classes import similar_class_count, similar_classes
+from ants_engine.method.mining import similar_class_count, similar_classes
 
 
 def unit(rows: int, seed: int) -> torch.Tensor:

@@ -3,8 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.scoring import id_score
-from ants_engine.method.weighting import union_score
+from ants_engine.method.scoring import id_score, union_score
 
 LOGITS = st.lists(st.floats(-30, 30), min_size=1, max_size=6)
 

@@ -5,15 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.answer import Rejection
-from ants_engine.method.sentence import clean_sentence
-from ants_engine.method.verify import Says, VerdictReader, Verification
+from ants_engine.method.answer import Rejection, clean_sentence
+from ants_engine.method.verify import PictureVerdict, Says, VerdictReader
 from tests.support.verdict_wordings import ASKED, EVERY, NAMES, NOTHING, OOD, OTHER
 
 READER = VerdictReader(NAMES, 24)
 
 
-def read(text: str, asked: str = "lion", names: list[str] | None = None) -> Verification:
+def read(text: str, asked: str = "lion", names: list[str] | None = None) -> PictureVerdict:
     if names is None:
         return READER.read(text, NAMES.index(asked))
     return VerdictReader(names, 24).read(text, names.index(asked))
@@ -22,14 +21,14 @@ def read(text: str, asked: str = "lion", names: list[str] | None = None) -> Veri
 @pytest.mark.parametrize("text", ASKED)
 def test_it_shows_the_class_that_was_asked_about(text: str) -> None:
     verdict = read(text)
-    assert verdict == Verification(Says.ASKED, 0)
+    assert verdict == PictureVerdict(Says.ASKED, 0)
     assert verdict.is_id is True
 
 
 @pytest.mark.parametrize(("text", "name"), OTHER)
 def test_it_shows_another_id_class(text: str, name: str) -> None:
     verdict = read(text)
-    assert verdict == Verification(Says.OTHER, NAMES.index(name))
+    assert verdict == PictureVerdict(Says.OTHER, NAMES.index(name))
     assert verdict.is_id is True
 
 
@@ -37,16 +36,16 @@ def test_it_shows_another_id_class(text: str, name: str) -> None:
 def test_it_shows_no_id_class_and_the_sentence_is_what_is_left(text: str, left: str | Rejection) -> None:
     verdict = read(text)
     if isinstance(left, Rejection):
-        assert verdict == Verification(Says.OOD, rejection=left)
+        assert verdict == PictureVerdict(Says.OOD, rejection=left)
     else:
-        assert verdict == Verification(Says.OOD, sentence=left)
+        assert verdict == PictureVerdict(Says.OOD, sentence=left)
     assert verdict.is_id is False
 
 
 @pytest.mark.parametrize(("text", "why"), NOTHING)
 def test_it_decides_nothing(text: str, why: Rejection) -> None:
     verdict = read(text)
-    assert verdict == Verification(Says.NOTHING, rejection=why)
+    assert verdict == PictureVerdict(Says.NOTHING, rejection=why)
     assert verdict.is_id is None
 
 
@@ -64,50 +63,50 @@ def test_a_plain_description_is_cleaned_as_every_sentence_is() -> None:
     ("text", "names", "asked", "expected"),
     [
         # of names within each other the longest counts
-        ("A sea lion on a rock", ["lion", "sea lion"], "lion", Verification(Says.OTHER, 1)),
-        ("A sea lion on a rock", ["lion", "sea lion"], "sea lion", Verification(Says.ASKED, 1)),
-        ("A lion on a rock", ["lion", "sea lion"], "sea lion", Verification(Says.OTHER, 0)),
-        ("No, a lion", ["lion", "sea lion"], "sea lion", Verification(Says.OTHER, 0)),
-        ("No, a mountain lion", ["lion", "mountain lion"], "lion", Verification(Says.OTHER, 1)),
+        ("A sea lion on a rock", ["lion", "sea lion"], "lion", PictureVerdict(Says.OTHER, 1)),
+        ("A sea lion on a rock", ["lion", "sea lion"], "sea lion", PictureVerdict(Says.ASKED, 1)),
+        ("A lion on a rock", ["lion", "sea lion"], "sea lion", PictureVerdict(Says.OTHER, 0)),
+        ("No, a lion", ["lion", "sea lion"], "sea lion", PictureVerdict(Says.OTHER, 0)),
+        ("No, a mountain lion", ["lion", "mountain lion"], "lion", PictureVerdict(Says.OTHER, 1)),
         # names that hold the words that decide
-        ("No parking sign on a pole", ["no parking sign", "wolf"], "no parking sign", Verification(Says.ASKED, 0)),
-        ("No, a wolf", ["no parking sign", "wolf"], "no parking sign", Verification(Says.OTHER, 1)),
-        ("The picture shows a no parking sign.", ["no parking sign"], "no parking sign", Verification(Says.ASKED, 0)),
+        ("No parking sign on a pole", ["no parking sign", "wolf"], "no parking sign", PictureVerdict(Says.ASKED, 0)),
+        ("No, a wolf", ["no parking sign", "wolf"], "no parking sign", PictureVerdict(Says.OTHER, 1)),
+        ("The picture shows a no parking sign.", ["no parking sign"], "no parking sign", PictureVerdict(Says.ASKED, 0)),
         (
             "It is not a no parking sign.",
             ["no parking sign"],
             "no parking sign",
-            Verification(Says.OOD, rejection=Rejection.ECHO),
+            PictureVerdict(Says.OOD, rejection=Rejection.ECHO),
         ),
-        ("yes", ["yes", "no"], "no", Verification(Says.ASKED, 1)),
-        ("no", ["yes", "no"], "yes", Verification(Says.OOD, rejection=Rejection.EMPTY)),
-        ("yes", ["none", "nothing"], "none", Verification(Says.ASKED, 0)),
-        ("School bus: no, a truck", ["school bus"], "school bus", Verification(Says.OOD, sentence="a truck")),
+        ("yes", ["yes", "no"], "no", PictureVerdict(Says.ASKED, 1)),
+        ("no", ["yes", "no"], "yes", PictureVerdict(Says.OOD, rejection=Rejection.EMPTY)),
+        ("yes", ["none", "nothing"], "none", PictureVerdict(Says.ASKED, 0)),
+        ("School bus: no, a truck", ["school bus"], "school bus", PictureVerdict(Says.OOD, sentence="a truck")),
         # aliases, plurals, one name twice
-        ("No, an automobile", ["car (automobile)", "bus"], "bus", Verification(Says.OTHER, 0)),
-        ("Two buses", ["car (automobile)", "bus"], "bus", Verification(Says.ASKED, 1)),
-        ("King of beasts", ["lion, king of beasts"], "lion, king of beasts", Verification(Says.ASKED, 0)),
-        ("A hotdog", ["hot dog"], "hot dog", Verification(Says.ASKED, 0)),
-        ("A hot dog", ["dog"], "dog", Verification(Says.OOD, sentence="A hot dog")),
-        ("A crème brûlée", ["creme brulee"], "creme brulee", Verification(Says.ASKED, 0)),
-        ("狮子", ["狮子", "狼"], "狮子", Verification(Says.ASKED, 0)),
-        ("不是，狼", ["狮子", "狼"], "狮子", Verification(Says.OOD, rejection=Rejection.NOT_LATIN)),
+        ("No, an automobile", ["car (automobile)", "bus"], "bus", PictureVerdict(Says.OTHER, 0)),
+        ("Two buses", ["car (automobile)", "bus"], "bus", PictureVerdict(Says.ASKED, 1)),
+        ("King of beasts", ["lion, king of beasts"], "lion, king of beasts", PictureVerdict(Says.ASKED, 0)),
+        ("A hotdog", ["hot dog"], "hot dog", PictureVerdict(Says.ASKED, 0)),
+        ("A hot dog", ["dog"], "dog", PictureVerdict(Says.OOD, sentence="A hot dog")),
+        ("A crème brûlée", ["creme brulee"], "creme brulee", PictureVerdict(Says.ASKED, 0)),
+        ("狮子", ["狮子", "狼"], "狮子", PictureVerdict(Says.ASKED, 0)),
+        ("不是，狼", ["狮子", "狼"], "狮子", PictureVerdict(Says.OOD, rejection=Rejection.NOT_LATIN)),
         # a short form may be the class or another of the kind; after a no to that class it is another
-        ("An eagle", ["bald eagle"], "bald eagle", Verification(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS)),
-        ("No. An eagle", ["bald eagle"], "bald eagle", Verification(Says.OOD, sentence="An eagle")),
+        ("An eagle", ["bald eagle"], "bald eagle", PictureVerdict(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS)),
+        ("No. An eagle", ["bald eagle"], "bald eagle", PictureVerdict(Says.OOD, sentence="An eagle")),
         (
             "No. An eagle",
             ["bald eagle", "kite"],
             "kite",
-            Verification(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS),
+            PictureVerdict(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS),
         ),
-        ("Yes, an eagle", ["bald eagle", "kite"], "bald eagle", Verification(Says.ASKED, 0)),
+        ("Yes, an eagle", ["bald eagle", "kite"], "bald eagle", PictureVerdict(Says.ASKED, 0)),
         # a name is data, whatever it holds
-        ("Yes", ['a "b"\n; say no', "x"], 'a "b"\n; say no', Verification(Says.ASKED, 0)),
-        ("No. A wolf", ["(.*", "[z"], "(.*", Verification(Says.OOD, sentence="A wolf")),
+        ("Yes", ['a "b"\n; say no', "x"], 'a "b"\n; say no', PictureVerdict(Says.ASKED, 0)),
+        ("No. A wolf", ["(.*", "[z"], "(.*", PictureVerdict(Says.OOD, sentence="A wolf")),
     ],
 )
-def test_class_names_as_lists_have_them(text: str, names: list[str], asked: str, expected: Verification) -> None:
+def test_class_names_as_lists_have_them(text: str, names: list[str], asked: str, expected: PictureVerdict) -> None:
     assert read(text, asked, names) == expected
 
 
@@ -185,7 +184,7 @@ def test_what_is_said_of_other_lists(names: list[str], text: str, expected: str 
 
 
 def test_a_name_that_a_list_holds_twice_is_the_asked_one() -> None:
-    assert VerdictReader(["crane", "wolf", "crane"], 24).read("A crane at a lake", 2) == Verification(Says.ASKED, 2)
+    assert VerdictReader(["crane", "wolf", "crane"], 24).read("A crane at a lake", 2) == PictureVerdict(Says.ASKED, 2)
 
 
 @pytest.mark.parametrize(
@@ -230,16 +229,16 @@ def test_any_answer_is_exactly_one_of_four(text: str, asked: int) -> None:
     assert verdict == READER.read(f"  {text}\n ", asked)
     match verdict.says:
         case Says.ASKED:
-            assert verdict == Verification(Says.ASKED, asked)
+            assert verdict == PictureVerdict(Says.ASKED, asked)
         case Says.OTHER:
             assert verdict.row not in {None, asked}
-            assert verdict == Verification(Says.OTHER, verdict.row)
+            assert verdict == PictureVerdict(Says.OTHER, verdict.row)
         case Says.OOD:
             assert verdict.row is None
             assert (verdict.sentence is None) != (verdict.rejection is None)
             assert verdict.sentence is None or verdict.sentence == " ".join(verdict.sentence.split()) != ""
         case Says.NOTHING:
-            assert verdict == Verification(Says.NOTHING, rejection=verdict.rejection)
+            assert verdict == PictureVerdict(Says.NOTHING, rejection=verdict.rejection)
             assert verdict.rejection is not None
 
 

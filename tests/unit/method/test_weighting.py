@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ants_engine.method.weighting import adaptive_score, adaptive_weight
+from ants_engine.method.scoring import adaptive_score, adaptive_weight
 
 SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=10)
 

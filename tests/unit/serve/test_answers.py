@@ -1,6 +1,6 @@
 import pytest
 
-from ants_engine.detector.explanation import NearText
+from ants_engine.detector.scores import NearText
 from ants_engine.serve.answers import Near
 
 
