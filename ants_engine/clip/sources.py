@@ -15,7 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -44,7 +44,9 @@ class ImageStream:
     A list, folder or array can be iterated repeatedly; a one-shot iterator once, lazily, and it is never stored.
     """
 
-    def __init__(self, begin: Callable[[], AsyncIterator[ImageRef]], *, total: int | None, one_shot: bool) -> None:
+    def __init__(
+        self, begin: Callable[[], AsyncGenerator[ImageRef, None]], *, total: int | None, one_shot: bool
+    ) -> None:
         self._begin = begin
         self._spent = False
         self.total = total
@@ -72,17 +74,12 @@ class ImageStream:
         if self._spent and self.one_shot:
             raise NoImagesError("`images` is an iterator and has already been used up; give a list, or a new iterator")
         self._spent = True
-        count = 0
-        refs = self._begin()
-        try:
+        empty = True
+        async with aclosing(self._begin()) as refs:
             async for ref in refs:
-                count += 1
+                empty = False
                 yield ref
-        finally:
-            close = getattr(refs, "aclose", None)
-            if close is not None:
-                await close()
-        if count == 0 and not self.empty_allowed:
+        if empty and not self.empty_allowed:
             raise NoImagesError("`images` is empty: the iterator gave no picture")
 
 
@@ -121,7 +118,7 @@ _ACCEPTED = "give paths, a folder, a glob pattern, PIL pictures, uint8 arrays, b
 
 
 def _known(total: int, begin: Callable[[], Iterator[ImageRef]]) -> ImageStream:
-    async def run() -> AsyncIterator[ImageRef]:
+    async def run() -> AsyncGenerator[ImageRef, None]:
         for ref in begin():
             yield ref
 
@@ -257,7 +254,7 @@ def _refuse(images: object) -> None:
         raise NoImagesError(f"`images` is None; {_ACCEPTED}")
 
 
-async def _pull_async(images: AsyncIterable[Any]) -> AsyncIterator[ImageRef]:
+async def _pull_async(images: AsyncIterable[Any]) -> AsyncGenerator[ImageRef, None]:
     index = 0
     iterator = aiter(images)
     try:
@@ -271,7 +268,7 @@ async def _pull_async(images: AsyncIterable[Any]) -> AsyncIterator[ImageRef]:
             await close()
 
 
-async def _pull(images: Iterable[Any]) -> AsyncIterator[ImageRef]:
+async def _pull(images: Iterable[Any]) -> AsyncGenerator[ImageRef, None]:
     """Advance a blocking iterator in a thread of its own, so that it never blocks the loop."""
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, thread_name_prefix="ants-images")

@@ -68,8 +68,9 @@ class WebAddress:
         except UnicodeError:
             raise ImageRefusedError(name, "the address holds half a character") from None
         host = _plain_host(host, name, bracketed="[" in parts.netloc)
-        port = _PORTS[scheme] if port is None else _checked_port(port, name)
-        return cls(scheme, host, port, path or "/", f"?{query}" if query else "")
+        if port == 0:
+            raise ImageRefusedError(name, "the address's port is 0")
+        return cls(scheme, host, port or _PORTS[scheme], path or "/", f"?{query}" if query else "")
 
     @property
     def authority(self) -> str:
@@ -126,9 +127,3 @@ def _plain_host(host: str, name: str, *, bracketed: bool) -> str:
     if len(host) > 253 or _HOST.fullmatch(host) is None:
         raise ImageRefusedError(name, "the address names no valid host")
     return host
-
-
-def _checked_port(port: int, name: str) -> int:
-    if port == 0:
-        raise ImageRefusedError(name, "the address's port is 0")
-    return port

@@ -1,8 +1,31 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet, find_overlaps
+from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet, find_overlaps, group_of
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("ssb_hard", "near"),
+        ("SSB-hard", "near"),
+        ("ninco", "near"),
+        ("near", "near"),
+        ("near_wolves", "near"),
+        ("nearly_all", "other"),
+        ("inaturalist", "far"),
+        ("dtd", "far"),
+        ("OpenImage_O", "far"),
+        ("places365", "far"),
+        ("far-2", "far"),
+        ("farm", "other"),
+        ("mine", "other"),
+    ],
+)
+def test_groups_by_name(name: str, group: str) -> None:
+    assert group_of(name) == group
 
 
 def test_shared_pictures_are_found_by_path_and_by_content(tmp_path: Path) -> None:
