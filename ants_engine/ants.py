@@ -6,34 +6,28 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.encoder import ClipEncoder
-from ants_engine.clip.encoding import Encoder, GivenEncoder, TextSource, encoder_lock
+from ants_engine.clip.encoding import Encoder, TextSource
 from ants_engine.clip.image_ref import Spool
 from ants_engine.clip.sources import open_images
-from ants_engine.clip.web_address import address_name, web_scheme
-from ants_engine.clip.worker import ClipWorker
-from ants_engine.common.features import as_tensor, check_features
-from ants_engine.common.progress import ProgressCallback, ProgressEvent, progress_reporter
+from ants_engine.common.features import check_features
+from ants_engine.common.progress import ProgressCallback, progress_reporter
 from ants_engine.common.task_errors import plain_errors
-from ants_engine.common.versions import installed_versions
 from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import Detector
 from ants_engine.detector.explanation import Explanation
-from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.detector.scores import Scores
 from ants_engine.dispatch.backend_registry import check_option_names, create_backend
-from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.errors import (
     DetectorFolderError,
-    FeatureError,
     ImageError,
     NoImagesError,
     SettingError,
@@ -41,18 +35,16 @@ from ants_engine.errors import (
 )
 from ants_engine.learning.answers import Tally
 from ants_engine.learning.build import Build
-from ants_engine.learning.changed_settings import with_changed_settings
+from ants_engine.learning.changed_settings import load_fork, with_changed_settings
 from ants_engine.learning.detector_folder import SavedDetector, load_detector, save_detector
-from ants_engine.learning.engine import LearningEngine, new_tallies
-from ants_engine.learning.initial_detector import InitialDetector, in_group_order, untaught_detector
-from ants_engine.learning.pictures import Pictures
-from ants_engine.learning.preflight import check_file_out, check_mllm, check_models
-from ants_engine.learning.questions import Questions, load_templates
-from ants_engine.learning.report import BatchRecord, BuildReport, CallMeter, StreamReport
+from ants_engine.learning.engine import load_clip, new_tallies, open_engine, versions
+from ants_engine.learning.initial_detector import cold_detector, given_detector
+from ants_engine.learning.pictures import Pictures, encode_all, encode_one
+from ants_engine.learning.preflight import check_file_out, check_mllm, check_models, load_templates, merged_settings
+from ants_engine.learning.report import BatchRecord, BuildReport, StreamReport
 from ants_engine.learning.run_observer import RunObserver, RunObservers
 from ants_engine.learning.state import AdaptationState
-from ants_engine.learning.stream import Stream, StreamLoop
-from ants_engine.method.threshold import tpr_threshold
+from ants_engine.learning.stream import Stream, run_stream
 from ants_engine.protocol import Backend
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
@@ -63,8 +55,6 @@ if TYPE_CHECKING:
 
     from ants_engine.method.metrics import FprConvention
     from ants_engine.report.assemble import Labels
-
-PACKAGES = ("ants-engine", "torch", "open_clip_torch", "numpy", "pillow")
 
 
 class ANTS:
@@ -136,7 +126,7 @@ class ANTS:
             NotEnoughAnswersError: too few questions were answered.
             StoreError: the response store is damaged, or a replay misses an answer.
         """
-        merged = _merged(config, settings, backend)
+        merged = merged_settings(config, settings, backend)
         classes = ClassList.of(id_classes, merged.text.class_template)
         pictures = None
         if images is not None or features is not None:
@@ -147,57 +137,21 @@ class ANTS:
         if pictures is not None:
             await check_mllm(merged, backend)
         watching = RunObservers(observers)
-        with progress_reporter(merged.progress.bar, _told(on_progress, watching)) as progress, plain_errors():
-            if pictures is not None and merged.mining.rule != "histogram":
-                return await cls._build(classes, pictures, merged, encoder, backend, progress, watching)
-            cold = await cls._cold(classes, merged, encoder, backend, progress)
+        report = BuildReport(versions=versions(), notes=list(classes.notes))
+        load = partial(load_clip, merged, encoder)
+        if pictures is not None and merged.mining.rule != "histogram":
+            spool = Spool()
+            async with open_engine(classes, merged, report, load, backend, spool, on_progress, watching) as engine:
+                state = await Build(engine).run(pictures)
+            report.notes += pictures.notes
+            return cls(state, merged, report, engine.worker.encoder, backend, spool)
+        with progress_reporter(merged.progress.bar, watching.beside(on_progress)) as progress, plain_errors():
+            detector, found = await cold_detector(classes, merged, load, report, progress)
+        cold = cls(AdaptationState.cold(detector, merged), merged, report, found, backend)
         # a stream has a bar of its own, and a terminal shows one at a time
         return cold if pictures is None else await cold._taught(pictures, on_progress, watching)
 
-    @classmethod
-    async def _build(
-        cls,
-        classes: ClassList,
-        pictures: Pictures,
-        settings: Settings,
-        encoder: Encoder | None,
-        backend: Backend | None,
-        progress: ProgressCallback,
-        observer: RunObserver,
-    ) -> "ANTS":
-        spool = Spool()
-        async with Coordinator(settings, backend=backend) as coordinator:
-            # templates before models: a mistake in one must not cost a download
-            questions = Questions(settings, coordinator)
-            report = BuildReport(templates=questions.templates, notes=list(classes.notes), versions=_versions())
-            encoder = encoder or await _load_clip(settings, progress)
-            async with ClipWorker(encoder, settings.text.feature_cache) as worker:
-                engine = LearningEngine(classes, settings, worker, questions, report, progress, spool, observer)
-                state = await Build(engine).run(pictures)
-            report.model_identity = dict(coordinator.identity)
-            report.run = coordinator.run
-            report.notes += pictures.notes
-        return cls(state, settings, report, encoder, backend, spool)
-
-    @classmethod
-    async def _cold(
-        cls,
-        classes: ClassList,
-        settings: Settings,
-        encoder: Encoder | None,
-        backend: Backend | None,
-        progress: ProgressCallback,
-    ) -> "ANTS":
-        report = BuildReport(
-            templates=load_templates(settings).sha256s, versions=_versions(), notes=list(classes.notes)
-        )
-        encoder = encoder or await _load_clip(settings, progress)
-        async with ClipWorker(encoder, settings.text.feature_cache) as worker:
-            initial = InitialDetector(classes, settings, worker, report, progress)
-            detector = await initial.finish(await initial.class_features())
-        return cls(AdaptationState.cold(detector, settings), settings, report, encoder, backend)
-
-    async def _taught(self, pictures: Pictures, on_progress: ProgressCallback | None, observer: RunObserver) -> "ANTS":
+    async def _taught(self, pictures: Pictures, on_progress: ProgressCallback | None, observer: RunObservers) -> "ANTS":
         """Stream the pictures of a build through, for a rule that is only defined on a stream."""
         tallies = new_tallies()
         stream = self._streamed(pictures, self._settings, self._backend, on_progress, observer, tallies)
@@ -244,37 +198,12 @@ class ANTS:
         Raises:
             UsageError: classes, features or settings do not fit.
         """
-        merged = _merged(config, settings, backend)
+        merged = merged_settings(config, settings, backend)
         classes = ClassList.of(id_classes, merged.text.class_template)
-        wide = as_tensor(class_features)
-        if wide.ndim != 2 or len(wide) != len(classes):
-            raise FeatureError(
-                f"class_features have shape {tuple(wide.shape)} for {len(classes)} classes: (C, D) wanted"
-            )
-        dim = int(wide.shape[1])
-        initial = check_features(negative_features, dim)
-        texts = (
-            tuple(negative_texts) if negative_texts is not None else tuple(f"negative {i}" for i in range(len(initial)))
+        detector, encoder = given_detector(
+            classes, class_features, negative_features, negative_texts, text_encoder, logit_scale, merged
         )
-        if len(texts) != len(initial):
-            raise FeatureError(f"{len(texts)} negative_texts for {len(initial)} negative_features")
-        if hasattr(text_encoder, "encode_texts"):
-            encoder = cast("Encoder", text_encoder)
-            if encoder.dim != dim:
-                raise FeatureError(f"class_features are {dim} wide, and text_encoder gives features of {encoder.dim}")
-        else:
-            source: TextSource = {} if text_encoder is None else text_encoder
-            encoder = GivenEncoder(source, dim, logit_scale=logit_scale)
-        bank = NegativeBank("neglabel", texts, ("given",) * len(texts), initial)
-        detector = untaught_detector(
-            classes,
-            check_features(wide, dim),
-            in_group_order(bank, merged),
-            merged,
-            encoder.logit_scale,
-            encoder.identity,
-        )
-        report = BuildReport(templates=load_templates(merged).sha256s, versions=_versions(), notes=list(classes.notes))
+        report = BuildReport(templates=load_templates(merged).sha256s, versions=versions(), notes=list(classes.notes))
         return cls(AdaptationState.cold(detector, merged), merged, report, encoder, backend)
 
     def stream(
@@ -324,40 +253,15 @@ class ANTS:
         settings: Settings,
         backend: Backend | None,
         on_progress: ProgressCallback | None,
-        observer: RunObserver,
+        observer: RunObservers,
         tallies: Mapping[str, Tally] | None = None,
     ) -> Stream:
-        tallies = tallies or new_tallies()
         report = StreamReport(versions=dict(self._report.versions), notes=list(pictures.notes))
         # what runs must not keep the stream alive: dropping it is how it is broken off
-        spool, encoder = self._spool, self._encoder or self._load_encoder
-
-        async def run(state: AdaptationState, out: "asyncio.Queue[Any]") -> None:
-            with progress_reporter(settings.progress.bar, _told(on_progress, observer)) as progress, plain_errors():
-                # before CLIP is loaded
-                await check_mllm(settings, backend)
-                meter = CallMeter()
-                async with Coordinator(settings, backend=backend, observers=[meter]) as coordinator:
-                    questions = Questions(settings, coordinator)
-                    report.templates = dict(questions.templates)
-                    loaded = await asyncio.to_thread(encoder) if callable(encoder) else encoder
-                    async with ClipWorker(loaded, settings.text.feature_cache) as worker:
-                        report.model_identity = dict(coordinator.identity)
-                        report.run = coordinator.run
-                        engine = LearningEngine(
-                            state.detector.classes,
-                            settings,
-                            worker,
-                            questions,
-                            report,
-                            progress,
-                            spool,
-                            observer,
-                            tallies,
-                        )
-                        await StreamLoop(engine, report, state, meter).run(pictures, out)
-
-        return Stream(self, run, report)
+        load = partial(load_clip, settings, self._encoder or self._load_encoder)
+        classes, spool = self._state.detector.classes, self._spool
+        engine = partial(open_engine, classes, settings, report, load, backend, spool, on_progress, observer, tallies)
+        return Stream(self, partial(run_stream, pictures, engine, check=partial(check_mllm, settings, backend)), report)
 
     def begin(self, stream: Stream) -> None:
         """Note that a stream starts. Called by the stream.
@@ -376,6 +280,10 @@ class ANTS:
         if not isinstance(threshold, str) and threshold != state.detector.threshold:
             # set while the stream was under way
             state = replace(state, detector=replace(state.detector, threshold=threshold))
+        calibration = self._state.detector.calibration
+        if threshold == "calibrated" and calibration is not None and state.detector.calibration is None:
+            # calibrated while the stream was under way
+            state = replace(state, detector=replace(state.detector, calibration=calibration).recalibrated())
         self._state = state
 
     def note_batch(self, record: BatchRecord) -> None:
@@ -449,16 +357,8 @@ class ANTS:
         """
         if isinstance(image, torch.Tensor) or (isinstance(image, np.ndarray) and image.ndim == 1):
             return self._state.detector.explain(image, "feature", top)
-        name = str(image) if isinstance(image, (str, Path)) else type(image).__name__
-        if isinstance(image, str) and web_scheme(image):
-            # its query may hold a token
-            name = address_name(image)
         refuse_unconfirmed(self._unconfirmed, asking=False)
-        picture = load_rgb(image, name=name, limits=self._settings.pictures)
-        encoder = self.encoder
-        inputs = [encoder.preprocess(picture)]
-        with encoder_lock(encoder):
-            feature = encoder.encode_inputs(inputs)[0]
+        feature, name = encode_one(image, self._load_encoder, self._settings.pictures)
         return self._state.detector.explain(feature, name, top)
 
     async def write_report(
@@ -507,20 +407,50 @@ class ANTS:
         )
         return await asyncio.to_thread(write_page, Path(path), document)
 
-    async def calibrate(self, id_images: Any = None, *, features: Any = None, tpr: float = 0.95) -> float:
-        """Set the threshold so that at least ``tpr`` of these pictures, all known to be ID, are kept; return it.
+    async def calibrate(
+        self,
+        id_images: Any = None,
+        *,
+        features: Any = None,
+        false_alarms: float | None = None,
+        tpr: float | None = None,
+        on_progress: ProgressCallback | None = None,
+    ) -> float:
+        """Set the threshold so that at most a given share of known pictures is called unknown; return it.
 
-        A picture is kept or not whether it is scored alone or in any batch: its score has the same bits.
+        Split conformal prediction: among fresh pictures like these the expected share below the threshold is at most
+        ``false_alarms``. The pictures must not be those that the detector was built on. Their features are kept with
+        the detector, and scored again when a stream changes a bank, so that the threshold holds there too; scores then
+        have a ``p_value``.
+
+        Args:
+            id_images: pictures known to be ID, as for `score`; of the classes, and as they come.
+            features: (n, D) CLIP features in their place.
+            false_alarms: in (0, 1); ``threshold.false_alarms`` when left out.
+            tpr: 1 - ``false_alarms``, as in earlier versions.
+            on_progress: called with a `ProgressEvent` after every batch.
 
         Raises:
             NoImagesError: none of the pictures can be used.
-            ValueError: ``tpr`` is outside (0, 1].
+            UsageError: too few pictures for that share; names how many it takes. Or a share outside (0, 1).
         """
-        scores = self.score_features(features) if features is not None else await self.score(id_images)
-        usable = scores.id_score[~np.isnan(scores.id_score)]
-        if not len(usable):
+        rate = self._settings.threshold.false_alarms if false_alarms is None else false_alarms
+        if tpr is not None:
+            # 1 - 0.95 is a little more than 0.05
+            rate = round(1.0 - tpr, 12)
+        if features is None:
+            encoded, _, failures = await self.look_at(id_images, on_progress=on_progress)
+            checked = encoded[[row for row in range(len(encoded)) if row not in failures]]
+        else:
+            checked = check_features(features, self._state.detector.dim)
+        if not len(checked):
             raise NoImagesError("there is no usable ID picture to calibrate with")
-        self.threshold = tpr_threshold(torch.from_numpy(usable), tpr)
+        try:
+            detector = await asyncio.to_thread(self._state.detector.calibrated, checked, rate)
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        self._settings = load_settings(self._settings, scoring={"threshold": "calibrated"})
+        self._state = replace(self._state, detector=detector)
         return self.threshold
 
     def save(self, folder: "str | PathLike[str]") -> None:
@@ -591,17 +521,7 @@ class ANTS:
         """
         state, report = self._state, deepcopy(self._report)
         if folder is not None:
-            saved = load_detector(Path(folder))
-            state, report = saved.state, saved.report
-            theirs, ours = state.detector, self._state.detector
-            if theirs.classes != ours.classes:
-                raise DetectorFolderError(f"{folder}: of a detector with other classes")
-            if theirs.clip_identity.get("sha256") != ours.clip_identity.get("sha256"):
-                raise DetectorFolderError(f"{folder}: of a detector with another CLIP")
-            try:
-                state = with_changed_settings(state, saved.settings, self._settings, self._logit_scale, given=False)
-            except SettingError as error:
-                raise DetectorFolderError(f"{folder}: of a detector with other settings: {error}") from None
+            state, report = load_fork(Path(folder), self.saved, self._logit_scale)
         other = type(self)(state, self._settings, report, self._encoder, self._backend)
         other.adopt(state)
         other._unconfirmed = self._unconfirmed
@@ -730,58 +650,5 @@ class ANTS:
         """
         stream = await asyncio.to_thread(open_images, images)
         encoder: Encoder = await asyncio.to_thread(lambda: self.encoder)
-        rows: dict[int, tuple[str, torch.Tensor | None]] = {}
-        failures: dict[int, ImageError] = {}
         with progress_reporter(self._settings.progress.bar, on_progress) as progress:
-            async with ClipWorker(encoder) as worker:
-                clip = self._settings.clip
-                async for batch in worker.image_batches(
-                    stream, clip.batch_size, self._settings.pictures, feature_store=clip.feature_store
-                ):
-                    for ref, feature in zip(batch.refs, batch.features, strict=True):
-                        rows[ref.index] = (ref.name, feature)
-                    for ref, error in batch.failures:
-                        rows[ref.index] = (ref.name, None)
-                        failures[ref.index] = error
-                    progress(ProgressEvent("pictures", len(rows), stream.total))
-        if not rows:
-            raise NoImagesError("there are no pictures to score")
-        blank = torch.zeros(encoder.dim)
-        ordered = [rows[index] for index in sorted(rows)]
-        features = torch.stack([blank if feature is None else feature for _, feature in ordered])
-        return features, [name for name, _ in ordered], failures
-
-
-def _merged(
-    config: "str | PathLike[str] | Mapping[str, Any] | Settings | None",
-    settings: dict[str, Any],
-    backend: Backend | None,
-) -> Settings:
-    given = config if isinstance(config, (Settings, Mapping)) or config is None else Path(config)
-    merged = load_settings(given, **settings)
-    if backend is None and merged.mllm.model_extra:
-        # a cold start asks nothing, so that a misspelt one would not be found
-        check_option_names(merged.mllm, merged.mllm.model_extra)
-    return merged
-
-
-def _told(callback: ProgressCallback | None, observer: RunObserver) -> ProgressCallback:
-    def tell(event: ProgressEvent) -> None:
-        observer.progressed(event)
-        if callback is not None:
-            callback(event)
-
-    return tell
-
-
-async def _load_clip(settings: Settings, progress: ProgressCallback) -> Encoder:
-    progress(ProgressEvent("model", 0, 1))
-    encoder = await asyncio.to_thread(ClipEncoder.load, settings.clip)
-    progress(ProgressEvent("model", 1, 1))
-    return encoder
-
-
-def _versions() -> dict[str, str]:
-    found = {name: version or "not installed as a package" for name, version in installed_versions(PACKAGES).items()}
-    # on the CPU bits do not depend on it; elsewhere, and for a compiled tower, they may
-    return found | {"torch threads": str(torch.get_num_threads())}
+            return await encode_all(stream, encoder, self._settings, progress)

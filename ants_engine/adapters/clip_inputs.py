@@ -1,4 +1,4 @@
-"""Batches of CLIP inputs as data loaders make them: checked, encoded, and turned back into pictures."""
+"""Batches of CLIP inputs from data loaders: checked, encoded, and converted back to pictures."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,14 +12,14 @@ from ants_engine.clip.encoding import Encoder, encoder_lock
 from ants_engine.errors import FeatureError
 
 _OUTSIDE = 0.25
-"""Samples may leave [0, 1] by so much: interpolation overshoots. More of it is no picture of this normalisation."""
+"""Tolerance of samples outside [0, 1], since interpolation overshoots; beyond it the normalisation is another one."""
 
 
 class InputEncoder:
     """CLIP's image tower as a function of tensors."""
 
     def __init__(self, encoder: Encoder) -> None:
-        """Wrap a loaded CLIP."""
+        """Wrap a loaded CLIP model."""
         self._encoder = encoder
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -60,9 +60,9 @@ def check_inputs(x: Any, encoder: Encoder) -> Tensor:
 
 
 def pictures_of(inputs: Tensor, encoder: Encoder) -> Iterator[NDArray[np.uint8]]:
-    """Undo CLIP's normalisation, so that an MLLM can be shown what CLIP sees.
+    """Invert CLIP's normalisation, so that an MLLM can be shown what CLIP sees.
 
-    Preprocessing such a picture again gives the same input, to the bit.
+    Preprocessing such a picture again gives the same input, bit for bit.
 
     Args:
         inputs: checked (B, 3, H, W).
@@ -72,7 +72,7 @@ def pictures_of(inputs: Tensor, encoder: Encoder) -> Iterator[NDArray[np.uint8]]
         An iterator over B arrays (H, W, 3).
 
     Raises:
-        FeatureError: it is not known how this encoder normalises, or the inputs were normalised in another way.
+        FeatureError: this encoder's normalisation is unknown, or the inputs have another one.
     """
     found = _preprocessing(encoder)
     if "mean" not in found or "std" not in found:
@@ -91,7 +91,7 @@ def pictures_of(inputs: Tensor, encoder: Encoder) -> Iterator[NDArray[np.uint8]]
 def loader_pictures(batches: Iterable[Any], encoder: Encoder) -> Iterator[NDArray[np.uint8]]:
     """Yield the pictures of a data loader whose batches are ``x``, ``(x, labels, …)`` or ``{"data": x, …}``.
 
-    Labels are not looked at.
+    Labels are ignored.
 
     Raises:
         FeatureError: the inputs do not fit this CLIP.

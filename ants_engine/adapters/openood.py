@@ -32,6 +32,13 @@ from ants_engine.common.progress import ProgressEvent, progress_reporter
 from ants_engine.detector.class_file import read_class_file
 from ants_engine.errors import ClassListError, NoImagesError, SettingError, UsageError
 
+try:
+    from openood.postprocessors import BasePostprocessor
+except ImportError:
+    BasePostprocessor = object
+
+__all__ = ["ANTSPostprocessor", "ZeroShotNet"]
+
 Mode = Literal["frozen", "stream", "validation"]
 
 
@@ -42,7 +49,7 @@ class Arguments:
     detector: str | None = None
     """A folder that `ANTS.save` wrote."""
     id_classes: tuple[str, ...] | None = None
-    """Class names in the order of the labels; in the file also a path, with a name per line."""
+    """Class names in label order; in a configuration also the path of a file with a name per line."""
     settings: str | dict[str, Any] | None = None
     """For `ANTS.build`: an ``ants.toml`` or its folder, or a mapping; with a detector, a mapping of overrides."""
     mode: Mode | None = None
@@ -87,7 +94,7 @@ def _part(config: Any, name: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Rebuild mappings as plain ones: OpenOOD's own reads a dot in a key as a path."""
+    """Convert to plain mappings: OpenOOD's own interprets a dot in a key as a path."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return vars(value).copy() if hasattr(value, "__dict__") else value
@@ -102,11 +109,8 @@ def _names(given: Any) -> tuple[str, ...]:
         raise ClassListError(f"postprocessor_args.id_classes: {error}") from error
 
 
-# ---- the classifier --------------------------------------------------------------------------------------------------
-
-
 class ZeroShotNet(nn.Module):
-    """Logits of the ID classes. It has no parameters of its own: CLIP stays where it is."""
+    """A zero-shot classifier: logits of the ID classes, for evaluators that want a network. Has no parameters."""
 
     def __init__(self, ants: ANTS) -> None:
         """Use a detector's CLIP and class features.
@@ -135,31 +139,19 @@ class ZeroShotNet(nn.Module):
             return self._encode(x) @ self._classes.to(x.device).T / self._temperature
 
 
-# ---- the postprocessor -----------------------------------------------------------------------------------------------
-
-
-try:
-    from openood.postprocessors import BasePostprocessor
-except ImportError:
-    BasePostprocessor = object
-
-__all__ = ["ANTSPostprocessor", "ZeroShotNet"]
-
-
 class ANTSPostprocessor(BasePostprocessor):  # type: ignore[misc]
     """ANTS (arXiv 2509.03951) for OpenOOD's evaluators. ``conf`` is ``id_score``: higher = more in-distribution.
 
-    Three modes, since OpenOOD scores each data set by itself and ANTS learns from pictures known and unknown mixed:
+    Three modes, since OpenOOD scores each data set separately and ANTS learns from ID and OOD pictures mixed:
 
-    - ``frozen``: the detector as it is; scoring changes nothing. Comparable scores over all sets.
-    - ``validation``: `setup` learns a detector from the validation pictures, ID and OOD mixed, whose labels it does not
-      look at; then frozen.
-    - ``stream``: the method as published. Every `inference` starts from the detector as it was given and adapts batch
-      by batch. The published protocol is one loader per OOD set, ID and OOD shuffled together, as in the public code
-      of ANTS; where an evaluator runs ID and OOD sets one after the other, as v1.5's does, an ID set alone teaches
-      sentences about ID pictures.
+    - ``frozen``: scoring does not change the detector. Scores are comparable over all sets.
+    - ``validation``: `setup` learns a detector from the validation pictures, ID and OOD mixed, without their labels;
+      then as ``frozen``.
+    - ``stream``: the method as published. Every `inference` starts from the given detector and adapts batch by batch.
+      The published protocol is one loader per OOD set, ID and OOD shuffled together, as in the public code of ANTS; an
+      evaluator that runs ID and OOD sets one after the other, as v1.5's does, makes it learn from ID pictures alone.
 
-    The network that OpenOOD hands over is not used: CLIP is ``ants.encoder``. Give the evaluator
+    The network that OpenOOD passes is not used: CLIP is ``ants.encoder``. Give the evaluator
     ``preprocessor=ants.encoder.preprocess`` and, for its accuracy, ``net=ZeroShotNet(ants)``.
     """
 
@@ -170,9 +162,8 @@ class ANTSPostprocessor(BasePostprocessor):  # type: ignore[misc]
         """Take a configuration, or a detector.
 
         Args:
-            config: OpenOOD's; of ``postprocessor.postprocessor_args`` are read ``detector`` (a saved detector's
-                folder) or ``id_classes`` (a list, or a file with a name per line), ``settings`` (as for `ANTS.build`)
-                and ``mode``.
+            config: OpenOOD's. Read from ``postprocessor.postprocessor_args``: ``detector`` (a saved detector's folder)
+                or ``id_classes`` (a list, or a file with a name per line), ``settings`` (see `ANTS.build`), ``mode``.
             ants: a detector, in place of the configured one.
             mode: in place of the configured one; by default ``frozen`` for a detector, ``stream`` for class names.
 
@@ -194,7 +185,7 @@ class ANTSPostprocessor(BasePostprocessor):  # type: ignore[misc]
 
     @property
     def ants(self) -> ANTS:
-        """The detector; made or loaded when first needed.
+        """The detector; built or loaded on first use.
 
         Raises:
             ANTSError: what `ANTS.load` or `ANTS.build` raises.
@@ -202,7 +193,7 @@ class ANTSPostprocessor(BasePostprocessor):  # type: ignore[misc]
         return self._ready().ants
 
     def setup(self, net: Any, id_loader_dict: Any, ood_loader_dict: Any) -> None:
-        """Get ready, with a fresh memory; in mode ``validation``, learn.
+        """Reset; in mode ``validation``, learn first.
 
         Args:
             net: not used.
@@ -221,23 +212,23 @@ class ANTSPostprocessor(BasePostprocessor):  # type: ignore[misc]
         self.reset_memory()
 
     def reset_memory(self) -> None:
-        """Forget what was scored: back to the detector as it was given, or as `setup` made it."""
+        """Restore the detector as it was given, or as `setup` built it."""
         self._ready().reset()
 
     def postprocess(self, net: Any, data: Tensor, path: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
-        """Score one batch; in mode ``stream``, adapt to it and go on from there.
+        """Score one batch; in mode ``stream``, adapt to it first.
 
         Args:
             net: not used.
             data: (B, 3, H, W) of float dtype, as ``ants.encoder.preprocess`` makes them.
-            path: B files of the same pictures, which the MLLM is then shown; else it is shown what CLIP sees.
+            path: the B pictures' files, to show to the MLLM; by default it is shown what CLIP sees.
 
         Returns:
             Predicted classes, int64 (B,), and ID scores, float32 (B,), on the device of ``data``.
 
         Raises:
             FeatureError: ``data`` does not fit this CLIP.
-            UsageError: in mode ``validation``, there was no `setup`; or the detector has no CLIP.
+            UsageError: in mode ``validation`` without `setup`; or the detector has no CLIP.
             ANTSError: in mode ``stream``, what `ANTS.stream` raises.
         """
         if self._mode == "validation" and not self._learned:
@@ -249,12 +240,12 @@ class ANTSPostprocessor(BasePostprocessor):  # type: ignore[misc]
     def inference(
         self, net: Any, data_loader: Iterable[Mapping[str, Any]], progress: bool = True
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
-        """Score a loader from its first batch to its last; in mode ``stream``, with a fresh memory.
+        """Reset, then score all batches of a loader.
 
         Args:
             net: not used.
             data_loader: batches with ``data`` and ``label``, and perhaps ``path``; see `postprocess`.
-            progress: show a bar where the settings allow one.
+            progress: show a progress bar where the settings allow one.
 
         Returns:
             Predicted classes int64 (N,), ID scores float32 (N,), and the loader's labels int64 (N,), in its order.
@@ -265,7 +256,7 @@ class ANTSPostprocessor(BasePostprocessor):  # type: ignore[misc]
         """
         self.reset_memory()
         bar = self.ants.settings.progress.bar
-        # a stream shows a bar of its own
+        # a stream shows its own progress bar
         if not progress or self._mode == "stream":
             bar = "off"
         preds, confs, labels = [], [], []
@@ -281,7 +272,7 @@ class ANTSPostprocessor(BasePostprocessor):  # type: ignore[misc]
         return np.concatenate(preds), np.concatenate(confs), np.concatenate(labels)
 
     def close(self) -> None:
-        """End the thread, and the MLLM if it was made here. May be called twice; else it happens with the last use."""
+        """End the thread, and the MLLM if it was created here. May be called twice; else at garbage collection."""
         if self._sync is not None:
             self._sync.close()
 
@@ -306,7 +297,7 @@ def _validation(loaders: Any, side: str) -> Iterable[Any]:
 
 
 def _alternating(*loaders: Iterable[Any]) -> Iterator[Any]:
-    """Take batches in turn: where the order counts, neither side comes first."""
+    """Alternate between the loaders' batches."""
     nothing = object()
     for batches in itertools.zip_longest(*loaders, fillvalue=nothing):
         yield from (batch for batch in batches if batch is not nothing)

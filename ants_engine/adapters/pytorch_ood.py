@@ -44,15 +44,15 @@ __all__ = ["ANTSDetector"]
 class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
     """ANTS (arXiv 2509.03951): outlier scores from CLIP, and from negative texts that an MLLM finds.
 
-    Nothing is trained. What a fit is for other detectors is here a look at unlabelled pictures *as they come at test
-    time*, known and unknown mixed; labels are never looked at. There are three ways:
+    Nothing is trained. A fit uses unlabelled pictures *as they come at test time*, ID and OOD mixed; labels are never
+    used. There are three ways:
 
-    - ``ANTSDetector(ants)``: a finished detector. `fit` does nothing, as for any detector that needs no fitting.
-    - ``ANTSDetector(id_classes=…)`` and `fit`, or `fit_features`: learns from those pictures. A training set of known
-      pictures alone is a poor choice, since nothing in it looks unknown.
-    - ``streaming=True``: the method as it is meant. Every prediction adapts first, so that scores depend on what came
-      before and on batch sizes. A fit is not needed. Call `reset` between data sets. ``stream.lag`` saves no time here,
-      since a prediction ends before the next begins.
+    - ``ANTSDetector(ants)``: a finished detector. `fit` does nothing.
+    - ``ANTSDetector(id_classes=…)`` and `fit`, or `fit_features`: learns from those pictures. A training set of ID
+      pictures alone is a poor choice, since nothing in it looks OOD.
+    - ``streaming=True``: the method as published. Every prediction adapts first, so that scores depend on earlier
+      pictures and on batch sizes. No fit is needed. Call `reset` between data sets. ``stream.lag`` saves no time here,
+      since predictions do not overlap.
 
     Scores are outlier scores, 1 − ``id_score``: float32 in [0, 1], higher = more out-of-distribution. Everything
     blocks, and may be called where an event loop is running (a notebook).
@@ -69,10 +69,10 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
         backend: Backend | None = None,
         **settings: Any,
     ) -> None:
-        """Take a finished detector, or what it takes to make one.
+        """Take a finished detector, or the arguments to build one.
 
         Args:
-            ants: a finished detector; streaming moves it on.
+            ants: a finished detector; streaming changes its state.
             id_classes: as for `ANTS.build`; either these or ``ants``.
             streaming: adapt with every prediction.
             config: as for `ANTS.build`, used with ``id_classes``.
@@ -86,7 +86,7 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
         super().__init__()
         if (ants is None) == (id_classes is None):
             raise ClassListError("give either ants= (a finished detector) or id_classes= (to learn one)")
-        # an iterator of names must last for a second fit
+        # an iterator of names would be exhausted by the first fit
         self._id_classes = id_classes if id_classes is None or isinstance(id_classes, Mapping) else list(id_classes)
         self._streaming = streaming
         self._config = config
@@ -98,7 +98,7 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
 
     @property
     def ants(self) -> ANTS:
-        """The detector behind this one; with ``streaming``, a cold start is made when first needed.
+        """The underlying detector; with ``streaming``, an initial one is built on first use.
 
         Raises:
             RequiresFittingException: there is none yet.
@@ -110,15 +110,15 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
     def encoder(self) -> "InputEncoder | None":
         """CLIP's image tower, x (B, 3, H, W) → (B, D), the name under which pytorch-ood's benchmarks look for it.
 
-        None where features would not do: while streaming, because the MLLM has to be shown pictures; before a fit; and
-        for a detector that was made from features.
+        None where features do not suffice: while streaming, since the MLLM has to be shown pictures; before a fit; and
+        for a detector made from features.
         """
         if self._sync is None or self._streaming or isinstance(self._sync.ants.encoder, GivenEncoder):
             return None
         return self._sync.input_encoder
 
     def fit(self, data_loader: Iterable[Any]) -> Self:
-        """Learn from unlabelled pictures, in place of whatever was learned before.
+        """Learn from unlabelled pictures; replaces what was learned before.
 
         Args:
             data_loader: batches ``(x, y)``, or ``x`` alone, of pictures (B, 3, H, W) through CLIP's preprocessing,
@@ -139,7 +139,7 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
         return self
 
     def fit_features(self, x: Tensor, y: Tensor | None = None) -> Self:
-        """Learn from features of unlabelled pictures: look-alikes only, since there is no picture to describe.
+        """Learn from features of unlabelled pictures: look-alikes only, since there are no pictures to describe.
 
         Args:
             x: (N, D) CLIP image features of any float dtype.
@@ -157,7 +157,7 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
         return self
 
     def predict(self, x: Tensor) -> Tensor:
-        """Score preprocessed pictures; when streaming, the MLLM is shown those that look unknown, as CLIP sees them.
+        """Score preprocessed pictures; when streaming, the MLLM is shown those that look OOD, as CLIP sees them.
 
         Args:
             x: (B, 3, H, W) of float dtype, as ``ants.encoder.preprocess`` makes them.
@@ -190,7 +190,7 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
         return _outlier_scores(self._made().score_features(x), x)
 
     def reset(self) -> Self:
-        """Forget what was predicted: back to the detector that was given, or to what the last fit made.
+        """Restore the detector as it was given, or as the last fit built it.
 
         Raises:
             UsageError: a stream of this detector is under way.
@@ -200,12 +200,12 @@ class ANTSDetector(FeaturesDetector):  # type: ignore[misc]
         return self
 
     def close(self) -> None:
-        """End the thread, and the MLLM if it was made here. May be called twice; else it happens with the last use."""
+        """End the thread, and the MLLM if it was created here. May be called twice; else at garbage collection."""
         if self._sync is not None:
             self._sync.close()
 
     def _clip(self) -> Encoder:
-        """Load CLIP once for all fits: it has to be known how the loader's pictures were normalised."""
+        """Load CLIP once for all fits: its preprocessing determines how the loader's pictures were normalised."""
         if self._encoder is None:
             config = self._config
             given = config if config is None or isinstance(config, (Settings, Mapping)) else Path(config)

@@ -1,4 +1,4 @@
-"""An `ANTS` behind blocking calls, frozen or adapting with every call."""
+"""An `ANTS` behind blocking calls, frozen or adapting with every call, on an event loop in its own thread."""
 
 import asyncio
 import threading
@@ -34,20 +34,20 @@ class _Running:
 
 
 class LoopThread:
-    """Runs coroutines and waits for them.
+    """An event loop in its own thread, for synchronous callers whose own thread may run a loop already.
 
-    The thread starts with the first one and lives until `close`, or as long as this object.
+    The thread starts with the first coroutine and ends with `close`, or with this object.
     """
 
     def __init__(self) -> None:
-        """Start nothing yet."""
+        """Prepare; no thread is started."""
         self._running: _Running | None = None
         self._end: Callable[[], object] = _nothing
         self._closed = False
         self._starting = threading.Lock()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine to its end and return its result; an interrupted wait cancels it.
+        """Run a coroutine and return its result; an interrupted wait cancels it.
 
         Raises:
             UsageError: this object is closed.
@@ -61,22 +61,22 @@ class LoopThread:
         try:
             return future.result()
         except BaseException:
-            # for Ctrl-C: the caller has gone, and nobody else could end the work
+            # Ctrl-C: nobody else could cancel the work
             future.cancel()
             raise
 
     def on_close(self, callback: Callable[[], Awaitable[object]]) -> None:
-        """Await ``callback`` on the loop before it ends. To be called from what `run` runs.
+        """Await ``callback`` on the loop before it ends. Call it from a coroutine that `run` runs.
 
         Raises:
-            UsageError: nothing runs.
+            UsageError: the loop is not running.
         """
         if self._running is None:
             raise UsageError("the loop has not begun")
         self._running.stack.push_async_callback(callback)
 
     def close(self) -> None:
-        """Cancel what runs, await what `on_close` was given, and end the thread. May be called twice."""
+        """Cancel running coroutines, await the callbacks of `on_close`, and end the thread. May be called twice."""
         with self._starting:
             self._closed = True
         self._end()
@@ -87,7 +87,7 @@ class LoopThread:
         thread.start()
         self._running = started.result()
         end = weakref.finalize(self, _end, self._running, thread)
-        # at the interpreter's exit no thread can be started any more, so nothing could be closed in order
+        # at interpreter exit no thread can be started any more, so an orderly shutdown is impossible
         end.atexit = False
         self._end = end
         return self._running
@@ -107,7 +107,7 @@ def _serve(started: "Future[_Running]") -> None:
             tasks = [task for task in asyncio.all_tasks() if task is not own]
             for task in tasks:
                 task.cancel()
-            # what they use is closed only after them
+            # the resources they use are closed after them
             await asyncio.gather(*tasks, return_exceptions=True)
 
     asyncio.run(wait())
@@ -115,12 +115,9 @@ def _serve(started: "Future[_Running]") -> None:
 
 def _end(running: _Running, thread: threading.Thread) -> None:
     running.loop.call_soon_threadsafe(running.stop.set)
-    # the garbage collector may come by in that very thread
+    # garbage collection may run in that very thread
     if threading.current_thread() is not thread:
         thread.join()
-
-
-# ---- the detector ----------------------------------------------------------------------------------------------------
 
 
 class Verdicts(NamedTuple):
@@ -133,7 +130,7 @@ class Verdicts(NamedTuple):
 
 
 class SyncANTS:
-    """Makes or takes an `ANTS` and waits for it, on an event loop of its own."""
+    """Blocking calls on an `ANTS`, which it builds or is given."""
 
     def __init__(
         self, ants: ANTS, *, streaming: bool, backend: Backend | None = None, loop: LoopThread | None = None
@@ -141,10 +138,10 @@ class SyncANTS:
         """Take a finished detector.
 
         Args:
-            ants: `reset` goes back to what it is now.
+            ants: `reset` restores its current state.
             streaming: adapt to everything that is scored.
-            backend: an MLLM in place of the one that the detector was made with; the caller closes it.
-            loop: is taken over; a new one by default.
+            backend: an MLLM in place of the detector's; the caller closes it.
+            loop: this object takes ownership; a new one by default.
         """
         self.ants = ants
         self.streaming = streaming
@@ -181,7 +178,7 @@ class SyncANTS:
 
     @property
     def input_encoder(self) -> InputEncoder:
-        """CLIP's image tower; the same object every time, so that caches may go by its identity."""
+        """CLIP's image tower; always the same object, so that caches can use its identity."""
         if self._input_encoder is None:
             self._input_encoder = InputEncoder(self.ants.encoder)
         return self._input_encoder
@@ -191,7 +188,7 @@ class SyncANTS:
 
         Args:
             features: numpy or torch, any float dtype.
-            images: the same N pictures, for the MLLM; without them it is not asked about pictures.
+            images: the same N pictures, for the MLLM; without them no captions are requested.
 
         Raises:
             FeatureError: wrong shape or dtype, or rows that are NaN, infinite or all zero.
@@ -218,7 +215,7 @@ class SyncANTS:
         if not self.streaming or paths is not None:
             return self.score_features(features, paths)
         encoder = self.ants.encoder
-        # an iterator: pictures from it are kept on disk, and only those that may have to be described
+        # an iterator, so that only pictures that may have to be described are kept, and on disk
         return self.score_features(features, pictures_of(check_inputs(x, encoder), encoder))
 
     def learn(self, images: Any) -> None:
@@ -240,12 +237,12 @@ class SyncANTS:
             UsageError: a stream of this detector is under way.
         """
         if self.streaming:
-            # for its check that no stream is under way
+            # checks that no stream is under way
             self.ants.reset()
             self.ants.adopt(self._start)
 
     def close(self) -> None:
-        """End the loop, and the MLLM if it was made here. May be called twice."""
+        """End the loop, and the MLLM if it was created here. May be called twice."""
         self._loop.close()
 
     async def _streamed(self, features: Any, images: Any) -> Verdicts:
@@ -255,7 +252,7 @@ class SyncANTS:
         return _joined(parts)
 
     def _kept_backend(self) -> Backend | None:
-        """Keep the MLLM from call to call; a stream that makes its own would load it every time."""
+        """Keep the MLLM between calls; otherwise every stream would load its own."""
         settings = self.ants.settings
         if self.backend is None and settings.dispatch.mode != "replay" and self.ants.backend is None:
             self.backend = create_backend(settings.mllm)

@@ -9,100 +9,78 @@ from ants_engine.baselines.baseline import TextSpace
 from ants_engine.errors import UsageError
 from ants_engine.method.grouping import equal_groups, grouped_score
 
-FIRST_ROOM = 64
-
 
 class LabelMemory:
-    """AdaNeg's memory of one kind of label. Only labels that have pictures take up room.
+    """AdaNeg's memory of one kind of label: the most confident pictures of each label, and the proxies they make.
 
-    It never holds more than K · (length - 1) features of pictures.
+    It holds at most K · (length - 1) features; only labels with pictures take up space.
     """
 
     def __init__(self, texts: Tensor, length: int) -> None:
-        """Start with texts alone.
+        """Start with the texts alone.
 
         Args:
             texts: (K, D) float32, L2-normalised features of the labels.
-            length: places per label, the first of which is the text's.
+            length: slots per label, the first of which is the text's.
         """
         self._texts = texts
         self._room = length - 1
-        self._rows: dict[int, int] = {}
-        self._pictures: list[list[Tensor]] = []
-        self._entropies: list[list[float]] = []
-        self._proxies = torch.empty(FIRST_ROOM, texts.shape[1])
-        self._changed: set[int] = set()
+        self._kept: dict[int, list[tuple[float, Tensor]]] = {}
+        self._proxies: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
-        """Return how many pictures are kept."""
-        return sum(map(len, self._pictures))
+        """Return the number of pictures kept."""
+        return sum(map(len, self._kept.values()))
 
     def offer(self, label: int, feature: Tensor, entropy: float) -> None:
-        """Keep a picture's feature (D,) for a label; with no place left, for the least certain one if that is less so.
+        """Keep a picture for a label; a full label replaces its picture of highest entropy, if that is higher.
 
         Args:
             label: from 0 to K - 1.
             feature: (D,) float32, L2-normalised.
-            entropy: of the picture's softmax; the lower, the surer.
+            entropy: of the picture's softmax; lower is more confident.
         """
-        row = self._row(label)
-        pictures, entropies = self._pictures[row], self._entropies[row]
-        # a copy, or one kept picture would hold its whole batch in memory
-        if len(pictures) < self._room:
-            pictures.append(feature.clone())
-            entropies.append(entropy)
-        else:
-            vaguest = max(range(self._room), key=entropies.__getitem__)
-            if not entropy < entropies[vaguest]:
+        kept = self._kept.setdefault(label, [])
+        place = len(kept)
+        if place == self._room:
+            place = max(range(self._room), key=lambda one: kept[one][0])
+            if not entropy < kept[place][0]:
                 return
-            pictures[vaguest] = feature.clone()
-            entropies[vaguest] = entropy
-        self._changed.add(label)
+        # a copy, since a view would keep its whole batch in memory
+        kept[place : place + 1] = [(entropy, feature.clone())]
+        self._proxies.pop(label, None)
 
     def proxies(self) -> tuple[Tensor, Tensor]:
         """Return the labels that have pictures (H,) int64, and their proxies (H, D) float32.
 
-        A proxy is the mean over all places of its label, empty ones counted as zeros, and then L2-normalised: the
-        direction of the sum of the text and the pictures. Of any other label it is the text itself.
+        A proxy is the L2-normalised mean over all slots of its label, empty ones as zeros: the direction of the sum of
+        text and pictures. The proxy of any other label is its text.
         """
-        for label in self._changed:
-            row = self._rows[label]
-            total = torch.stack([self._texts[label], *self._pictures[row]]).sum(dim=0)
-            self._proxies[row] = torch.nn.functional.normalize(total, dim=0)
-        self._changed.clear()
-        return torch.tensor(list(self._rows), dtype=torch.int64), self._proxies[: len(self._rows)]
-
-    def _row(self, label: int) -> int:
-        row = self._rows.setdefault(label, len(self._rows))
-        if row == len(self._pictures):
-            self._pictures.append([])
-            self._entropies.append([])
-            if row == len(self._proxies):
-                self._proxies = torch.cat([self._proxies, torch.empty_like(self._proxies)])
-        return row
-
-
-# ---- the method ------------------------------------------------------------------------------------------------------
+        for label, kept in self._kept.items():
+            if label not in self._proxies:
+                total = torch.stack([self._texts[label], *(feature for _, feature in kept)]).sum(dim=0)
+                self._proxies[label] = torch.nn.functional.normalize(total, dim=0)
+        rows = [self._proxies[label] for label in self._kept]
+        return torch.tensor(list(self._kept), dtype=torch.int64), torch.stack(rows) if rows else self._texts[:0]
 
 
 class AdaNeg:
-    """S = S_ada + weight · S_nl, in [0, 1 + weight], over a stream whose own pictures shape S_ada.
+    """S = S_ada + weight · S_nl, in [0, 1 + weight]; S_ada adapts to the pictures of the stream.
 
-    S_nl is NegLabel's grouped score. A batch's clear pictures go into a memory first, and the batch is scored after
-    that: with S_nl > thres + gap · (1 - thres) under the nearest ID class, with S_nl < thres - gap · thres under the
-    nearest negative. S_ada is the grouped score with each label's proxy (see `LabelMemory.proxies`) in place of its
+    S_nl is NegLabel's grouped score. A batch's confident pictures are stored in a memory before the batch is scored:
+    those with S_nl > thres + gap · (1 - thres) under the nearest ID class, those with S_nl < thres - gap · thres under
+    the nearest negative. S_ada is the grouped score with each label's proxy (see `LabelMemory.proxies`) in place of its
     text. The predicted class has the highest softmax(text logits) + weight · softmax(proxy logits), each softmax over
     ID classes and negatives together.
 
-    A full memory exchanges the picture of the highest entropy (of the softmax over the ID classes, or over the
-    negatives) for one of a lower entropy, as the paper has it, so a label ends up with its surest pictures in whatever
-    order they came. The public code means the same, but there the entropy is NaN in half precision wherever a
-    probability vanishes, no comparison holds, and the first pictures stay for ever; float32 is used here. There, too,
+    A full memory replaces the picture of the highest entropy (of the softmax over the ID classes, or over the
+    negatives) by one of lower entropy, as in the paper, so that a label keeps its most confident pictures, whatever
+    their order. The public code intends the same, but in half precision the entropy is NaN wherever a probability
+    vanishes, no comparison holds, and the first pictures stay for ever; float32 is used here. As in the public code,
     ``length`` counts the text, so that nine pictures are kept.
 
-    The published settings, and these, cut the negatives into 5 groups. The fewer groups, the longer they are and the
-    lower S_nl is, which decides what is stored at all. Scores depend on the batches, as with every test-time
-    method.
+    The published settings, and these defaults, use 5 groups of negatives. Fewer, longer groups lower S_nl, which
+    decides what is stored. Scores depend on the batches, as with every test-time method.
     """
 
     name = "adaneg"
@@ -120,11 +98,11 @@ class AdaNeg:
 
         Args:
             space: ID classes and negatives.
-            length: places per label, the first of which is the text's; at least 2.
-            thres: S_nl that parts ID from OOD, in [0, 1].
-            gap: how far from it a picture must be to be stored, as a share of the way to 0 and to 1, in [0, 1].
-            weight: share of S_nl in the score and of the proxies in the prediction, at least 0.
-            groups: cut the negatives into so many groups, in random order seeded 0; the space's own groups when empty.
+            length: slots per label, the first of which is the text's; at least 2.
+            thres: S_nl that separates ID from OOD, in [0, 1].
+            gap: margin around it for storing a picture, as a share of the distance to 0 and to 1, in [0, 1].
+            weight: weight of S_nl in the score and of the proxies in the prediction, at least 0.
+            groups: number of groups of negatives, in random order seeded 0; None for the space's own groups.
 
         Raises:
             UsageError: an option does not fit.
@@ -146,7 +124,7 @@ class AdaNeg:
 
     @property
     def pictures(self) -> int:
-        """Return how many pictures are kept."""
+        """Return the number of pictures kept."""
         return len(self._id_memory) + len(self._negative_memory)
 
     def reset(self) -> None:
@@ -155,7 +133,7 @@ class AdaNeg:
         self._negative_memory = LabelMemory(self._space.negatives, self._length)
 
     def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Take one batch into the memory, then score it; see `Baseline.score`."""
+        """Store a batch in the memory, then score it; see `Baseline.score`."""
         features = self._space.check(features)
         id_text, negative_text = self._space.id_logits(features), self._space.negative_logits(features)
         initial = grouped_score(id_text, negative_text, self._groups)
@@ -171,7 +149,7 @@ class AdaNeg:
         return predicted, adaptive + self._weight * initial
 
     def _proxy_logits(self, memory: LabelMemory, features: Tensor, text_logits: Tensor) -> Tensor:
-        """Return logits like ``text_logits``, with those of the labels that have pictures made anew."""
+        """Return ``text_logits`` with the columns of labels that have pictures recomputed from their proxies."""
         labels, proxies = memory.proxies()
         logits = text_logits.clone()
         logits[:, labels] = features @ proxies.T / self._space.temperature

@@ -1,4 +1,4 @@
-"""What every baseline offers, and the base of those that look at one picture at a time."""
+"""The texts that all baselines share, their interface, and the base class of those without a memory."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from ants_engine.method.masses import products
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TextSpace:
-    """ID classes, lexicon negatives and, where an LLM was asked for them, outlier labels.
+    """The texts that all methods are compared on: ID classes, lexicon negatives and, optionally, outlier labels.
 
-    It is never changed; ``dataclasses.replace(space, temperature=1.0)`` makes one to try another temperature.
+    Immutable; ``dataclasses.replace(space, temperature=1.0)`` gives one with another temperature.
     """
 
     class_names: tuple[str, ...]
@@ -26,13 +26,13 @@ class TextSpace:
     class_features: Tensor
     """(C, D) float32, L2-normalised."""
     negatives: Tensor
-    """(M, D) float32, L2-normalised, in the order that ``groups`` counts in; M may be 0."""
+    """(M, D) float32, L2-normalised, in the order that ``groups`` refers to; M may be 0."""
     groups: Groups
-    """How the negatives are cut."""
+    """The groups of negatives."""
     temperature: float
     """Softmax temperature tau; a logit is a cosine divided by it."""
     outlier_features: Tensor | None = None
-    """(L, D) float32, L2-normalised: an LLM's outlier labels (EOE), L may be 0; None where nobody asked for any."""
+    """(L, D) float32, L2-normalised: an LLM's outlier labels (EOE), L may be 0; None if none were requested."""
 
     @classmethod
     def of(cls, detector: Detector, outliers: Tensor | None = None) -> "TextSpace":
@@ -40,7 +40,7 @@ class TextSpace:
 
         Args:
             detector: its ID classes, its initial negatives with their groups, and its temperature.
-            outliers: (L, D) features of outlier labels, by the same CLIP; normalised here.
+            outliers: (L, D) features of outlier labels, by the same CLIP model; normalised here.
 
         Raises:
             FeatureError: ``outliers`` do not fit the detector's features.
@@ -72,14 +72,11 @@ class TextSpace:
         return products(features, self.negatives) / self.temperature
 
 
-# ---- the methods -----------------------------------------------------------------------------------------------------
-
-
 class Baseline(Protocol):
     """A method that scores pictures by their CLIP features."""
 
     name: str
-    """What the registry calls it."""
+    """Its name in the registry."""
 
     def score(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Score one batch of a stream.
@@ -101,7 +98,7 @@ class Baseline(Protocol):
 
 
 class FrozenBaseline(ABC):
-    """A baseline without a memory: a picture's score does not depend on the others, nor on how they are batched."""
+    """A baseline without a memory: a picture's score depends neither on other pictures nor on the batches."""
 
     name: str
 
@@ -120,7 +117,7 @@ class FrozenBaseline(ABC):
         outliers = self._space.outlier_features
         texts = (self._space.class_features, self._space.negatives, *([] if outliers is None else [outliers]))
         key = (type(self), *(len(part) for part in texts), self._space.groups.sizes)
-        # many pictures at once against 10,000 negatives would need gigabytes
+        # all pictures at once against 10,000 negatives could need gigabytes
         parts = [SCORING.run(work, [rows], key) for rows in torch.split(checked, ROWS_AT_ONCE)]
         predicted, scores = (torch.cat(column) for column in zip(*parts, strict=True))
         return predicted, scores

@@ -1,7 +1,7 @@
-"""EOE's outlier labels, asked of the same MLLM and kept in the same store as the engine's own questions (ICML 2024).
+"""EOE's outlier labels (ICML 2024), by the same MLLM and response store as the engine's own requests.
 
-For near-OOD EOE asks for look-alikes of *every* ID class, where ANTS asks for those that the stream looks like; for
-far-OOD it asks once, with all classes, for names that look like none of them.
+For near-OOD EOE asks for look-alikes of *every* ID class, where ANTS asks for those that the stream resembles; for
+far-OOD it asks once, with all classes, for names that resemble none of them.
 """
 
 import asyncio
@@ -20,23 +20,31 @@ from ants_engine.method.final_part import final_part
 from ants_engine.protocol import Decoding
 from ants_engine.settings.config import EoeSettings, Settings, VsnlSettings
 
+ALL_CLASSES = "all classes"
+ITEMS = 50
+"""Items of one piece of a long answer; the reader accepts 100."""
+CHARACTERS = 2_000
+"""Characters of one piece; the reader accepts 4,096."""
+LONGEST = 200_000
+"""Characters of an answer that are read: several times the length of 500 labels."""
+
 
 @dataclass(slots=True)
 class OutlierLabels:
-    """L labels, in the order of the questions, and what was set aside."""
+    """L labels, in the order of the requests, and what was set aside."""
 
     texts: tuple[str, ...] = ()
-    """The labels, none of them an ID class, each once ignoring case."""
+    """The labels: no ID class, each once ignoring case."""
     sources: tuple[str, ...] = ()
-    """Per label: the ID class that was asked for, or ``all classes``."""
+    """Per label: the ID class of its request, or ``all classes``."""
     asked: int = 0
-    """Requests that went to the MLLM."""
+    """Requests sent to the MLLM."""
     from_store: int = 0
-    """Requests that the response store answered."""
+    """Requests answered by the response store."""
     failed: int = 0
     """Requests without an answer."""
     prompt_tokens: int | None = None
-    """Over all answers that say so, stored ones included; None if none does."""
+    """Over all answers that report it, stored ones included; None if none does."""
     completion_tokens: int | None = None
     set_aside: list[SetAside] = field(default_factory=list)
     template: str = ""
@@ -44,75 +52,24 @@ class OutlierLabels:
     template_sha256: str = ""
 
     def put_aside(self, item: SetAside) -> None:
-        """Note something that was not used."""
+        """Record something that was not used."""
         self.set_aside.append(item)
 
     def prompts(self, classes: ClassList) -> list[str]:
-        """Return the texts to encode: every label written as the ID classes are, so that they compare with it."""
+        """Return the texts to encode: the labels in the template of the ID classes."""
         return [classes.template.replace("{}", label) for label in self.texts]
-
-
-# ---- long answers ----------------------------------------------------------------------------------------------------
-
-
-ITEMS = 50
-"""Items of one piece; the reader takes 100."""
-CHARACTERS = 2_000
-"""Of one piece; the reader takes 4,096."""
-LONGEST = 200_000
-"""Characters of an answer that are looked at: several times what 500 labels take."""
-
-
-def pieces(answer: str) -> list[str]:
-    """Cut an MLLM's answer at line ends, and a long line at commas.
-
-    Args:
-        answer: as it came; a reasoning model's thoughts are left out, and what is beyond `LONGEST`.
-
-    Returns:
-        Pieces of at most `ITEMS` lines or commas and, where single items are no longer, `CHARACTERS` characters; one
-        empty piece for an empty answer.
-    """
-    found: list[str] = []
-    held: list[str] = []
-    items = characters = 0
-    for line in _short_lines((final_part(answer) or "")[:LONGEST]):
-        count = 1 + line.count(",")
-        if held and (items + count > ITEMS or characters + len(line) > CHARACTERS):
-            found.append("\n".join(held))
-            held, items, characters = [], 0, 0
-        held.append(line)
-        items += count
-        characters += len(line)
-    return [*found, "\n".join(held)]
-
-
-def _short_lines(text: str) -> Iterator[str]:
-    for line in text.splitlines():
-        if line.count(",") < ITEMS and len(line) <= CHARACTERS:
-            yield line
-            continue
-        parts = line.split(",")
-        for start in range(0, len(parts), ITEMS // 2):
-            yield ",".join(parts[start : start + ITEMS // 2])
-
-
-# ---- asking ----------------------------------------------------------------------------------------------------------
-
-
-ALL_CLASSES = "all classes"
 
 
 async def outlier_labels(
     classes: ClassList, settings: Settings, coordinator: Coordinator, fits: Callable[[str], bool]
 ) -> OutlierLabels:
-    """Ask for outlier labels, and read the answers.
+    """Request outlier labels, and read the answers.
 
     Args:
         classes: the ID classes.
-        settings: ``eoe`` says what is asked for; ``prompts`` and ``dispatch.min_success`` are used.
+        settings: ``eoe``, ``prompts`` and ``dispatch.min_success`` are used.
         coordinator: open.
-        fits: whether CLIP's text context holds a text; a label whose prompt it does not hold is set aside.
+        fits: whether a text fits CLIP's context; a label whose prompt does not is set aside.
 
     Raises:
         TemplateError: the template is missing or malformed, or does not take what its task gives it.
@@ -144,7 +101,7 @@ async def outlier_labels(
 
 
 def _questions(classes: ClassList, template: PromptTemplate, eoe: EoeSettings) -> list[tuple[str, str]]:
-    """Return what each question is about, and its prompt."""
+    """Return the subject and prompt of each request."""
     count = eoe.labels_per_question
     if eoe.task == "far":
         return [(ALL_CLASSES, template.render(count=count, class_list=", ".join(classes.names)))]
@@ -154,7 +111,7 @@ def _questions(classes: ClassList, template: PromptTemplate, eoe: EoeSettings) -
 async def _ask(
     prompts: Sequence[str], template: PromptTemplate, eoe: EoeSettings, coordinator: Coordinator
 ) -> list[Outcome]:
-    """Ask all at once; an error that would meet every question ends it, and what still waits is given up."""
+    """Send all requests at once; a permanent error cancels the pending ones."""
     decoding = Decoding(max_new_tokens=eoe.token_limit)
     identity = coordinator.identity
     tasks = [
@@ -175,14 +132,14 @@ async def _ask(
 def _read(
     answers: Sequence[tuple[str, str]], classes: ClassList, eoe: EoeSettings
 ) -> tuple[NegativeTexts, list[Rejection]]:
-    """Read answers, given as (ID class, raw answer); also why answers were of no use at all."""
+    """Read answers, given as (ID class, raw answer); also returns why answers were unusable."""
     if eoe.task == "near":
         texts = look_alikes(answers, classes, VsnlSettings(labels_per_class=eoe.labels_per_question))
         return texts, texts.unusable_reasons
     cut = [(name, piece) for name, raw in answers for piece in pieces(raw)]
-    # a piece is read whole: what is too many is known only when all are read
+    # pieces are read whole: the limit applies to all of them together
     texts = look_alikes(cut, classes, VsnlSettings(labels_per_class=2 * ITEMS))
-    # pieces of one answer: it is of no use when none of them is
+    # the answer is unusable only if all its pieces are
     return texts, [] if texts.texts else texts.unusable_reasons[:1]
 
 
@@ -199,3 +156,37 @@ def _keep(
             kept.append((label, source))
     labels.texts = tuple(label for label, _ in kept)
     labels.sources = tuple(source for _, source in kept)
+
+
+def pieces(answer: str) -> list[str]:
+    """Split an MLLM's answer at line ends, and long lines at commas, for a reader of short lists.
+
+    Args:
+        answer: the raw answer; a reasoning model's thoughts and what is beyond `LONGEST` are dropped.
+
+    Returns:
+        Pieces of at most `ITEMS` lines or commas and, unless a single item is longer, `CHARACTERS` characters; one
+        empty piece for an empty answer.
+    """
+    found: list[str] = []
+    held: list[str] = []
+    items = characters = 0
+    for line in _short_lines((final_part(answer) or "")[:LONGEST]):
+        count = 1 + line.count(",")
+        if held and (items + count > ITEMS or characters + len(line) > CHARACTERS):
+            found.append("\n".join(held))
+            held, items, characters = [], 0, 0
+        held.append(line)
+        items += count
+        characters += len(line)
+    return [*found, "\n".join(held)]
+
+
+def _short_lines(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        if line.count(",") < ITEMS and len(line) <= CHARACTERS:
+            yield line
+            continue
+        parts = line.split(",")
+        for start in range(0, len(parts), ITEMS // 2):
+            yield ",".join(parts[start : start + ITEMS // 2])

@@ -1,4 +1,4 @@
-"""MCM, maximum concept matching (Ming et al., NeurIPS 2022, arXiv 2211.13445)."""
+"""Baselines that score each picture by itself, each with its formula and source."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,10 @@ from ants_engine.method.scoring import mcm_score
 
 
 class Mcm(FrozenBaseline):
-    """S = max_y softmax_y(cos(v, t_y) / tau) over the ID classes, in [1/C, 1]."""
+    """S = max_y softmax_y(cos(v, t_y) / tau) over the ID classes, in [1/C, 1].
+
+    MCM, maximum concept matching (Ming et al., NeurIPS 2022, arXiv 2211.13445).
+    """
 
     name = "mcm"
 
@@ -20,7 +23,10 @@ class Mcm(FrozenBaseline):
 
 
 class MaxLogit(FrozenBaseline):
-    """S = max_y cos(v, t_y) over the ID classes, in [-1, 1]; the temperature has no part in it."""
+    """S = max_y cos(v, t_y) over the ID classes, in [-1, 1], independent of the temperature.
+
+    The highest logit without a softmax (Hendrycks et al., ICML 2022, arXiv 1911.11132); here a cosine.
+    """
 
     name = "max-logit"
 
@@ -30,7 +36,10 @@ class MaxLogit(FrozenBaseline):
 
 
 class Energy(FrozenBaseline):
-    """S = log sum_y exp(cos(v, t_y) / tau) over the ID classes: the negative energy, any real number."""
+    """S = log sum_y exp(cos(v, t_y) / tau) over the ID classes: the negative energy, any real number.
+
+    Energy score (Liu et al., NeurIPS 2020, arXiv 2010.03759) of CLIP's logits.
+    """
 
     name = "energy"
 
@@ -42,13 +51,14 @@ class Energy(FrozenBaseline):
 class NegLabel(FrozenBaseline):
     """S_nl = mean over the groups g of E_id / (E_id + E_g), E = sum exp(cos / tau), in [0, 1].
 
-    It is the engine's initial detector, to the same bits; without negatives it is 1.
+    NegLabel (Jiang et al., ICLR 2024, arXiv 2403.20078). Bit for bit the engine's initial detector.
+    Without negatives it is 1.
     """
 
     name = "neglabel"
 
     def __init__(self, space: TextSpace) -> None:
-        """Score in this text space; its negatives are put in order once."""
+        """Score in this text space; its negatives are grouped once."""
         super().__init__(space)
         order = space.groups.order
         self._cut = Cut(space.negatives if order is None else space.negatives[order], space.groups.sizes)
@@ -59,7 +69,7 @@ class NegLabel(FrozenBaseline):
 
 
 class NegLabelOneGroup(FrozenBaseline):
-    """S = E_id / (E_id + E_neg), E = sum exp(cos / tau) over all ID classes and over all negatives, in [0, 1]."""
+    """S = E_id / (E_id + E_neg), E = sum exp(cos / tau), in [0, 1]: NegLabel with all negatives in one group."""
 
     name = "neglabel-1"
 
@@ -70,18 +80,16 @@ class NegLabelOneGroup(FrozenBaseline):
         return cut_scores(features / self._space.temperature, whole, IdMass.of(id_logits))[0]
 
 
-BETA = 0.25
-
-
 class Eoe(FrozenBaseline):
     """S = max_y p_y - beta · max_o p_o, in [-beta, 1].
 
-    p is one softmax of cos / tau over the ID classes y and the outlier labels o. Without any label it is MCM.
+    p is one softmax of cos / tau over the ID classes y and the outlier labels o; without labels it is MCM. EOE,
+    envisioned outlier exposure (Cao et al., ICML 2024, arXiv 2406.00806).
     """
 
     name = "eoe"
 
-    def __init__(self, space: TextSpace, beta: float = BETA) -> None:
+    def __init__(self, space: TextSpace, beta: float = 0.25) -> None:
         """Score in this text space.
 
         Args:

@@ -96,7 +96,9 @@ def _run(
         )
     else:
         say(str(plain_parts(ants.report)))
-        say(f"lambda {ants.weight:.3f} (1 = far-OOD, 0 = near-OOD), threshold {ants.threshold:.3f}")
+        pooled = ants.detector.fusion == "pool"
+        said = "" if pooled else f"lambda {ants.weight:.3f} (1 = far-OOD, 0 = near-OOD), "
+        say(f"{said}threshold {ants.threshold:.3f}")
         say(f"saved to {out}" if out else "not saved; name a folder with -o to keep the detector")
     return 3 if "picture" in ants.report.set_aside_reasons else 0
 

@@ -11,7 +11,7 @@ from ants_engine.cli.eval import evaluate_methods
 from ants_engine.cli.output import say
 from ants_engine.cli.report import report
 from ants_engine.cli.run import run
-from ants_engine.cli.score import explain, score
+from ants_engine.cli.score import calibrate, explain, score
 from ants_engine.cli.serve import serve
 from ants_engine.cli.store import store
 from ants_engine.cli.stream import stream
@@ -30,7 +30,7 @@ def commands() -> None:
 
 
 COMMANDS = (
-    build, score, stream, explain, report, serve, replay, run, store, prompts, backends, settings, demo,
+    build, score, stream, calibrate, explain, report, serve, replay, run, store, prompts, backends, settings, demo,
     evaluate_methods,
 )  # fmt: skip
 for command in COMMANDS:

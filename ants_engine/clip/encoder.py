@@ -202,14 +202,6 @@ class ClipEncoder:
         # the accelerator is synchronised once, here, and not after every batch
         return _normalised(torch.cat(rows), "pictures")
 
-    def encode_images(self, images: Sequence[Image.Image]) -> torch.Tensor:
-        """Encode RGB pictures; see `encode_inputs`.
-
-        Returns:
-            Float32 (N, D) on the CPU, every row of length 1, in the order given.
-        """
-        return self.encode_inputs([self.preprocess(image) for image in images])
-
     def encode_texts(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> torch.Tensor:
         """Encode texts: duplicates once, those of one length together; the lock is yielded every ``text_batch_size``.
 

@@ -54,10 +54,6 @@ class Encoder(Protocol):
         """Encode preprocessed pictures to (N, D), L2-normalised."""
         ...
 
-    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Encode RGB pictures to (N, D), L2-normalised."""
-        ...
-
     def encode_texts(self, texts: Sequence[str], on_progress: Callable[[int], None] | None = None) -> Tensor:
         """Encode texts to (K, D), L2-normalised."""
         ...
@@ -220,7 +216,3 @@ class GivenEncoder:
         if not inputs:
             return torch.empty(0, self.dim)
         raise UsageError("this detector has features and no CLIP model: give features=…")
-
-    def encode_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Refuse pictures, as `preprocess` does."""
-        return self.encode_inputs([self.preprocess(image) for image in images])

@@ -7,8 +7,7 @@ import tempfile
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self, cast
+from typing import cast
 
 from PIL import Image
 
@@ -122,7 +121,7 @@ def _kind(source: object) -> str:
 
 
 class Spool:
-    """A temporary folder of pictures, created with the first one; `close`, or leaving the context, removes it.
+    """A temporary folder of pictures, created with the first one; `close` removes it.
 
     Otherwise a file lives as long as a reference to it, and the folder as long as the spool or any such reference.
     """
@@ -137,14 +136,6 @@ class Spool:
         self._folder: Path | None = None
         self._numbers = itertools.count()
         self._remove: weakref.finalize[[str], Spool] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def put(self, ref: ImageRef, image: Image.Image, max_side: int) -> ImageRef:
         """Write a decoded picture (blocking): lossless PNG, shrunk to a longest side of ``max_side`` pixels.

@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TypeVar
 
 import torch
@@ -65,9 +64,7 @@ class ClipWorker:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -77,28 +74,6 @@ class ClipWorker:
         for stop in self._stops:
             stop.set()
         await _end(self._thread, self._jobs)
-
-    async def encode_images(
-        self, images: Sequence[Image.Image | ImageRef], limits: ImageSettings | None = None
-    ) -> torch.Tensor:
-        """Encode pictures, decoding references first.
-
-        Returns:
-            Float32 (N, D) on the CPU, every row of length 1, in the order given.
-
-        Raises:
-            ImageError: a reference cannot be decoded within ``limits``.
-            FeatureError: the model gave a number that is not finite.
-        """
-        bounds = limits or ImageSettings()
-
-        def encode(stop: threading.Event) -> torch.Tensor:
-            decoded = [image.load(bounds) if isinstance(image, ImageRef) else image for image in images]
-            inputs = [self.encoder.preprocess(image) for image in decoded]
-            with self._locked(stop):
-                return self.encoder.encode_inputs(inputs)
-
-        return await self._run(encode)
 
     async def encode_texts(
         self,

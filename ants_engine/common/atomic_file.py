@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, tried beforehand, and read within bounds."""
+"""Atomic writes, write tests in advance, and bounded reads."""
 
 import errno
 import os
@@ -10,28 +10,26 @@ from pathlib import Path
 from typing import IO
 
 _PIECE = 1 << 20
-
-
 TRIED = 1 << 20
-"""Bytes that are written to see whether a disk takes any."""
+"""Bytes written to test a disk."""
 
 
 def draft_of(path: Path) -> Path:
-    """Return a name beside a file's place that nobody else uses, for what is to replace it.
+    """Return an unused name beside a file, for the draft that will replace it.
 
-    It is random: a process's number comes again, in every container that restarts.
+    It is random, since process ids repeat in containers that restart.
     """
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def write_whole(path: Path, data: bytes | Iterable[bytes], *, draft: Path | None = None, mode: int = 0o666) -> None:
-    """Write a file beside its place, bring it to disk, and put it there in one step; an existing file is replaced.
+    """Write a file atomically: write a draft beside it, fsync, rename; an existing file is replaced.
 
     Args:
         path: the file.
-        data: what it holds, or the parts of that.
-        draft: where it is written first, `draft_of` when left out. Whoever names one sees to it that nobody else does.
-        mode: its permissions, before the umask has its say.
+        data: its content, whole or in parts.
+        draft: the draft's path, `draft_of` by default. The caller must ensure that nobody else uses it.
+        mode: permissions, subject to the umask.
 
     Raises:
         OSError: it cannot be written; what was there before is untouched.
@@ -41,7 +39,7 @@ def write_whole(path: Path, data: bytes | Iterable[bytes], *, draft: Path | None
     else:
         draft.unlink(missing_ok=True)
     try:
-        # O_EXCL never follows a link that lies in wait
+        # O_EXCL never follows a planted link
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
@@ -53,9 +51,9 @@ def write_whole(path: Path, data: bytes | Iterable[bytes], *, draft: Path | None
 
 
 def _sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to disk, where the system can."""
+    """Sync a folder's entries to disk, where the system supports it."""
     if os.name == "posix":
-        # a folder that may not be read, and some file systems, refuse it
+        # refused by unreadable folders and by some file systems
         with suppress(OSError):
             descriptor = os.open(folder, os.O_RDONLY)
             try:
@@ -65,9 +63,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_at_most(stream: IO[bytes] | BufferedIOBase, limit: int) -> bytes:
-    """Read what a stream has, and no more than ``limit`` bytes.
+    """Read a stream, at most ``limit`` bytes.
 
-    ``stream.read(limit)`` would ask for all of ``limit`` in memory before the first byte is there.
+    ``stream.read(limit)`` would allocate all of ``limit`` before the first byte is read.
     """
     data = BytesIO()
     while data.tell() < limit and (piece := stream.read(min(_PIECE, limit - data.tell()))):
@@ -76,27 +74,27 @@ def read_at_most(stream: IO[bytes] | BufferedIOBase, limit: int) -> bytes:
 
 
 def try_folder(folder: Path) -> None:
-    """Write a file into a folder, making that if need be, and remove all of it again.
+    """Test that files can be written into a folder: create it if needed, write a file, and remove everything again.
 
-    Permission bits do not tell: a disk may be full, or mounted to be read only.
+    Permission bits are not enough: a disk may be full or mounted read-only.
 
     Raises:
-        OSError: what a real write would end with.
+        OSError: the error that a real write would raise.
     """
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "it is a file, and a folder is needed", str(folder))
     try:
         _try_once(folder)
     except FileNotFoundError:
-        # another process that tries the same may have removed the folder
+        # another process doing the same test may have removed the folder
         _try_once(folder)
 
 
 def try_file(path: Path) -> None:
-    """Try whether `write_whole` could write a file, as `try_folder` does.
+    """Test that `write_whole` could write a file; see `try_folder`.
 
     Raises:
-        OSError: what a real write would end with.
+        OSError: the error that a real write would raise.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "it is a folder, and a file is needed", str(path))
@@ -116,7 +114,7 @@ def _try_once(folder: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     finally:
-        # what another process has put there meanwhile stays
+        # a folder that another process uses meanwhile stays
         with suppress(OSError):
             draft.unlink(missing_ok=True)
             for place in reversed(made):

@@ -1,4 +1,4 @@
-"""JSON in one spelling: for keys and checksums, and for lines that people read."""
+"""Canonical JSON for keys and checksums, and readable JSON for people."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ _HIDDEN = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
 )
-"""Control, direction and invisible characters, as a fixed list: a Unicode table would tie keys to Python's version."""
+"""Control, direction and invisible characters; a fixed list, since a Unicode table depends on Python's version."""
 
 
 # Made once: json.dumps would make one for each call.
@@ -17,9 +17,9 @@ _READABLE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_na
 
 
 def canonical(value: object) -> str:
-    """Spell JSON in the one way that keys and checksums are made of: ASCII, sorted, no blanks.
+    """Serialise to canonical JSON, for keys and checksums: ASCII, sorted keys, no blanks.
 
-    Floats are spelled as Python's shortest round-trip form, which is the same on every machine.
+    Floats are in Python's shortest round-trip form, the same on every machine.
 
     Raises:
         TypeError: the value, or a part of it, is not JSON.
@@ -34,9 +34,9 @@ def digest(text: str) -> str:
 
 
 def readable(value: object, indent: int | None = None) -> str:
-    """Spell JSON for people: other scripts stay as they are, whatever could disturb a terminal is escaped.
+    """Serialise JSON for people: all scripts as they are, control and invisible characters escaped.
 
-    So is what Python makes of a file name that is not UTF-8: the text can be encoded, and the name comes back.
+    So are the surrogates of file names that are not UTF-8: the text can be encoded, and the name is recovered.
 
     Raises:
         TypeError: the value, or a part of it, is not JSON.

@@ -1,4 +1,4 @@
-"""CLIP features as users give them: checked, normalised, on the CPU."""
+"""CLIP features from users: checked, normalised, moved to the CPU."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,19 +10,19 @@ from torch import Tensor
 from ants_engine.errors import FeatureError
 
 UNIT_TOLERANCE = 1e-6
-"""How far from 1 the length of a normalised float32 row may be."""
+"""Tolerance of a normalised float32 row's length."""
 
 
 def as_tensor(features: Any) -> Tensor:
     """Return features of any shape as a tensor.
 
     Raises:
-        FeatureError: they are no array of numbers.
+        FeatureError: they are not an array of numbers.
     """
     if isinstance(features, Tensor):
         return features
     try:
-        # a copy where the array may not be written to: torch warns about sharing such memory
+        # a read-only array is copied: torch warns about sharing such memory
         array = np.require(features, requirements=["C", "W"])
         return torch.from_numpy(array)
     except (TypeError, ValueError) as error:
@@ -50,6 +50,6 @@ def check_features(features: Any, dim: int, ignore: Mapping[int, object] | None 
     bad = torch.nonzero(~torch.isfinite(length) | (length == 0)).flatten().tolist()
     if bad:
         raise FeatureError(f"features of {len(bad)} rows are NaN, infinite or all zero, first rows: {bad[:10]}")
-    # a row that is normalised to float32's precision stays as it is: features of our own come back to the same bits
+    # a row already normalised to float32 precision is not changed, so that the engine's own features keep their bits
     length = torch.where((length - 1.0).abs() <= UNIT_TOLERANCE, 1.0, length)
     return torch.div(tensor, length[:, None])

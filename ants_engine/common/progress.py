@@ -1,4 +1,4 @@
-"""What a long run tells while it goes on: events, and a bar on a terminal."""
+"""Progress of a long run: events, a bar on a terminal, and listeners that cannot break the run."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from ants_engine.common.terminal_text import plain
 
 @dataclass(frozen=True, slots=True)
 class ProgressEvent:
-    """One step of one stage."""
+    """Progress of one stage."""
 
     stage: str
     """``model``, ``lexicon``, ``pictures``, ``captions``, ``look-alikes`` or ``negatives``."""
@@ -29,7 +29,7 @@ ProgressCallback = Callable[[ProgressEvent], None]
 def progress_reporter(
     bar: Literal["auto", "on", "off"], callback: ProgressCallback | None
 ) -> Iterator[ProgressCallback]:
-    """Yield a function that passes events on to the callback and, where wanted, to a bar on stderr."""
+    """Yield a function that passes events to the callback and, if enabled, to a progress bar on stderr."""
     wanted = bar == "on" or (bar == "auto" and sys.stderr.isatty())
     if not wanted:
         yield callback or _ignore
@@ -64,7 +64,7 @@ def _bar() -> Iterator[ProgressCallback]:
     from rich.text import Text
 
     class Left(TimeRemainingColumn):
-        """About how long it still takes, where that can be said."""
+        """Estimated time left, where it is known."""
 
         def render(self, task: Task) -> Text:
             known = not task.finished and task.time_remaining is not None
@@ -72,7 +72,7 @@ def _bar() -> Iterator[ProgressCallback]:
 
     columns = (
         TextColumn("{task.description:<12}", markup=False),
-        # narrower than by default: what a run waits for has to fit beside it
+        # narrow, so that the note fits beside it
         BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -89,34 +89,31 @@ def _bar() -> Iterator[ProgressCallback]:
         yield show
 
 
-# ---- listeners -------------------------------------------------------------------------------------------------------
-
-
 T = TypeVar("T")
 
 
 class Listeners(Generic[T]):
-    """Tells all. One that raises is logged once and told nothing more."""
+    """Notifies several listeners. One that raises is logged once and removed."""
 
     def __init__(self, listeners: Iterable[T], log: logging.Logger, promise: str) -> None:
-        """Tell these, in this order.
+        """Register listeners, notified in this order.
 
         Args:
-            listeners: who is told.
-            log: where a warning goes.
-            promise: what does not suffer from it, for that warning.
+            listeners: the listeners.
+            log: logger of the warning.
+            promise: what is not affected, as text of that warning.
         """
         self._listening = tuple(listeners)
         self._log = log
         self._promise = promise
 
     def tell(self, tell: Callable[[T], None]) -> None:
-        """Tell each, by calling ``tell`` with it."""
+        """Call ``tell`` with each listener."""
         for listener in self._listening:
             try:
                 tell(listener)
             except Exception as error:
-                # only the kind: a foreign error's text, and the frames of its traceback, may hold pictures or keys
+                # only the type: the error's text and traceback may contain pictures or keys
                 self._log.warning(
                     "%s raised %s and is told nothing more; %s",
                     type(listener).__name__,

@@ -1,12 +1,11 @@
 """Row-wise arithmetic in blocks of fixed shapes, so that a row's bits do not depend on the rows beside it.
 
-The last bits of a matrix product depend on its shape and on the number of threads that share it, and on nothing else
-that differs between two calls. So rows are computed in blocks of one size, the last one filled up, each block by one
-thread of torch, several blocks side by side. Other sizes are taken where a trial gives the same bits: larger ones for
-speed, smaller ones where little is asked for.
+The last bits of a matrix product depend only on its shape and on the number of threads that share it. So rows are
+computed in blocks of one size, the last one padded, each block by a single torch thread, several blocks in parallel.
+Other sizes are used where a trial gives the same bits: larger ones for speed, smaller ones for few rows.
 
-Blocks side by side are also faster than one operation on all cores, which waits for the slowest core at its end,
-hundreds of times per batch.
+Parallel blocks are also faster than operations on all cores, each of which waits for the slowest core, hundreds of
+times per batch.
 """
 
 import os
@@ -19,25 +18,25 @@ import torch
 Columns = Sequence[torch.Tensor]
 """Tensors of n rows each."""
 Work = Callable[[Columns], Columns]
-"""Columns of n rows to columns of n rows, each row for itself."""
+"""Maps columns of n rows to columns of n rows, row by row."""
 
 
 class SideBySide:
-    """Threads of torch with one core each: made when first needed, shared by callers, kept as torch keeps its own."""
+    """A pool of single-core torch threads: started on first use, shared by callers, never stopped."""
 
     def __init__(self, name: str) -> None:
-        """Name the threads; none is started."""
+        """Name the threads; none is started yet."""
         self._name = name
         self._lock = threading.Lock()
         self._pools: dict[int, ThreadPoolExecutor] = {}
         _ALL.append(self)
 
     def map(self, work: Work, blocks: Sequence[Columns]) -> Iterator[Columns]:
-        """Yield ``work(block)`` in order; as many blocks at a time as torch has threads, each by one thread."""
+        """Yield ``work(block)`` in order; as many blocks in parallel as torch has threads, one thread each."""
         threads = torch.get_num_threads()
         if threads == 1:
             return map(work, blocks)
-        # here as there: which thread asked must not matter
+        # gradient mode is thread-local: use the caller's
         gradients = torch.is_grad_enabled()
 
         def isolated(block: Columns) -> Columns:
@@ -52,7 +51,7 @@ class SideBySide:
                 ready = threading.Barrier(threads + 1)
 
                 def begin() -> None:
-                    # a thread takes up the default when it is first asked, and that must not come later
+                    # the first query sets a thread's default, so it must come before the change
                     torch.get_num_threads()
                     torch.set_num_threads(1)
                     ready.wait()
@@ -61,13 +60,13 @@ class SideBySide:
                 for _ in range(threads):
                     pool.submit(int)
                 ready.wait()
-                # the number holds for one thread, but is the default of later ones as well
+                # the setting is per thread, but also becomes the default of later threads
                 torch.set_num_threads(threads)
                 self._pools[threads] = pool
             return self._pools[threads]
 
     def forget(self) -> None:
-        """Drop the threads without a word to them: after a fork there are none."""
+        """Drop the threads without joining them: a forked child has none."""
         self._lock = threading.Lock()
         self._pools = {}
 
@@ -85,15 +84,15 @@ if hasattr(os, "register_at_fork"):
 
 
 class RowBlocks:
-    """Computes rows in blocks of ``size``, and of other sizes where these give the same bits."""
+    """Computes rows in blocks of ``size``, or of other sizes that give the same bits."""
 
     def __init__(self, size: int, others: Sequence[int] = (), threads: SideBySide | None = None) -> None:
-        """Choose sizes; nothing is tried yet.
+        """Choose sizes; trials are run on demand.
 
         Args:
             size: rows of a block.
             others: multiples of it for many rows, and smaller sizes for few.
-            threads: compute blocks side by side, each on one core; None: one after another, as an accelerator wants it.
+            threads: compute blocks in parallel, one core each; None: one after another, for an accelerator.
         """
         self.size = size
         self._larger = sorted((other for other in others if other > size), reverse=True)
@@ -105,13 +104,13 @@ class RowBlocks:
     def run(
         self, work: Work, columns: Columns, key: Hashable = None, probe: Callable[[int], Columns] | None = None
     ) -> list[torch.Tensor]:
-        """Return ``work(columns)``, each row with the bits that it has whatever stands beside it (blocking).
+        """Return ``work(columns)``; a row's bits do not depend on the other rows (blocking).
 
         Args:
-            work: computes n rows, each for itself.
+            work: computes n rows, row by row.
             columns: N rows.
-            key: names the shapes of what ``work`` holds itself; trials are remembered by it and the rows' shapes.
-            probe: gives rows for a trial, in which the order of sums shows; ``columns`` themselves by default.
+            key: identifies the shapes that ``work`` holds itself; trials are cached by it and the rows' shapes.
+            probe: gives rows for a trial that reveal the order of summation; ``columns`` themselves by default.
         """
         rows = len(columns[0])
         blocks = []
@@ -127,7 +126,7 @@ class RowBlocks:
     def _sizes(
         self, rows: int, work: Work, columns: Columns, key: Hashable, probe: Callable[[int], Columns] | None
     ) -> list[int]:
-        """Choose the blocks for so many rows: large ones, as long as every core has one, then the least filling."""
+        """Choose block sizes: large ones, as long as every core has one, then those with the least padding."""
         cores = torch.get_num_threads() if self._threads is not None else 1
 
         def agrees(size: int) -> bool:
@@ -151,10 +150,10 @@ class RowBlocks:
         return sizes
 
     def _try(self, size: int, work: Work, columns: Columns, probe: Callable[[int], Columns] | None) -> bool:
-        """Tell whether blocks of another size give the bits of the usual ones.
+        """Return whether blocks of another size give the same bits.
 
-        A kernel sums in an order that depends on shapes and not on numbers, so that any numbers show whether two orders
-        differ, unless most of them are zero.
+        A kernel's order of summation depends on shapes, not on values, so any values reveal a difference, unless most
+        of them are zero.
         """
         rows = max(size, self.size)
         given = probe(rows) if probe is not None else [filled(column[:rows], rows) for column in columns]
@@ -169,7 +168,7 @@ class RowBlocks:
 
 
 def filled(rows: torch.Tensor, size: int) -> torch.Tensor:
-    """Repeat the first row up to a size; return at least ``size`` rows as they are."""
+    """Pad to ``size`` rows with copies of the first one; longer input is returned as it is."""
     missing = size - len(rows)
     return rows if missing <= 0 else torch.cat([rows, rows[:1].expand(missing, *rows.shape[1:])])
 

@@ -1,4 +1,4 @@
-"""Errors out of task groups, as a caller wants to catch them: by type."""
+"""Errors of task groups, unwrapped so that callers can catch them by type."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from ants_engine.errors import ANTSError
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Raise what is behind a task group's errors as itself, where it is one thing."""
+    """Replace a task group's exception group by its cause, where there is a single one."""
     try:
         yield
     except ANTSError:
@@ -21,7 +21,7 @@ def plain_errors() -> Iterator[None]:
 
 
 def _sole_cause(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """Return the first error of a task group in which all are ours or of one type, so that it can be caught by type."""
+    """Return the first error of a group whose errors are all `ANTSError` or all of one type; otherwise None."""
     leaves = list(_leaves(group))
     if len({type(leaf) for leaf in leaves}) > 1 and not all(isinstance(leaf, ANTSError) for leaf in leaves):
         return None
@@ -32,7 +32,7 @@ def _sole_cause(group: BaseExceptionGroup[BaseException]) -> BaseException | Non
 
 
 def _leaves(error: BaseException) -> Iterable[BaseException]:
-    # an error of ours that is a group means itself, not its parts
+    # an `ANTSError` that is a group is not taken apart
     if isinstance(error, BaseExceptionGroup) and not isinstance(error, ANTSError):
         for part in error.exceptions:
             yield from _leaves(part)

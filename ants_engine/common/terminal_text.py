@@ -1,4 +1,4 @@
-"""Text from elsewhere made fit for a terminal: names, answers and errors are shown, never obeyed."""
+"""Untrusted text (names, answers, errors) escaped for a terminal, so that it cannot send control sequences."""
 
 import re
 from dataclasses import fields, is_dataclass, replace
@@ -10,12 +10,12 @@ _UNFIT = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u200b\u200e\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e0fff]"
 )
-"""Controls, line ends, direction marks, invisible characters, and half characters out of undecodable file names."""
+"""Control characters, line ends, direction marks, invisible characters, and lone surrogates of undecodable names."""
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def plain(text: str) -> str:
-    r"""Give a text as one line without anything that a terminal acts on or that hides: ``\x1b`` becomes ``\\x1b``.
+    r"""Escape a text to one line without control or invisible characters: ``\x1b`` becomes ``\\x1b``.
 
     Letters of every script, emoji and the joiners inside them stay as they are.
     """
@@ -23,17 +23,17 @@ def plain(text: str) -> str:
 
 
 def encodable(text: str) -> str:
-    r"""Spell what Python makes of a file name that is not UTF-8, which no terminal and no file takes: ``\\udce9``."""
+    r"""Escape lone surrogates of file names that are not UTF-8, so that the text can be encoded: ``\\udce9``."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def plain_lines(text: str) -> str:
-    """Do the same to each line of a text that is laid out in lines; give `plain` the parts of it before."""
+    """Apply `plain` to each line of a text; untrusted parts must have been escaped before."""
     return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def plain_json(text: str) -> str:
-    r"""Escape inside JSON's strings what JSON itself lets through, such as the one-byte CSI ``\x9b``.
+    r"""Escape characters that JSON itself leaves as they are, such as the one-byte CSI ``\x9b``.
 
     Args:
         text: a JSON document; its own line ends and blanks stay.
@@ -44,7 +44,7 @@ def plain_json(text: str) -> str:
 def plain_parts(value: T) -> T:
     """Return a copy of a value (text, list, tuple, mapping, dataclass) in which every text is `plain`.
 
-    What is of none of these kinds is given back as it is.
+    Other values are returned unchanged.
     """
     return _parts(value)  # type: ignore[no-any-return]
 

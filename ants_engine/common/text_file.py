@@ -8,11 +8,11 @@ from pathlib import Path
 from ants_engine.common.atomic_file import read_at_most
 
 MAX_TEXT = 256 << 20
-"""Bytes; a larger file was not written by a person."""
+"""Limit in bytes; no person writes a larger file."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    # before UTF-16: its little-endian mark begins with UTF-16's
+    # before UTF-16, whose little-endian mark is a prefix of this one
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -21,17 +21,16 @@ _MARKS = (
 
 
 def decode_text(data: bytes, errors: str = "strict") -> str:
-    r"""Return a text with ``\n`` at the end of every line and without a byte order mark.
+    r"""Decode a text, with ``\n`` line ends and without a byte order mark.
 
-    UTF-8 unless the file begins with the mark of UTF-16 or UTF-32, as Windows and Excel write it ("Unicode text").
+    UTF-8 unless it begins with a byte order mark of UTF-16 or UTF-32, as Windows and Excel write ("Unicode text").
 
     Args:
         data: the file's bytes.
-        errors: ``surrogateescape`` where the text names files, whose names may be any bytes.
+        errors: ``surrogateescape`` for lists of files, whose names may be any bytes.
 
     Raises:
-        UnicodeDecodeError: it is in another encoding, or holds zero bytes as only binary files and UTF-16 without a
-            mark do.
+        UnicodeDecodeError: another encoding, or zero bytes (a binary file, or UTF-16 without a mark).
     """
     encoding, start = next(((name, len(mark)) for mark, name in _MARKS if data.startswith(mark)), ("utf-8", 0))
     text = data[start:].decode(encoding, errors if encoding == "utf-8" else "strict")
@@ -45,7 +44,7 @@ def read_text(path: Path, errors: str = "strict") -> str:
     """Read a file as `decode_text` does.
 
     Raises:
-        OSError: it cannot be read, or has no end in sight, as ``/dev/zero`` has none.
+        OSError: it cannot be read, or is larger than `MAX_TEXT` (such as ``/dev/zero``).
         UnicodeDecodeError: as for `decode_text`.
     """
     with path.open("rb") as file:

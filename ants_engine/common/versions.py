@@ -1,4 +1,4 @@
-"""Which versions of Python and of some packages are there."""
+"""Installed versions of Python and packages."""
 
 import platform
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str | None]:
-    """Return ``python`` and each package with its version; ``None`` for what is not installed."""
+    """Return the versions of ``python`` and of each package; None for what is not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in packages:
         try:

@@ -205,9 +205,13 @@ class Detector:
             columns[f"{bank.kind}_score"] = look.initial
             if len(bank):
                 columns[f"{bank.kind}_score"], columns[f"{bank.kind}_vote"] = self._scored(look, bank)
-        if self.verified is not None and self.verified.votes and self.purity > 0.0:
-            columns["pictures_vote"] = self.purity * self._compared(look, self.verified)
-        return columns
+        return columns | self.pictures_vote(look)
+
+    def pictures_vote(self, look: EncodedBatch) -> dict[str, Tensor]:
+        """Return the column of the verified pictures' vote (N,), weighted by their purity, where they have one."""
+        if self.verified is None or not self.verified.votes or self.purity <= 0.0:
+            return {}
+        return {"pictures_vote": self.purity * self._compared(look, self.verified)}
 
     def id_scores(self, columns: Mapping[str, Tensor]) -> Tensor:
         """Return ``id_score`` (N,) of the columns that `columns` gives."""

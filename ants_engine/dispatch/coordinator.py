@@ -133,14 +133,9 @@ class Coordinator:
         pipeline = self._pipeline
         if pipeline is None:
             return self._monitor.read(limit=self._slots, slots=self._slots, holding=None, spent=Spent())
-        gate = pipeline.gate
-        spent = pipeline.budget.spent
+        gate, spent, down = pipeline.gate, pipeline.budget.spent, pipeline.outage.down_since
         return self._monitor.read(
-            limit=gate.limit,
-            slots=self._slots,
-            holding=gate.holding(),
-            spent=spent,
-            down_since=pipeline.outage.down_since,
+            limit=gate.limit, slots=self._slots, holding=gate.holding(), spent=spent, down_since=down
         )
 
     async def __aenter__(self) -> Self:

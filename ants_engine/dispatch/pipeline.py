@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from ants_engine.dispatch.ask import AttemptResponder, BackendResponder, ReadyResponder
 from ants_engine.dispatch.limits.budget import Budget, BudgetResponder, TokenEstimate
-from ants_engine.dispatch.limits.gate import AdaptiveGate, LimitResponder
+from ants_engine.dispatch.limits.gate import Gate, LimitResponder
 from ants_engine.dispatch.limits.outage import Outage
 from ants_engine.dispatch.observer import Observer
 from ants_engine.dispatch.recording import (
@@ -62,7 +62,7 @@ class Pipeline:
         )
         # without a minimum of answers every question is asked
         self._common = CommonCause(enabled=dispatch.min_success > 0)
-        self.gate = AdaptiveGate(
+        self.gate = Gate(
             self.slots,
             # a backend in this process knows its concurrency
             start=None if capabilities.enforce_timeouts else self.slots,

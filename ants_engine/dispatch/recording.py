@@ -9,6 +9,7 @@ from typing import TypeVar
 from ants_engine.dispatch.observer import Observer
 from ants_engine.dispatch.request import Request, RequestProgress, Responder
 from ants_engine.dispatch.single_flight import LockedElsewhereError, RequestLocks
+from ants_engine.dispatch.storage.cassette import rescue
 from ants_engine.dispatch.storage.entry import Entry, Failure
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import BackendError, StoreError, StoreUnavailableError, TransientBackendError
@@ -18,7 +19,7 @@ T = TypeVar("T")
 
 _LOG = logging.getLogger("ants_engine.dispatch")
 
-FIRST_LOOK, LONGEST_LOOK = 0.5, 10.0
+FIRST_REOPEN, LONGEST_REOPEN = 0.5, 10.0
 """Seconds between two attempts to reopen the store; doubled each time."""
 
 
@@ -73,7 +74,7 @@ class PatientStore:
             StoreError: the store cannot be written, and did not come back in time. The entry is in the rescue file.
         """
         self._held[entry.request.key] = entry
-        await self._patiently(lambda: self._put(entry))
+        await self._patiently(lambda: self._store.keep(entry))
         self._held.pop(entry.request.key, None)
 
     async def aclose(self) -> None:
@@ -83,15 +84,9 @@ class PatientStore:
             return
         try:
             for entry in entries:
-                await self._put(entry)
+                await self._store.keep(entry)
         except StoreError as error:
             await self._save(entries, error)
-
-    async def _put(self, entry: Entry) -> None:
-        if isinstance(entry.ending, Failure):
-            await self._store.put_failure(entry.request, entry.ending.error())
-        else:
-            await self._store.put(entry.request, entry.ending)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         self.check()
@@ -106,7 +101,7 @@ class PatientStore:
     async def _outlast(self, work: Callable[[], Awaitable[T]], error: StoreError) -> T:
         async with self._turn:
             self.check()
-            began, pause, told = self._clock(), FIRST_LOOK, False
+            began, pause, told = self._clock(), FIRST_REOPEN, False
             while True:
                 try:
                     # the store may be usable again by now
@@ -125,7 +120,7 @@ class PatientStore:
                     self._observer.event("store_unavailable", error=str(error))
                     _LOG.warning("%s; answers are held in memory, trying for %g s", error, self._patience)
                 await self._sleep(pause)
-                pause = min(2 * pause, LONGEST_LOOK)
+                pause = min(2 * pause, LONGEST_REOPEN)
                 try:
                     await self._store.reopen()
                 except StoreError as again:
@@ -140,8 +135,6 @@ class PatientStore:
             await self._save(entries, error)
 
     async def _save(self, entries: list[Entry], error: StoreError) -> None:
-        from ants_engine.dispatch.storage.cassette import rescue
-
         try:
             path = await rescue(entries, self._store.folder)
         except StoreError as worse:

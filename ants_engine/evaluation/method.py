@@ -143,6 +143,12 @@ class MethodFacts:
         return 1.0 - self.failed / self.requests < min_success
 
 
+def counts_of(source: object) -> dict[str, Any]:
+    """Return the requests and tokens that a report, or `MethodFacts`, counts, as fields of `MethodFacts`."""
+    names = ("asked", "from_store", "failed", "prompt_tokens", "completion_tokens")
+    return {name: getattr(source, name) for name in names}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MethodResult:
     """A method's scores of N pictures, in the stream's order."""
@@ -232,11 +238,7 @@ class PassResult:
             else {convention: one.percent(None) for convention, one in self.metrics.items()},
             "error": self.error,
             "degraded": self.degraded,
-            "asked": facts.asked,
-            "from_store": facts.from_store,
-            "failed": facts.failed,
-            "prompt_tokens": facts.prompt_tokens,
-            "completion_tokens": facts.completion_tokens,
+            **counts_of(facts),
             "same_run_as": facts.same_run_as,
             "notes": list(facts.notes),
             **dict(facts.more),

@@ -29,6 +29,7 @@ from ants_engine.evaluation.method import (
     MethodFacts,
     MethodResult,
     check_names,
+    counts_of,
     method_names,
     missing_parts,
 )
@@ -144,20 +145,12 @@ def _union(scores: Scores) -> NDArray[np.float32]:
 def facts_of(report: BuildReport, weight: float) -> MethodFacts:
     """Convert a report and lambda."""
     return MethodFacts(
-        asked=report.asked,
-        from_store=report.from_store,
-        failed=report.failed,
-        prompt_tokens=report.prompt_tokens,
-        completion_tokens=report.completion_tokens,
+        **counts_of(report),
         mllm=dict(report.model_identity),
         templates=dict(report.templates),
         notes=tuple(report.notes),
-        more={
-            "weight": weight,
-            "ens_texts": report.ens_texts,
-            "vsnl_texts": report.vsnl_texts,
-            "negative_images": report.negative_images,
-        },
+        more={"weight": weight}
+        | {name: getattr(report, name) for name in ("ens_texts", "vsnl_texts", "negative_images")},
     )
 
 
@@ -224,11 +217,7 @@ class EoeMethod:
             labels = await outlier_labels(classes, self._settings, coordinator, self._encoder.fits)
             features = await worker.encode_texts(labels.prompts(classes))
             self._facts = MethodFacts(
-                asked=labels.asked,
-                from_store=labels.from_store,
-                failed=labels.failed,
-                prompt_tokens=labels.prompt_tokens,
-                completion_tokens=labels.completion_tokens,
+                **counts_of(labels),
                 mllm=dict(coordinator.identity),
                 templates={labels.template: labels.template_sha256},
                 more={"outlier_labels": len(labels.texts), "beta": self._eoe.beta, "task": self._eoe.task},

@@ -73,9 +73,7 @@ def requests_record(results: Sequence[PassResult]) -> dict[str, int | None]:
     """Sum the requests to the MLLM, each run once; tokens are None where any count is unknown."""
     runs = [one.facts for one in results if one.facts.same_run_as is None]
     return {
-        "asked": sum(one.asked for one in runs),
-        "from_store": sum(one.from_store for one in runs),
-        "failed": sum(one.failed for one in runs),
+        **{name: sum(getattr(one, name) for one in runs) for name in ("asked", "from_store", "failed")},
         "prompt_tokens": _sum([one.prompt_tokens for one in runs if one.requests]),
         "completion_tokens": _sum([one.completion_tokens for one in runs if one.requests]),
     }

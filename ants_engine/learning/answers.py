@@ -36,7 +36,7 @@ from ants_engine.method.class_names import ClassNames
 from ants_engine.method.labels import Labels, parse_labels, parse_numbered_labels, tidy_labels, whole_items
 from ants_engine.method.near_duplicates import unlike
 from ants_engine.method.sentence import clean_sentence
-from ants_engine.method.verify import declines
+from ants_engine.method.verify import VerdictReader, declines
 from ants_engine.method.yes_no import split_yes_no
 from ants_engine.protocol import Answer
 from ants_engine.settings.config import EnsSettings, Settings, VsnlSettings
@@ -52,7 +52,7 @@ ENOUGH_ALIKE, NEARLY_ALL = 10, 0.9
 FEW_ALIKE, NOTED_ALIKE = 3, 0.5
 SAME_PICTURE = 0.98
 """Pictures whose CLIP features have at least this cosine, such as frames of one scene, rightly get one sentence."""
-NOTED_BARE = 0.1
+NOTED_WITHOUT_TEXT = 0.1
 """Share of questions without a text that is worth a note."""
 LATEST, COMPARED, CAUSES = 1000, 256, 100
 """Answers that are remembered, pictures of the commonest one that are compared, and causes of failures that are told
@@ -124,12 +124,14 @@ class Tally:
     asked: int = 0
     useless: int = 0
     """Questions that were not answered, and answers that are of no use at all."""
-    bare: int = 0
-    """Questions of which no text came, be it the answer's fault or not."""
+    without_text: int = 0
+    """Questions that led to no text for the bank, for whatever reason."""
     cut: int = 0
     """Lists that a limit cut, and that were read up to their last whole item."""
     answered: int = 0
     """Questions that were answered, whatever came of it."""
+    verified: int = 0
+    """Pictures that were confirmed to show an ID class."""
     named: Counter[str] = field(default_factory=Counter)
     """ID classes that sentences named, which were set aside for it, and how many sentences."""
     _causes: dict[str, tuple[Exception, int]] = field(default_factory=dict)
@@ -200,8 +202,8 @@ class Tally:
         """Say what a reader should know about the answers."""
         about, what = _ABOUT[self.task]
         notes = self._names_noted()
-        if self.asked and self.bare >= NOTED_BARE * self.asked:
-            notes.append(f"{self.task}: {self.bare} of {self.asked} {about} have no {what}")
+        if self.asked and self.without_text >= NOTED_WITHOUT_TEXT * self.asked:
+            notes.append(f"{self.task}: {self.without_text} of {self.asked} {about} have no {what}")
         if self.cut:
             notes.append(
                 f"{self.task}: {self.cut} of {self.asked} lists were cut off and read up to their last whole item; "
@@ -250,6 +252,8 @@ class AnswerReader:
         fits: Callable[[str], bool],
         report: AnswerReport,
         tallies: Mapping[str, Tally],
+        *,
+        verifies: bool = False,
     ) -> None:
         """Prepare.
 
@@ -259,6 +263,7 @@ class AnswerReader:
             fits: tells whether CLIP's text context holds a text.
             report: told of every answer, and of everything that is set aside.
             tallies: per task (``ens``, ``vsnl``), its tally.
+            verifies: captions answer a template that verifies or describes.
         """
         self._classes = classes
         self._settings = settings
@@ -266,6 +271,8 @@ class AnswerReader:
         self._report = report
         self._tallies = tallies
         self._names = ClassNames(classes.names)
+        most = WORDS_OVER * settings.ens.max_words
+        self._verifier = VerdictReader(classes.names, most) if verifies else None
 
     def caption(self, item: Candidate, outcome: Outcome | ImageError, feature: Tensor | None) -> Caption:
         """Read what was said of a picture with a CLIP feature (D,) (paper eq. 7).
@@ -273,20 +280,34 @@ class AnswerReader:
         Raises:
             ANTSError: one of `FATAL`, which would meet every question.
         """
-        tally, text = self._tallies["ens"], None
+        tally = self._tallies["ens"]
         answer = self._answer(item.name, outcome, tally)
-        if answer is not None:
-            tally.hear(answer, self._classes.names[item.predicted], feature)
-            read = read_sentence(answer.text, self._names, self._settings.ens, self._fits)
-            if isinstance(read, Rejection):
-                self._set_aside(answer.text, read)
-                self._reject(read, tally)
-                if read is Rejection.NAMES_ID_CLASS and (row := self._names.find(answer.text)) is not None:
-                    tally.named[self._classes.names[row]] += 1
-            else:
-                text = read
-        tally.bare += text is None
-        return Caption(text, item.name)
+        if answer is None:
+            tally.without_text += 1
+            return Caption(None, item.name)
+        said = None if self._verifier is None else self._verifier.read(answer.text, item.predicted)
+        if said is not None and said.is_id:
+            tally.verified += 1
+            return Caption(None, item.name, is_id=True)
+        tally.hear(answer, self._classes.names[item.predicted], feature)
+        text: str | Rejection
+        if said is None:
+            text = read_sentence(answer.text, self._names, self._settings.ens, self._fits)
+        elif said.sentence is None:
+            text = said.rejection or Rejection.EMPTY
+        else:
+            text = fitting(said.sentence, self._names, self._settings.ens, self._fits)
+        is_id = None if said is None else said.is_id
+        if not isinstance(text, Rejection):
+            return Caption(text, item.name, is_id)
+        self._set_aside(answer.text, text)
+        if is_id is None:
+            # a no without a description is an answer, if only to the judge
+            self._reject(text, tally)
+        if text is Rejection.NAMES_ID_CLASS and (row := self._names.find(answer.text)) is not None:
+            tally.named[self._classes.names[row]] += 1
+        tally.without_text += 1
+        return Caption(None, item.name, is_id)
 
     def look_alikes(self, index: int, outcome: Outcome | ImageError) -> tuple[str, ...] | None:
         """Read the look-alikes of a class (paper eq. 11); None where it should be asked again.
@@ -307,7 +328,7 @@ class AnswerReader:
                 self._reject(found.rejection, tally)
                 if not found.rejected:
                     self._set_aside(answer.text, found.rejection)
-        tally.bare += not labels
+        tally.without_text += not labels
         # the MLLM was away, or was not asked any more: that says nothing of the class
         away = isinstance(outcome, Outcome) and isinstance(outcome.error, TransientBackendError | NotEnoughAnswersError)
         return None if away else labels
@@ -379,11 +400,16 @@ def read_sentence(raw: str, names: ClassNames, settings: EnsSettings, fits: Call
     cleaned = clean_sentence(raw, WORDS_OVER * settings.max_words)
     if isinstance(cleaned, Rejection):
         return cleaned
-    if settings.drop_id_names and names.find(cleaned) is not None:
+    return fitting(cleaned, names, settings, fits)
+
+
+def fitting(sentence: str, names: ClassNames, settings: EnsSettings, fits: Callable[[str], bool]) -> str | Rejection:
+    """Cut a clean sentence to CLIP's text context; one that names an ID class is not used."""
+    if settings.drop_id_names and names.find(sentence) is not None:
         return Rejection.NAMES_ID_CLASS
-    while not fits(cleaned) and " " in cleaned:
-        cleaned = cleaned.rpartition(" ")[0]
-    return cleaned
+    while not fits(sentence) and " " in sentence:
+        sentence = sentence.rpartition(" ")[0]
+    return sentence
 
 
 def look_alikes(answers: Sequence[tuple[str, str]], classes: ClassList, settings: VsnlSettings) -> NegativeTexts:

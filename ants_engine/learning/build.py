@@ -8,25 +8,37 @@ images), and it refuses to end with fewer usable answers than ``dispatch.min_suc
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 
 from ants_engine.common.progress import ProgressEvent
-from ants_engine.detector.detector import Detector
+from ants_engine.detector.detector import Detector, EncodedBatch
 from ants_engine.errors import NoImagesError
 from ants_engine.learning.answers import ENDS_A_BUILD
 from ants_engine.learning.engine import LearningEngine, compose
-from ants_engine.learning.initial_detector import InitialDetector
-from ants_engine.learning.pictures import Pictures
+from ants_engine.learning.initial_detector import class_features, initial_detector
+from ants_engine.learning.pictures import PictureBatch, Pictures
 from ants_engine.learning.policy import PaperPolicy, to_describe
 from ants_engine.learning.run_observer import FirstLook, RunStart
-from ants_engine.learning.scoring import settle
-from ants_engine.learning.state import UNBOUNDED, AdaptationState, Candidate, EnsUpdate, Rows, Update, VsnlUpdate
+from ants_engine.learning.state import (
+    UNBOUNDED,
+    AdaptationState,
+    Candidate,
+    EnsUpdate,
+    JudgeUpdate,
+    Rows,
+    Update,
+    VsnlUpdate,
+)
+from ants_engine.method.judge import Reservoir, spread_sample
 from ants_engine.method.mining import CertainNegatives
 from ants_engine.method.similar_classes import similar_class_count
+
+SPREAD = 4
+"""The judge's sample is chosen, spread over the scores, among so many times as many random pictures."""
 
 
 class Build:
@@ -43,6 +55,10 @@ class Build:
         self._certain = CertainNegatives(mining.gamma, mining.eta, mining.max_images)
         self._low: dict[int, Candidate] = {}
         """By its place among the pictures that could be read: every picture below gamma."""
+        self._judges = engine.judges
+        self._reservoir = Reservoir(SPREAD * engine.settings.threshold.questions, engine.settings.seed)
+        self._sampled: dict[int, tuple[int, Candidate]] = {}
+        """Pictures that the judge may be asked about, by position: place among the readable ones, and the picture."""
         self._early: list[Update] = []
         self._described = Rows.of(UNBOUNDED, engine.worker.encoder.dim)
         """Features of the pictures that are being described."""
@@ -60,35 +76,33 @@ class Build:
         """
         engine, gamma = self._engine, self._settings.mining.gamma
         engine.observer.began(RunStart("build", engine.classes.names, pictures.total, self._settings, gamma))
-        try:
-            async with asyncio.TaskGroup() as group:
-                detector = await self._initial_detector(group)
-                state = await self._look_at(pictures, detector, group)
-                state, updates = await engine.aside(self._decide, state)
-                for update in updates:
-                    self._asker.ask(update, group)
-                waiting = time.monotonic()
-                # leaving the group waits for every answer
-            self._report.seconds["waiting for the MLLM"] = time.monotonic() - waiting
-            self._report.cost = engine.questions.spent.cost
-            engine.observer.stands(*engine.questions.standing)
-            with self._timed("negatives"):
-                return await self._learn(state, updates)
-        finally:
-            engine.close()
+        async with asyncio.TaskGroup() as group:
+            detector = await self._initial_detector(group)
+            state = await self._look_at(pictures, detector, group)
+            state, updates = await engine.aside(self._decide, state)
+            for update in updates:
+                self._asker.ask(update, group)
+            waiting = time.monotonic()
+            # leaving the group waits for every answer
+        self._report.seconds["waiting for the MLLM"] = time.monotonic() - waiting
+        self._report.cost = engine.questions.spent.cost
+        engine.observer.stands(*engine.questions.standing)
+        with self._timed("negatives"):
+            return await self._learn(state, updates)
 
     async def _initial_detector(self, group: asyncio.TaskGroup) -> Detector:
         """Stage 1: ID classes and the negatives mined from the lexicon."""
         engine, vsnl, classes = self._engine, self._settings.vsnl, len(self._engine.classes)
-        initial = InitialDetector(engine.classes, self._settings, engine.worker, self._report, engine.progress)
         with self._timed("classes"):
-            class_features = await initial.class_features()
+            features = await class_features(engine.classes, engine.worker)
         every = vsnl.rule == "mean_cosine" and similar_class_count(classes, vsnl.delta, vsnl.min_classes) == classes
         if every and engine.abilities.words:
             # nothing has to be known of the pictures
             self._ask_early(VsnlUpdate(0, tuple(range(classes)), ()), group)
         with self._timed("lexicon"):
-            return await initial.finish(class_features)
+            return await initial_detector(
+                engine.classes, features, self._settings, engine.worker, self._report, engine.progress
+            )
 
     async def _look_at(self, pictures: Pictures, detector: Detector, group: asyncio.TaskGroup) -> AdaptationState:
         """Encode and score every picture; ask for the captions that are certain to be needed."""
@@ -99,7 +113,10 @@ class Build:
             async for batch in pictures.batches(engine.worker, self._settings, self._settings.clip.batch_size):
                 look = await engine.aside(detector.look, batch.features)
                 before = state.looked
-                state, candidates = await engine.aside(engine.observe, state, batch, look)
+                positions = [state.pictures + row for row in batch.rows]
+                sample = self._reservoir.offer(positions) if self._judges else []
+                state, candidates = await engine.aside(engine.observe, state, batch, look, True, sample)
+                self._keep(sample, batch, look, state.pictures, before)
                 state = replace(state, pictures=state.pictures + batch.size)
                 self._low |= {before + row: item for row, item in enumerate(candidates) if item is not None}
                 first_failure = next(iter(batch.failures), None) if first_failure is None else first_failure
@@ -107,7 +124,8 @@ class Build:
                 engine.progress(ProgressEvent("pictures", state.pictures, pictures.total))
                 remaining = -1 if pictures.total is None else pictures.total - state.pictures
                 # else the number of pictures is unknown, or what the user's container said of it was wrong
-                if remaining >= 0 and state.looked and engine.abilities.pictures:
+                early = self._settings.mining.describe >= 1.0 and engine.abilities.pictures
+                if remaining >= 0 and state.looked and early:
                     await self._ask_certain(state, self._certain.add(look.initial, remaining), group)
         self._report.pictures = state.looked
         if not state.looked:
@@ -117,6 +135,27 @@ class Build:
                 else "there are no pictures to learn from"
             )
         return state
+
+    def _keep(self, sample: Sequence[int], batch: PictureBatch, look: EncodedBatch, first: int, before: int) -> None:
+        """Keep the pictures of a batch that are in the reservoir, and let go of those that have left it."""
+        for row in sample:
+            position = first + batch.rows[row]
+            item = Candidate(position, batch.names[row], int(look.predicted[row]), batch.refs[row])
+            self._sampled[position] = before + row, item
+        kept = self._reservoir.positions
+        self._sampled = {position: found for position, found in self._sampled.items() if position in kept}
+
+    def _judge(self, state: AdaptationState, described: Iterable[Candidate]) -> JudgeUpdate:
+        """Choose the judge's sample, spread over the range of the lexicon's votes."""
+        held = sorted(self._sampled.items())
+        places = [place for _, (place, _) in held]
+        votes, ids = state.recent_votes.take(places), [str(position) for position, _ in held]
+        chosen = spread_sample(votes, ids, self._settings.threshold.questions, self._settings.seed)
+        items = [held[row][1][1] for row in chosen]
+        known = {item.id for item in described}
+        asked = tuple(item for item in items if item.id not in known and item.ref is not None)
+        features = state.recent.take([places[row] for row in chosen])
+        return JudgeUpdate(0, asked, tuple(item.id for item in items), features)
 
     async def _ask_certain(self, state: AdaptationState, rows: Sequence[int], group: asyncio.TaskGroup) -> None:
         """Ask about pictures that will be among the negative images, whatever comes."""
@@ -149,7 +188,7 @@ class Build:
         total = state.recent.tensor().double().sum(dim=0)
         state = replace(state, candidates=found.described(self._alike), feature_sum=total, pending=tuple(self._early))
         updates: list[Update] = []
-        state, mined = self._policy.mine(state, engine.abilities)
+        state, mined = self._policy.mine(state, engine.abilities, complete=True)
         updates += [] if mined is None else [mined]
         self._report.candidates = len(found)
         self._report.negative_images = len(state.members)
@@ -161,6 +200,10 @@ class Build:
             item for update in (*self._early, *updates) if isinstance(update, EnsUpdate) for item in update.asked
         ]
         state = replace(state, ens_updates=1 if captions else 0)
+        if self._judges:
+            updates.append(self._judge(state, captions))
+        elif self._settings.scoring.threshold == "judge":
+            notes.append(engine.why_no_judge)
         if not state.members:
             notes.append(f"no picture scored below gamma {state.gamma}: nothing looks unknown, S_nl stands in")
         elif not engine.abilities.pictures:
@@ -183,10 +226,15 @@ class Build:
     async def _learn(self, state: AdaptationState, updates: Sequence[Update]) -> AdaptationState:
         """Stages 3 to 6: the answers, the two banks, lambda and the threshold."""
         engine, report = self._engine, self._report
-        for update in (*self._early, *updates):
+        state = replace(state, pending=(*self._early, *updates))
+        for update in state.pending:
             state = await engine.read(state, update, self._asker)
         state = replace(state, pending=())
-        composed = [(update, compose(self._policy, state, update)) for update in updates]
+        composed = [
+            (update, await engine.aside(compose, self._policy, state, update))
+            for update in updates
+            if not isinstance(update, JudgeUpdate)
+        ]
         texts = {"ens": 0, "vsnl": 0}
         for update, composition in composed:
             texts["ens" if isinstance(update, EnsUpdate) else "vsnl"] = len(composition.texts)
@@ -206,7 +254,7 @@ class Build:
 
     def _settled(self, state: AdaptationState) -> AdaptationState:
         """Find lambda and the threshold from all pictures, and keep as many as a stream does."""
-        state = settle(state, self._settings, complete=True).resized(self._settings)
+        state = self._engine.settle(state, complete=True).resized(self._settings)
         # what has left the history is forgotten, as in a stream: the banks hold its texts, nothing asks for it again
         kept = [place for place, member in enumerate(state.members) if member in state.candidates.items]
         return replace(

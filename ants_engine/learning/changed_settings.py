@@ -6,14 +6,24 @@ worked out anew from what the state has kept: the latest ``stream.history`` pict
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ants_engine.detector.detector import ROWS_AT_ONCE, Detector, EncodedBatch
-from ants_engine.errors import SettingError
+from ants_engine.errors import DetectorFolderError, SettingError
+from ants_engine.learning.detector_folder import SavedDetector, load_detector
 from ants_engine.learning.initial_detector import fusion_of, group_count, in_group_order, in_own_order
-from ants_engine.learning.scoring import balanced_sums, find_threshold, find_weight, looks_at, ranked_by_activation
+from ants_engine.learning.report import BuildReport
+from ants_engine.learning.scoring import (
+    balanced_sums,
+    find_judged,
+    find_threshold,
+    find_weight,
+    looks_at,
+    ranked_by_activation,
+)
 from ants_engine.learning.state import AdaptationState, Rows
 from ants_engine.method.adaptive_threshold import adaptive_threshold
 from ants_engine.settings.config import Settings
@@ -57,6 +67,28 @@ def with_changed_settings(
     return _settled(state, detector, scoring, changed, after) if scoring else state
 
 
+def load_fork(
+    folder: Path, ours: SavedDetector, logit_scale: Callable[[], float]
+) -> tuple[AdaptationState, BuildReport]:
+    """Return what a stream of another fork has learned and saved, under the settings of this detector.
+
+    Raises:
+        DetectorFolderError: the folder cannot be used, or is of another CLIP, of other classes, or built with other
+            settings than this detector.
+    """
+    saved = load_detector(folder)
+    theirs = saved.state.detector
+    if theirs.classes != ours.state.detector.classes:
+        raise DetectorFolderError(f"{folder}: of a detector with other classes")
+    if theirs.clip_identity.get("sha256") != ours.state.detector.clip_identity.get("sha256"):
+        raise DetectorFolderError(f"{folder}: of a detector with another CLIP")
+    try:
+        state = with_changed_settings(saved.state, saved.settings, ours.settings, logit_scale, given=False)
+    except SettingError as error:
+        raise DetectorFolderError(f"{folder}: of a detector with other settings: {error}") from None
+    return state, saved.report
+
+
 def _untaught(state: AdaptationState) -> bool:
     detector = state.detector
     started_full = detector.ens.texts == detector.initial.texts
@@ -91,14 +123,19 @@ def _settled(
     state: AdaptationState, detector: Detector, scoring: Sequence[str], changed: Sequence[str], settings: Settings
 ) -> AdaptationState:
     """Work out what follows from a changed detector."""
-    if scoring == ["scoring.threshold"] and settings.scoring.threshold != "auto":
-        return replace(state, detector=replace(detector, threshold=settings.scoring.threshold))
+    number = settings.scoring.threshold
+    if scoring == ["scoring.threshold"] and not isinstance(number, str):
+        return replace(state, detector=replace(detector, threshold=number))
     recent = state.recent.tensor()
     if not len(recent):
         _refuse_without_history(settings)
-    if any(getattr(detector, name) != getattr(state.detector, name) for name in _INITIAL):
+    pooled = detector.fusion == "pool" and len(state.recent_votes) != len(recent)
+    if pooled or any(getattr(detector, name) != getattr(state.detector, name) for name in _INITIAL):
         state = _with_initial_scores(state, detector, "mining.gamma" in changed, settings)
-    looks = looks_at(detector, recent, state.recent_initial.tensor())
+    looks = looks_at(detector, recent, state.recent_initial.tensor(), state.recent_votes.tensor())
+    if detector.fusion == "pool":
+        state, _ = find_judged(replace(state, detector=replace(detector, activation=None)), settings)
+        return _with_recent_scores(state, state.detector, looks)
     if scoring != ["scoring.threshold"]:
         # lambda does not hang on the threshold
         detector = replace(detector, activation=None)
@@ -106,21 +143,24 @@ def _settled(
         detector = ranked_by_activation(detector, recent, state.recent_initial.tensor(), settings)
         detector = replace(detector, weight=find_weight(detector, looks, state.negatives, settings))
         state = _with_recent_scores(state, detector, looks)
-    detector = replace(detector, threshold=find_threshold(detector, looks, settings))
-    return replace(state, detector=detector)
+    detector = detector.recalibrated()
+    return replace(state, detector=replace(detector, threshold=find_threshold(detector, looks, settings)))
 
 
 def _with_initial_scores(
     state: AdaptationState, detector: Detector, gamma_given: bool, settings: Settings
 ) -> AdaptationState:
     """Score what is kept of earlier pictures anew against the initial negatives."""
-    recent = _initial_scores(detector, state.recent.tensor())
-    candidates = state.candidates
-    scores = _refilled(candidates.scores, _initial_scores(detector, candidates.features.tensor()))
+    recent, votes = _initial_scores(detector, state.recent.tensor())
+    candidates, asked = state.candidates, state.asked
+    scores = _refilled(candidates.scores, _initial_scores(detector, candidates.features.tensor())[0])
+    asked_votes = _refilled(asked.votes, _initial_scores(detector, asked.features.tensor())[1])
     state = replace(
         state,
         recent_initial=_refilled(state.recent_initial, recent),
+        recent_votes=_refilled(state.recent_votes, votes),
         candidates=replace(candidates, scores=scores),
+        asked=replace(asked, votes=asked_votes) if len(votes) else asked,
     )
     if not len(state.past_scores):
         return state
@@ -147,13 +187,13 @@ def _with_recent_scores(state: AdaptationState, detector: Detector, looks: Seque
     count = len(state.recent_scores)
     if not count:
         return state
-    scores = torch.cat([detector.fuse(detector.ens_score(look), detector.vsnl_score(look)) for look in looks])
+    scores = torch.cat([detector.id_scores(detector.columns(look)) for look in looks])
     return replace(state, recent_scores=_refilled(state.recent_scores, scores[-count:]))
 
 
 def _refuse_without_history(settings: Settings) -> None:
     scoring = settings.scoring
-    open_ones = ["scoring.threshold"] if scoring.threshold == "auto" else []
+    open_ones = ["scoring.threshold"] if isinstance(scoring.threshold, str) else []
     open_ones += ["scoring.weight"] if scoring.in_score == "ada" and isinstance(scoring.weight, str) else []
     if open_ones:
         raise SettingError(
@@ -166,8 +206,9 @@ def _refilled(rows: Rows, values: Tensor) -> Rows:
     return replace(rows, chunks=()).append(values)
 
 
-def _initial_scores(detector: Detector, features: Tensor) -> Tensor:
-    parts = [
-        detector.look(features[start : start + ROWS_AT_ONCE]).initial for start in range(0, len(features), ROWS_AT_ONCE)
-    ]
-    return torch.cat(parts) if parts else torch.empty(0)
+def _initial_scores(detector: Detector, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Return S_nl (N,) and, in a pool, the lexicon's votes (N,), else none."""
+    looks = [detector.look(features[start : start + ROWS_AT_ONCE]) for start in range(0, len(features), ROWS_AT_ONCE)]
+    none = torch.empty(0)
+    votes = [look.lexicon_vote for look in looks if look.lexicon_vote is not None]
+    return torch.cat([none, *(look.initial for look in looks)]), torch.cat([none, *votes])

@@ -14,32 +14,52 @@ A stream does it for every batch, with `stream.lag` between asking and reading; 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from ants_engine.clip.encoder import ClipEncoder
+from ants_engine.clip.encoding import Encoder
 from ants_engine.clip.image_ref import Spool
 from ants_engine.clip.worker import ClipWorker
-from ants_engine.common.progress import ProgressCallback
+from ants_engine.common.progress import ProgressCallback, ProgressEvent, progress_reporter
+from ants_engine.common.task_errors import plain_errors
+from ants_engine.common.versions import installed_versions
 from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.negative_bank import NegativeBank
+from ants_engine.dispatch.coordinator import Coordinator
+from ants_engine.dispatch.observer import Observer
 from ants_engine.learning.answers import AnswerReader, Tally
 from ants_engine.learning.pictures import PictureBatch, keep_pictures
 from ants_engine.learning.policy import Abilities, Composition, Policy, count_classes
 from ants_engine.learning.questions import Asker, Questions
 from ants_engine.learning.report import BuildReport, SetAside
-from ants_engine.learning.run_observer import RunObserver
-from ants_engine.learning.scoring import remember
-from ants_engine.learning.state import AdaptationState, Candidate, EnsUpdate, Update
+from ants_engine.learning.run_observer import RunObserver, RunObservers
+from ants_engine.learning.scoring import find_judged, remember, settle
+from ants_engine.learning.state import (
+    AdaptationState,
+    AskedPictures,
+    Candidate,
+    Caption,
+    EnsUpdate,
+    JudgeUpdate,
+    Update,
+)
+from ants_engine.protocol import Backend
 from ants_engine.settings.config import Settings
 
 T = TypeVar("T")
+
+
+PACKAGES = ("ants-engine", "torch", "open_clip_torch", "numpy", "pillow")
+"""What scores depend on."""
 
 
 def new_tallies() -> dict[str, Tally]:
@@ -68,7 +88,18 @@ class LearningEngine:
     def __post_init__(self) -> None:
         """Prepare."""
         self.abilities = Abilities(self.questions.can_show_pictures, self.questions.can_ask_in_words)
-        self.reader = AnswerReader(self.classes, self.settings, self.worker.encoder.fits, self.report, self.tallies)
+        fits, verifies = self.worker.encoder.fits, self.questions.verifies
+        self.reader = AnswerReader(self.classes, self.settings, fits, self.report, self.tallies, verifies=verifies)
+        scoring = self.settings.scoring
+        self.why_no_judge = (
+            "scoring.threshold is judge, which takes scoring.in_score = pool: the empirical null stands in"
+            if scoring.in_score != "pool"
+            else "the prompt template does not verify (ens/v3 does): no judge, the empirical null stands in"
+            if not verifies
+            else "this MLLM takes no pictures: no judge, the empirical null stands in"
+        )
+        wanted = scoring.threshold == "judge" and self.settings.threshold.questions > 0
+        self.judges = wanted and scoring.in_score == "pool" and verifies and self.abilities.pictures
         # one thread for all arithmetic: each further one would keep scratch memory, and workers of torch, of its own
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ants-learning")
 
@@ -80,12 +111,30 @@ class LearningEngine:
         """Do blocking work off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *arguments))
 
+    def settle(self, state: AdaptationState, *, complete: bool = False) -> AdaptationState:
+        """Find lambda and the threshold anew, after a bank has changed, and report what the judge said (blocking).
+
+        Args:
+            state: with its banks.
+            complete: these are all the pictures there are; see `settle`.
+        """
+        if self.settings.scoring.in_score != "pool":
+            return settle(state, self.settings, complete=complete)
+        state, found = find_judged(state, self.settings)
+        self.report.judged = None if found is None else found.to_dict()
+        return state
+
     def close(self) -> None:
         """Let go of the thread; work that was given up may still be under way."""
         self._thread.shutdown(wait=False)
 
     def observe(
-        self, state: AdaptationState, batch: PictureBatch, look: EncodedBatch, shown: bool = True
+        self,
+        state: AdaptationState,
+        batch: PictureBatch,
+        look: EncodedBatch,
+        shown: bool = True,
+        sample: Sequence[int] = (),
     ) -> tuple[AdaptationState, list[Candidate | None]]:
         """Count the n pictures of a batch; keep what may have to be shown and nobody can read again (blocking).
 
@@ -94,6 +143,7 @@ class LearningEngine:
             batch: its references are replaced, see `keep_pictures`.
             look: at its n pictures.
             shown: whether its candidates may have to be shown to the MLLM.
+            sample: rows of the batch that the judge may be asked about.
 
         Returns:
             The state, and per picture a candidate, or None where its score is not below gamma.
@@ -101,7 +151,7 @@ class LearningEngine:
         for failure in batch.failures:
             self.report.put_aside(SetAside("picture", failure.name, str(failure)))
         low = look.initial.double() < state.gamma
-        kept = torch.nonzero(low).flatten().tolist() if shown else []
+        kept = sorted({*(torch.nonzero(low).flatten().tolist() if shown else []), *sample})
         for error in keep_pictures(batch, kept, self.spool, self.settings):
             self.report.put_aside(SetAside("picture", error.name, str(error)))
         candidates = [
@@ -122,13 +172,15 @@ class LearningEngine:
         return await self.aside(self._read, state, update, outcomes)
 
     def _read(self, state: AdaptationState, update: Update, outcomes: list[Any]) -> AdaptationState:
-        if isinstance(update, EnsUpdate):
+        if isinstance(update, EnsUpdate | JudgeUpdate):
             features: dict[int, Tensor] = dict(zip(update.members, update.features, strict=True))
             captions = dict(state.captions)
             for item, outcome in zip(update.asked, outcomes, strict=True):
                 captions[item.id] = self.reader.caption(item, outcome, features.get(item.id))
             described = state.candidates.described(item.id for item in update.asked)
-            return replace(state, captions=captions, candidates=described)
+            asked = self._verified(state, update, captions)
+            self.report.verified = self.tallies["ens"].verified
+            return replace(state, captions=captions, candidates=described, asked=asked)
         labels = dict(state.labels)
         for index, outcome in zip(update.asked, outcomes, strict=True):
             found = self.reader.look_alikes(index, outcome)
@@ -138,9 +190,36 @@ class LearningEngine:
                 labels[index] = found
         return replace(state, labels=labels)
 
+    def _verified(
+        self, state: AdaptationState, update: EnsUpdate | JudgeUpdate, captions: Mapping[int, Caption]
+    ) -> AskedPictures:
+        """Keep what was said of pictures that were to be verified."""
+        if not self.questions.verifies:
+            return state.asked
+        judge = isinstance(update, JudgeUpdate)
+        # of the sample, also those that are described anyway: they count with the sample, and once
+        later = {key for other in state.pending if isinstance(other, JudgeUpdate) for key in other.members}
+        ids = update.members if judge else [item.id for item in update.asked if item.id not in later]
+        found = {key: captions[key] for key in ids if key in captions}
+        said = {key: caption.is_id for key, caption in found.items() if caption.is_id is not None}
+        if not said:
+            return state.asked
+        row_of = {member: row for row, member in enumerate(update.members)}
+        features = update.features[[row_of[key] for key in said]]
+        votes = state.detector.look(features).lexicon_vote
+        return state.asked.append(
+            features,
+            torch.zeros(len(said)) if votes is None else votes,
+            list(said.values()),
+            [found[key].source for key in said],
+            sampled=judge,
+        )
+
     async def fill(self, state: AdaptationState, update: Update, composition: Composition) -> AdaptationState:
         """Put the composed texts into the bank; only those that it does not hold already are encoded."""
         detector = state.detector
+        if isinstance(update, JudgeUpdate):
+            return state
         if isinstance(update, EnsUpdate):
             self.report.negative_images = len(update.members)
             bank = await self._bank(detector.ens, composition, "{}")
@@ -160,4 +239,77 @@ class LearningEngine:
 
 def compose(policy: Policy, state: AdaptationState, update: Update) -> Composition:
     """Say which texts the update's bank is to hold; the state has the answers."""
+    if isinstance(update, JudgeUpdate):
+        return Composition((), (), ())
     return policy.sentences(state, update) if isinstance(update, EnsUpdate) else policy.look_alikes(state, update)
+
+
+@asynccontextmanager
+async def open_engine(
+    classes: ClassList,
+    settings: Settings,
+    report: BuildReport,
+    load: Callable[[ProgressCallback], Awaitable[Encoder]],
+    backend: Backend | None,
+    spool: Spool,
+    on_progress: ProgressCallback | None,
+    observer: RunObservers,
+    tallies: Mapping[str, Tally] | None = None,
+    listeners: Sequence[Observer] = (),
+) -> AsyncIterator[LearningEngine]:
+    """Start CLIP and the MLLM for one run, and end them with it.
+
+    Args:
+        classes: the ID classes.
+        settings: everything about them.
+        report: filled on the way.
+        load: returns CLIP.
+        backend: an MLLM to use in place of the one that the settings name.
+        spool: see `LearningEngine`.
+        on_progress: told of every step.
+        observer: told of pictures, answers and every step.
+        tallies: see `LearningEngine`.
+        listeners: told of every call to the MLLM.
+    """
+    with progress_reporter(settings.progress.bar, observer.beside(on_progress)) as progress, plain_errors():
+        async with Coordinator(settings, backend=backend, observers=listeners) as coordinator:
+            # templates before models: a mistake in one must not cost a download
+            questions = Questions(settings, coordinator)
+            report.templates = dict(questions.templates)
+            async with ClipWorker(await load(progress), settings.text.feature_cache) as worker:
+                report.model_identity = dict(coordinator.identity)
+                report.run = coordinator.run
+                engine = LearningEngine(
+                    classes, settings, worker, questions, report, progress, spool, observer, tallies or new_tallies()
+                )
+                try:
+                    yield engine
+                finally:
+                    engine.close()
+
+
+async def load_clip(
+    settings: Settings, encoder: Encoder | Callable[[], Encoder] | None, progress: ProgressCallback
+) -> Encoder:
+    """Return the given CLIP, or load the one that the settings name.
+
+    Args:
+        settings: which, and where.
+        encoder: a loaded one, or a function that returns it (blocking).
+        progress: told when it is loaded here.
+    """
+    if encoder is not None:
+        # a model may be callable too
+        given = hasattr(encoder, "encode_texts")
+        return cast("Encoder", encoder if given else await asyncio.to_thread(cast("Callable[[], Encoder]", encoder)))
+    progress(ProgressEvent("model", 0, 1))
+    loaded = await asyncio.to_thread(ClipEncoder.load, settings.clip)
+    progress(ProgressEvent("model", 1, 1))
+    return loaded
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what scores depend on."""
+    found = {name: version or "not installed as a package" for name, version in installed_versions(PACKAGES).items()}
+    # on the CPU bits do not depend on it; elsewhere, and for a compiled tower, they may
+    return found | {"torch threads": str(torch.get_num_threads())}

@@ -1,23 +1,26 @@
 """Stage 1: the detector that is there before the first picture: ID classes and negatives mined from the lexicon."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
+from ants_engine.clip.encoding import Encoder, GivenEncoder, TextSource
 from ants_engine.clip.feature_store import TextFeatureCache
 from ants_engine.clip.worker import ClipWorker
+from ants_engine.common.features import as_tensor, check_features
 from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import Detector
 from ants_engine.detector.negative_bank import NegativeBank
-from ants_engine.errors import LexiconError
+from ants_engine.errors import FeatureError, LexiconError
+from ants_engine.learning.preflight import load_templates
 from ants_engine.learning.report import BuildReport
-from ants_engine.lexicon.lexicon import Lexicon, load_lexicon
+from ants_engine.lexicon.lexicon import load_lexicon
 from ants_engine.method.grouping import equal_groups
 from ants_engine.method.neglabel import mine_negative_labels, public_negative_labels
 from ants_engine.settings.config import Settings
@@ -25,82 +28,120 @@ from ants_engine.settings.config import Settings
 UNDECIDED = 0.5
 
 
-class InitialDetector:
-    """Makes the detector of stage 1 (NegLabel, ICLR 2024)."""
+async def class_features(classes: ClassList, worker: ClipWorker) -> Tensor:
+    """Return (C, D): per class the renormalised mean of its prompts' features.
 
-    def __init__(
-        self,
-        classes: ClassList,
-        settings: Settings,
-        worker: ClipWorker,
-        report: BuildReport,
-        progress: ProgressCallback,
-    ) -> None:
-        self._classes = classes
-        self._settings = settings
-        self._worker = worker
-        self._report = report
-        self._progress = progress
+    Raises:
+        ClassListError: a class text is longer than CLIP's text context.
+    """
+    classes.check_length(worker.encoder.fits)
+    features = await worker.encode_texts([text for prompts in classes.prompts for text in prompts])
+    per_class = torch.split(features, [len(prompts) for prompts in classes.prompts])
+    return torch.nn.functional.normalize(torch.stack([rows.mean(dim=0) for rows in per_class]), dim=1)
 
-    async def class_features(self) -> Tensor:
-        """Return (C, D): per class the renormalised mean of its prompts' features.
 
-        Raises:
-            ClassListError: a class text is longer than CLIP's text context.
-        """
-        self._classes.check_length(self._worker.encoder.fits)
-        texts = [text for prompts in self._classes.prompts for text in prompts]
-        features = await self._worker.encode_texts(texts)
-        per_class = torch.split(features, [len(prompts) for prompts in self._classes.prompts])
-        means = torch.stack([rows.mean(dim=0) for rows in per_class])
-        return torch.nn.functional.normalize(means, dim=1)
+async def initial_detector(
+    classes: ClassList,
+    class_features: Tensor,
+    settings: Settings,
+    worker: ClipWorker,
+    report: BuildReport,
+    progress: ProgressCallback,
+) -> Detector:
+    """Return the detector of stage 1 (NegLabel, ICLR 2024): empty ENS and VSNL banks, nothing decided yet.
 
-    async def finish(self, class_features: Tensor) -> Detector:
-        """Return the detector: empty ENS and VSNL banks, nothing decided yet.
+    Raises:
+        LexiconError: the lexicon cannot be read, or holds nothing but ID class names.
+    """
+    text, neglabel, encoder = settings.text, settings.neglabel, worker.encoder
+    whole = await asyncio.to_thread(load_lexicon, settings.lexicon.source)
+    aliases = settings.lexicon.id_names == "aliases"
+    lexicon = await asyncio.to_thread(whole.without, classes.names, aliases=aliases)
+    report.lexicon_sha256 = lexicon.sha256
+    if not lexicon.words:
+        raise LexiconError("every word of the lexicon is an ID class name; set lexicon.source to another file")
+    by_kind = {"noun": classes.template, "adjective": text.adjective_template}
+    # one list whatever the classes, so that it is encoded once; features from elsewhere need not have every word
+    encoded = whole if encoder.text_batches_sha256 else lexicon
+    texts = [by_kind[kind].replace("{}", word) for word, kind in zip(encoded.words, encoded.kinds, strict=True)]
+    features = await worker.encode_texts(
+        texts,
+        lambda done: progress(ProgressEvent("lexicon", done, len(texts))),
+        cache=TextFeatureCache(text.feature_cache),
+    )
+    progress(ProgressEvent("lexicon", len(texts), len(texts)))
+    if len(encoded) != len(lexicon):
+        kept = set(lexicon.words)
+        features = features[[row for row, word in enumerate(encoded.words) if word in kept]]
+    # seconds of arithmetic for a large lexicon and many classes must not hold up the questions
+    mined: Callable[..., Tensor] = mine_negative_labels
+    if neglabel.selection == "reference":
+        mined = partial(public_negative_labels, order=("adjective", "noun"))
+    rows = await asyncio.to_thread(
+        mined, features, class_features, count=neglabel.count, percentile=neglabel.percentile, kinds=lexicon.kinds
+    )
+    source = Path(settings.lexicon.source).name
+    words = tuple(lexicon.words[row] for row in rows.tolist())
+    bank = NegativeBank("neglabel", words, (source,) * len(words), features[rows].contiguous())
+    initial = in_group_order(bank, settings)
+    return untaught_detector(classes, class_features, initial, settings, encoder.logit_scale, encoder.identity)
 
-        Raises:
-            LexiconError: the lexicon cannot be read, or holds nothing but ID class names.
-        """
-        source = self._settings.lexicon.source
-        whole = await asyncio.to_thread(load_lexicon, source)
-        aliases = self._settings.lexicon.id_names == "aliases"
-        lexicon = await asyncio.to_thread(whole.without, self._classes.names, aliases=aliases)
-        self._report.lexicon_sha256 = lexicon.sha256
-        initial = await self._initial_bank(whole, lexicon, class_features)
-        encoder = self._worker.encoder
-        return untaught_detector(
-            self._classes, class_features, initial, self._settings, encoder.logit_scale, encoder.identity
-        )
 
-    async def _initial_bank(self, whole: Lexicon, lexicon: Lexicon, class_features: Tensor) -> NegativeBank:
-        if not lexicon.words:
-            raise LexiconError("every word of the lexicon is an ID class name; set lexicon.source to another file")
-        text, neglabel = self._settings.text, self._settings.neglabel
-        by_kind = {"noun": self._classes.template, "adjective": text.adjective_template}
-        # one list whatever the classes, so that it is encoded once; features from elsewhere need not have every word
-        encoded = whole if self._worker.encoder.text_batches_sha256 else lexicon
-        texts = [by_kind[kind].replace("{}", word) for word, kind in zip(encoded.words, encoded.kinds, strict=True)]
-        features = await self._worker.encode_texts(
-            texts,
-            lambda done: self._progress(ProgressEvent("lexicon", done, len(texts))),
-            cache=TextFeatureCache(text.feature_cache),
-        )
-        self._progress(ProgressEvent("lexicon", len(texts), len(texts)))
-        if len(encoded) != len(lexicon):
-            kept = set(lexicon.words)
-            features = features[[row for row, word in enumerate(encoded.words) if word in kept]]
-        # seconds of arithmetic for a large lexicon and many classes must not hold up the questions
-        mined: Callable[..., Tensor] = mine_negative_labels
-        if neglabel.selection == "reference":
-            mined = partial(public_negative_labels, order=("adjective", "noun"))
-        rows = await asyncio.to_thread(
-            mined, features, class_features, count=neglabel.count, percentile=neglabel.percentile, kinds=lexicon.kinds
-        )
-        source = Path(self._settings.lexicon.source).name
-        words = tuple(lexicon.words[row] for row in rows.tolist())
-        return in_group_order(
-            NegativeBank("neglabel", words, (source,) * len(words), features[rows].contiguous()), self._settings
-        )
+async def cold_detector(
+    classes: ClassList,
+    settings: Settings,
+    load: Callable[[ProgressCallback], Awaitable[Encoder]],
+    report: BuildReport,
+    progress: ProgressCallback,
+) -> tuple[Detector, Encoder]:
+    """Return the detector of stage 1 and its CLIP; no MLLM is there.
+
+    Args:
+        classes: the ID classes.
+        settings: everything about them.
+        load: returns CLIP.
+        report: filled on the way.
+        progress: told of every step.
+    """
+    report.templates = load_templates(settings).sha256s
+    encoder = await load(progress)
+    async with ClipWorker(encoder, settings.text.feature_cache) as worker:
+        features = await class_features(classes, worker)
+        return await initial_detector(classes, features, settings, worker, report, progress), encoder
+
+
+def given_detector(
+    classes: ClassList,
+    class_features: Any,
+    negative_features: Any,
+    negative_texts: Sequence[str] | None,
+    text_encoder: TextSource | Encoder | None,
+    logit_scale: float,
+    settings: Settings,
+) -> tuple[Detector, Encoder]:
+    """Return the detector of stage 1 from features that another program computed; see `ANTS.from_features`.
+
+    Raises:
+        FeatureError: features do not fit each other, the classes or the texts.
+    """
+    wide = as_tensor(class_features)
+    if wide.ndim != 2 or len(wide) != len(classes):
+        raise FeatureError(f"class_features have shape {tuple(wide.shape)} for {len(classes)} classes: (C, D) wanted")
+    dim = int(wide.shape[1])
+    initial = check_features(negative_features, dim)
+    texts = tuple(negative_texts if negative_texts is not None else (f"negative {i}" for i in range(len(initial))))
+    if len(texts) != len(initial):
+        raise FeatureError(f"{len(texts)} negative_texts for {len(initial)} negative_features")
+    if hasattr(text_encoder, "encode_texts"):
+        encoder = cast("Encoder", text_encoder)
+        if encoder.dim != dim:
+            raise FeatureError(f"class_features are {dim} wide, and text_encoder gives features of {encoder.dim}")
+    else:
+        source: TextSource = {} if text_encoder is None else text_encoder
+        encoder = GivenEncoder(source, dim, logit_scale=logit_scale)
+    bank = in_group_order(NegativeBank("neglabel", texts, ("given",) * len(texts), initial), settings)
+    features = check_features(wide, dim)
+    return untaught_detector(classes, features, bank, settings, encoder.logit_scale, encoder.identity), encoder
 
 
 def in_group_order(bank: NegativeBank, settings: Settings) -> NegativeBank:

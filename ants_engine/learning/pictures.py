@@ -1,22 +1,29 @@
 """What a build learns from: pictures that CLIP encodes here, or features that it already gave, batch by batch."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
+from ants_engine.clip.decode import load_rgb
+from ants_engine.clip.encoding import encoder_lock
 from ants_engine.clip.image_ref import ImageRef, Spool
-from ants_engine.clip.sources import open_images
+from ants_engine.clip.sources import ImageStream, open_images
+from ants_engine.clip.web_address import address_name, web_scheme
+from ants_engine.clip.worker import ClipWorker
 from ants_engine.common.features import as_tensor, check_features
-from ants_engine.errors import FeatureError, ImageError
-from ants_engine.settings.config import Settings
+from ants_engine.common.progress import ProgressCallback, ProgressEvent
+from ants_engine.errors import FeatureError, ImageError, NoImagesError
+from ants_engine.settings.config import ImageSettings, Settings
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from ants_engine.clip.worker import ClipWorker
+    from ants_engine.clip.encoding import Encoder
 
 
 @dataclass(slots=True)
@@ -171,3 +178,50 @@ def keep_pictures(batch: PictureBatch, rows: Sequence[int], spool: Spool, settin
         if ref is not None:
             ref.release()
     return errors
+
+
+async def encode_all(
+    stream: ImageStream, encoder: "Encoder", settings: Settings, progress: ProgressCallback
+) -> tuple[Tensor, list[str], dict[int, ImageError]]:
+    """Return features (N, D), names and failures by row, in input order; a failure's features mean nothing.
+
+    Raises:
+        NoImagesError: there is no picture.
+        ImageError: with ``pictures.on_error="raise"``, the first picture that cannot be used.
+    """
+    rows: dict[int, tuple[str, Tensor | None]] = {}
+    failures: dict[int, ImageError] = {}
+    clip = settings.clip
+    async with ClipWorker(encoder) as worker:
+        batches = worker.image_batches(stream, clip.batch_size, settings.pictures, feature_store=clip.feature_store)
+        async for batch in batches:
+            for ref, feature in zip(batch.refs, batch.features, strict=True):
+                rows[ref.index] = (ref.name, feature)
+            for ref, error in batch.failures:
+                rows[ref.index] = (ref.name, None)
+                failures[ref.index] = error
+            progress(ProgressEvent("pictures", len(rows), stream.total))
+    if not rows:
+        raise NoImagesError("there are no pictures to score")
+    blank = torch.zeros(encoder.dim)
+    ordered = [rows[index] for index in sorted(rows)]
+    features = torch.stack([blank if feature is None else feature for _, feature in ordered])
+    return features, [name for name, _ in ordered], failures
+
+
+def encode_one(image: Any, encoder: "Callable[[], Encoder]", limits: ImageSettings) -> tuple[Tensor, str]:
+    """Return the feature (D,) of one picture, and a name for it (blocking).
+
+    Raises:
+        ImageError: the picture cannot be used.
+    """
+    name = str(image) if isinstance(image, (str, Path)) else type(image).__name__
+    if isinstance(image, str) and web_scheme(image):
+        # its query may hold a token
+        name = address_name(image)
+    picture = load_rgb(image, name=name, limits=limits)
+    # loaded for a picture that can be read
+    clip = encoder()
+    inputs = [clip.preprocess(picture)]
+    with encoder_lock(clip):
+        return clip.encode_inputs(inputs)[0], name

@@ -13,12 +13,13 @@ from torch import Tensor
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.learning.answers import NegativeTexts
 from ants_engine.learning.report import SetAside
-from ants_engine.learning.state import AdaptationState, Candidate, Candidates, EnsUpdate, VsnlUpdate
+from ants_engine.learning.state import AdaptationState, Candidate, Candidates, EnsUpdate, Update, VsnlUpdate
 from ants_engine.method.adaptive_threshold import adaptive_threshold
 from ants_engine.method.labels import tidy_labels
 from ants_engine.method.mining import mine_negative_images
 from ants_engine.method.near_duplicates import unlike
 from ants_engine.method.similar_classes import most_frequent_classes, similar_classes
+from ants_engine.method.spread import EpsilonNet, farthest_first, share_to_describe
 from ants_engine.settings.config import MiningSettings, Settings, VsnlSettings
 
 
@@ -49,7 +50,7 @@ class Policy(Protocol):
 
     def observe(
         self, state: AdaptationState, look: EncodedBatch, candidates: Sequence[Candidate | None], abilities: Abilities
-    ) -> tuple[AdaptationState, list[EnsUpdate | VsnlUpdate]]:
+    ) -> tuple[AdaptationState, list[Update]]:
         """Take a batch into the history; return the new state and what it asks for, due in this very batch.
 
         Args:
@@ -121,9 +122,9 @@ class PaperPolicy:
 
     def observe(
         self, state: AdaptationState, look: EncodedBatch, candidates: Sequence[Candidate | None], abilities: Abilities
-    ) -> tuple[AdaptationState, list[EnsUpdate | VsnlUpdate]]:
+    ) -> tuple[AdaptationState, list[Update]]:
         """See `Policy.observe` (eq. 5, 6, 10)."""
-        updates: list[EnsUpdate | VsnlUpdate] = []
+        updates: list[Update] = []
         rows = [row for row, candidate in enumerate(candidates) if candidate is not None]
         if rows:
             more = [candidate for candidate in candidates if candidate is not None]
@@ -155,8 +156,16 @@ class PaperPolicy:
                 found.keep(label, state.detector.classes.names[member])
         return recompose(found.kept(), state.detector.vsnl.texts, found.set_aside)
 
-    def mine(self, state: AdaptationState, abilities: Abilities) -> tuple[AdaptationState, EnsUpdate | None]:
-        """Mine the negative images anew; return what is to be asked, or None where they are the same as before."""
+    def mine(
+        self, state: AdaptationState, abilities: Abilities, *, complete: bool = False
+    ) -> tuple[AdaptationState, EnsUpdate | None]:
+        """Mine the negative images anew; return what is to be asked, or None where they are the same as before.
+
+        Args:
+            state: with the candidates.
+            abilities: of the MLLM.
+            complete: these are all the candidates there are: which of them are described is decided once for all.
+        """
         mining, history = self._settings.mining, state.candidates
         mined = mine_negative_images(history.scores.tensor(), mining.gamma, mining.eta, mining.max_images)
         ids = list(history.items)
@@ -164,7 +173,7 @@ class PaperPolicy:
         if members == state.members:
             return state, None
         known = set(state.captions).union(
-            *([item.id for item in update.asked] for update in state.pending if isinstance(update, EnsUpdate))
+            *([item.id for item in update.asked] for update in state.pending if not isinstance(update, VsnlUpdate))
         )
         asked = tuple(
             history.items[member]
@@ -173,6 +182,8 @@ class PaperPolicy:
         )
         wanted = len(asked)
         history, asked = self._each_once(history, asked, known)
+        alike = wanted - len(asked)
+        state, history, asked = self._spread(state, history, asked, complete=complete)
         # what has left the history, and every update under way, is not needed any more
         needed = set(history.items).union(
             *(update.members for update in state.pending if isinstance(update, EnsUpdate))
@@ -181,7 +192,7 @@ class PaperPolicy:
         updates = state.ens_updates + (1 if asked else 0)
         state = replace(state, candidates=history, members=members, captions=captions, ens_updates=updates)
         features = history.features.tensor()[mined.indices]
-        return state, EnsUpdate(0, asked, members, features, alike=wanted - len(asked))
+        return state, EnsUpdate(0, asked, members, features, alike=alike)
 
     def _each_once(
         self, history: Candidates, asked: tuple[Candidate, ...], known: set[int]
@@ -195,6 +206,27 @@ class PaperPolicy:
         new = to_describe(features[[row_of[item.id] for item in asked]], described, self._settings.mining)
         again = [item.id for item, wanted in zip(asked, new, strict=True) if not wanted]
         return history.described(again), tuple(item for item, wanted in zip(asked, new, strict=True) if wanted)
+
+    def _spread(
+        self, state: AdaptationState, history: Candidates, asked: tuple[Candidate, ...], *, complete: bool
+    ) -> tuple[AdaptationState, Candidates, tuple[Candidate, ...]]:
+        """Leave out, for good, what looks most like what is described, where only a share is to be described."""
+        mining = self._settings.mining
+        if mining.describe >= 1.0 or not asked:
+            return state, history, asked
+        row_of = {key: row for row, key in enumerate(history.items)}
+        features = history.features.tensor()[[row_of[item.id] for item in asked]]
+        least, most = mining.describe_least, self._settings.ens.bank_size
+        if complete:
+            count = share_to_describe(len(asked), mining.describe, least, most)
+            chosen = set(farthest_first(features, count).tolist())
+            net = EpsilonNet(features[sorted(chosen)][-most:], seen=len(asked), chosen=len(chosen))
+        else:
+            net, taken = state.net.choose(features, share=mining.describe, least=least, most=most)
+            chosen = set(torch.nonzero(taken).flatten().tolist())
+        again = [item.id for row, item in enumerate(asked) if row not in chosen]
+        kept = tuple(item for row, item in enumerate(asked) if row in chosen)
+        return replace(state, net=net), history.described(again), kept
 
     def find_similar(self, state: AdaptationState) -> tuple[AdaptationState, VsnlUpdate | None]:
         """Choose the classes anew; return whose look-alikes are to be asked for, or None where nothing changes."""
@@ -228,9 +260,9 @@ class ReferencePolicy:
 
     def observe(
         self, state: AdaptationState, look: EncodedBatch, candidates: Sequence[Candidate | None], abilities: Abilities
-    ) -> tuple[AdaptationState, list[EnsUpdate | VsnlUpdate]]:
+    ) -> tuple[AdaptationState, list[Update]]:
         """See `Policy.observe`."""
-        updates: list[EnsUpdate | VsnlUpdate] = []
+        updates: list[Update] = []
         if not self._finished(state):
             rows = [row for row, candidate in enumerate(candidates) if candidate is not None]
             more = [candidate for candidate in candidates if candidate is not None]

@@ -7,12 +7,15 @@ would have ended with, only earlier; what cannot be told beforehand passes.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ants_engine.clip.model import check_files
 from ants_engine.common.atomic_file import try_file, try_folder
-from ants_engine.dispatch.backend_registry import create_backend
+from ants_engine.dispatch.backend_registry import check_option_names, create_backend
+from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
 from ants_engine.dispatch.storage.store import ResponseStore, holds_store, prepare_folder
 from ants_engine.errors import (
     ANTSError,
@@ -22,12 +25,74 @@ from ants_engine.errors import (
     StoreError,
     UsageError,
 )
-from ants_engine.learning.questions import load_templates
 from ants_engine.lexicon.lexicon import SHIPPED, load_lexicon
 from ants_engine.protocol import Answer, Backend, CheckableBackend
 from ants_engine.settings.config import Settings
+from ants_engine.settings.loader import load_settings
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 _LOG = logging.getLogger("ants_engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The two prompt templates that the settings name."""
+
+    ens: PromptTemplate
+    vsnl: PromptTemplate
+    other_ens: PromptTemplate | None = None
+    """Asked with where an answer was of no use; see ``ens.other_template``."""
+    other_vsnl: PromptTemplate | None = None
+
+    @property
+    def sha256s(self) -> dict[str, str]:
+        """Names of the templates and the sha256 of their files."""
+        every = (self.ens, self.vsnl, self.other_ens, self.other_vsnl)
+        return {template.ref: template.sha256 for template in every if template is not None}
+
+
+def load_templates(settings: Settings) -> Templates:
+    """Load the templates and see that they can be filled.
+
+    Raises:
+        TemplateError: a template is missing or malformed, or does not take what its task gives it.
+    """
+    library = TemplateLibrary(settings.prompts.folder)
+    other_ens, other_vsnl = (
+        None if other is None else library.load(other)
+        for other in (settings.ens.other_template, settings.vsnl.other_template)
+    )
+    templates = Templates(
+        library.load(settings.ens.template), library.load(settings.vsnl.template), other_ens, other_vsnl
+    )
+    for template in (templates.ens, other_ens):
+        if template is not None:
+            template.render(max_words=1, class_name="")
+    for template in (templates.vsnl, other_vsnl):
+        if template is not None:
+            template.render(count=1, class_name="")
+    return templates
+
+
+def merged_settings(
+    config: "str | PathLike[str] | Mapping[str, Any] | Settings | None",
+    settings: dict[str, Any],
+    backend: Backend | None,
+) -> Settings:
+    """Merge settings, and see that the options of the MLLM that they name are known.
+
+    Raises:
+        SettingError: a setting does not exist, or its value does not fit.
+        UsageError: the backend is not installed.
+    """
+    given = config if isinstance(config, (Settings, Mapping)) or config is None else Path(config)
+    merged = load_settings(given, **settings)
+    if backend is None and merged.mllm.model_extra:
+        # a cold start asks nothing, so that a misspelt one would not be found
+        check_option_names(merged.mllm, merged.mllm.model_extra)
+    return merged
 
 
 def holds_detector(folder: Path) -> bool:

@@ -5,7 +5,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from ants_engine.clip.decode import load_rgb
 from ants_engine.clip.feature_store import ShownPictures, content_key
@@ -15,59 +14,20 @@ from ants_engine.common.progress import ProgressCallback, ProgressEvent
 from ants_engine.detector.class_list import ClassList
 from ants_engine.dispatch.coordinator import Coordinator
 from ants_engine.dispatch.limits.budget import Spent
-from ants_engine.dispatch.prompt_template import PromptTemplate, TemplateLibrary
+from ants_engine.dispatch.prompt_template import PromptTemplate
 from ants_engine.dispatch.request import Judge, LazyPicture, Outcome, PictureSource, Request
 from ants_engine.dispatch.throughput_monitor import Counts, Pulse
 from ants_engine.errors import ImageError, UnusableAnswerError
-from ants_engine.learning.answers import judge_caption, judge_labels
+from ants_engine.learning.answers import judge_caption, judge_labels, judge_verdict
+from ants_engine.learning.preflight import load_templates
 from ants_engine.learning.run_observer import AnsweredQuestion, RunObserver
-from ants_engine.learning.state import Candidate, EnsUpdate, Update
+from ants_engine.learning.state import Candidate, EnsUpdate, JudgeUpdate, Update
 from ants_engine.protocol import Decoding
 from ants_engine.settings.config import Settings
 
 Question = asyncio.Task[Outcome | ImageError]
 # pictures decoded and encoded ahead of the MLLM, per slot: one being answered, one ready
 AHEAD = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Templates:
-    """The two prompt templates that the settings name."""
-
-    ens: PromptTemplate
-    vsnl: PromptTemplate
-    other_ens: PromptTemplate | None = None
-    """Asked with where an answer was of no use; see ``ens.other_template``."""
-    other_vsnl: PromptTemplate | None = None
-
-    @property
-    def sha256s(self) -> dict[str, str]:
-        """Names of the templates and the sha256 of their files."""
-        every = (self.ens, self.vsnl, self.other_ens, self.other_vsnl)
-        return {template.ref: template.sha256 for template in every if template is not None}
-
-
-def load_templates(settings: Settings) -> Templates:
-    """Load the templates and see that they can be filled.
-
-    Raises:
-        TemplateError: a template is missing or malformed, or does not take what its task gives it.
-    """
-    library = TemplateLibrary(settings.prompts.folder)
-    other_ens, other_vsnl = (
-        None if other is None else library.load(other)
-        for other in (settings.ens.other_template, settings.vsnl.other_template)
-    )
-    templates = Templates(
-        library.load(settings.ens.template), library.load(settings.vsnl.template), other_ens, other_vsnl
-    )
-    for template in (templates.ens, other_ens):
-        if template is not None:
-            template.render(max_words=1, class_name="")
-    for template in (templates.vsnl, other_vsnl):
-        if template is not None:
-            template.render(count=1, class_name="")
-    return templates
 
 
 class Questions:
@@ -98,6 +58,11 @@ class Questions:
     def can_ask_in_words(self) -> bool:
         """Whether this MLLM can be asked without a picture."""
         return self._coordinator.capabilities.text_only
+
+    @property
+    def verifies(self) -> bool:
+        """Whether captions answer a template that verifies or describes."""
+        return self._templates.ens.file.verifies
 
     def on_heartbeat(self, callback: Callable[[], None]) -> None:
         """Have something called once a second while there are questions under way."""
@@ -132,13 +97,15 @@ class Questions:
         """
         ens = self._settings.ens
         decoding = Decoding(max_new_tokens=ens.max_new_tokens)
-        judge = None if ens.reader == "reference" else judge_caption
         async with self._ahead:
             picture = await asyncio.to_thread(self._shown, ref)
 
             async def ask(template: PromptTemplate) -> Outcome:
+                judge = judge_verdict if template.file.verifies else judge_caption
                 prompt = template.render(max_words=ens.max_words, class_name=class_name)
-                return await self._ask(template, prompt, decoding, judge, picture, ref.name)
+                return await self._ask(
+                    template, prompt, decoding, None if ens.reader == "reference" else judge, picture, ref.name
+                )
 
             return await _with_another(ask, self._templates.ens, self._templates.other_ens)
 
@@ -235,7 +202,7 @@ class Asker:
 
     def ask(self, update: Update, group: asyncio.TaskGroup) -> None:
         """Ask everything that an update asks for; `answers` gives what came of it."""
-        if isinstance(update, EnsUpdate):
+        if isinstance(update, EnsUpdate | JudgeUpdate):
             self._tasks[update] = [group.create_task(self._caption(item)) for item in update.asked]
             self._asked["captions"] += len(update.asked)
         else:

@@ -97,6 +97,10 @@ class BuildReport:
     """Requests that the response store answered."""
     failed: int = 0
     """Requests without an answer."""
+    verified: int = 0
+    """Pictures that the MLLM confirmed to show an ID class, and that no sentence describes."""
+    judged: dict[str, Any] | None = None
+    """With ``scoring.threshold = "judge"``: how the threshold was found, see `JudgedThreshold.to_dict`."""
     prompt_tokens: int | None = None
     """Tokens of all answered requests, also of those that the store answered; None where no backend counts them."""
     completion_tokens: int | None = None
@@ -165,8 +169,15 @@ class BuildReport:
             f"{self.ens_texts} sentences, {self.vsnl_texts} look-alikes of {len(self.similar_classes)} classes",
             f"{self.asked} answers asked for, {self.from_store} from the store, {self.failed} failed",
         ]
+        if self.verified:
+            lines.append(f"{self.verified} pictures were confirmed to show a known class")
         if self.near_duplicates:
             lines.insert(1, f"{self.near_duplicates} of these look like another of them and were not described again")
+        if self.judged is not None:
+            # torch takes seconds to import
+            from ants_engine.method.judge import JudgedThreshold
+
+            lines.append(f"threshold: {JudgedThreshold.from_dict(self.judged).line}")
         for (what, reason), count in self.reasons().most_common(8):
             lines.append(f"set aside: {count} {what}{'s' if count > 1 else ''}: {reason}")
         if self.set_aside_count > len(self.set_aside):

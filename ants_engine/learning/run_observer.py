@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from ants_engine.clip.image_ref import ImageRef
-from ants_engine.common.progress import Listeners, ProgressEvent
+from ants_engine.common.progress import Listeners, ProgressCallback, ProgressEvent
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.scores import Scores
 from ants_engine.dispatch.request import Outcome
@@ -161,3 +161,13 @@ class RunObservers(RunObserver):
     def scored(self, batch: ScoredBatch) -> None:
         """Tell all."""
         self._listening.tell(lambda each: each.scored(batch))
+
+    def beside(self, callback: ProgressCallback | None) -> ProgressCallback:
+        """Return a callback that tells all, and another callback, of every step."""
+
+        def tell(event: ProgressEvent) -> None:
+            self.progressed(event)
+            if callback is not None:
+                callback(event)
+
+        return tell

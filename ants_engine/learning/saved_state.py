@@ -16,10 +16,22 @@ from ants_engine.clip.picture import png_bytes, shrink
 from ants_engine.detector.detector import ActivationRanking, Detector
 from ants_engine.errors import ImageError
 from ants_engine.learning.report import AnyText
-from ants_engine.learning.state import AdaptationState, Candidate, Candidates, Caption, EnsUpdate, Update, VsnlUpdate
+from ants_engine.learning.state import (
+    AdaptationState,
+    AskedPictures,
+    Candidate,
+    Candidates,
+    Caption,
+    EnsUpdate,
+    JudgeUpdate,
+    Update,
+    VsnlUpdate,
+)
+from ants_engine.method.spread import EpsilonNet
 from ants_engine.settings.config import Settings
 
 _ROWS = ("recent",)
+_ASKED = ("votes", "answers", "sampled")
 _SCORES = ("recent_initial", "recent_scores", "past_scores", "activation_scores")
 _PLAIN = (
     "gamma", "batch", "pictures", "looked", "members", "ens_updates", "held", "far_sum", "near_sum", "balanced",
@@ -59,7 +71,7 @@ class SavedCandidate(_Strict):
 class SavedUpdate(_Strict):
     """An update that is not in effect yet."""
 
-    kind: Literal["ens", "vsnl"]
+    kind: Literal["ens", "vsnl", "judge"]
     due: NonNegativeInt
     asked: list[NonNegativeInt]
     """Ids of candidates, or classes."""
@@ -83,10 +95,17 @@ class SavedState(_Strict):
     """Ids, oldest first."""
     known: list[SavedCandidate]
     """Every candidate of the history and of the updates."""
-    captions: dict[NonNegativeInt, tuple[AnyText | None, AnyText]]
+    captions: dict[NonNegativeInt, tuple[AnyText | None, AnyText] | tuple[AnyText | None, AnyText, bool | None]]
+    """Text, picture and, since format 4, whether it shows an ID class."""
     labels: dict[NonNegativeInt, list[AnyText]]
     pending: list[SavedUpdate]
     activation_step: NonNegativeInt = 0
+    asked: list[AnyText] = Field(default_factory=list)
+    """Names of the pictures that the MLLM was asked to verify; since format 4, as is what follows."""
+    purity: float = Field(default=0.0, ge=0, le=1)
+    net: tuple[float, NonNegativeInt, NonNegativeInt] = (EpsilonNet().cosine, 0, 0)
+    """Cosine, pictures decided, pictures described."""
+    sampled: NonNegativeInt = 0
 
 
 def pack_state(
@@ -98,26 +117,36 @@ def pack_state(
         Plain values; tensors; and, by sha256, functions that give the PNG of each picture that no file holds.
     """
     copies: dict[str, Callable[[], bytes]] = {}
-    asked = [item for update in state.pending if isinstance(update, EnsUpdate) for item in update.asked]
+    asked = [item for update in state.pending if not isinstance(update, VsnlUpdate) for item in update.asked]
     # what has been described is not shown again
     known = {item.id: item for item in (*state.candidates.items.values(), *asked)}
     saved = SavedState(
         **{name: getattr(state, name) for name in _PLAIN},
         candidates=list(state.candidates.items),
         known=[_candidate(item, item.id in state.captions, settings, copies) for item in known.values()],
-        captions={key: (caption.text, caption.source) for key, caption in state.captions.items()},
+        captions={key: (caption.text, caption.source, caption.is_id) for key, caption in state.captions.items()},
         labels={key: list(labels) for key, labels in state.labels.items()},
         pending=[_update(update) for update in state.pending],
         activation_step=0 if state.detector.activation is None else state.detector.activation.step,
+        asked=list(state.asked.names),
+        purity=state.detector.purity,
+        net=(state.net.cosine, state.net.seen, state.net.chosen),
+        sampled=state.sampled,
     )
     tensors = {name: getattr(state, name).tensor() for name in (*_ROWS, *_SCORES)}
     tensors |= {name: getattr(state, name) for name in ("class_counts", "first_seen", "feature_sum", "negatives")}
     tensors |= {"candidate_scores": state.candidates.scores.tensor()}
     tensors |= {"candidate_features": state.candidates.features.tensor()}
+    if len(state.recent_votes):
+        tensors["recent_votes"] = state.recent_votes.tensor()
+    if len(state.asked):
+        tensors |= {f"asked_{name}": getattr(state.asked, name).tensor() for name in ("features", *_ASKED)}
+    if len(state.net.described):
+        tensors["net"] = state.net.described
     if state.detector.activation is not None:
         tensors["activation_rows"] = state.detector.activation.rows
     for place, update in enumerate(state.pending):
-        if isinstance(update, EnsUpdate):
+        if not isinstance(update, VsnlUpdate):
             tensors[f"pending_{place}"] = update.features
     # a copy of each: two of them may be the same memory, which safetensors refuses
     return saved, {f"state_{name}": tensor.clone().contiguous() for name, tensor in tensors.items()}, copies
@@ -151,6 +180,10 @@ def unpack_state(
         cold.candidates.scores.append(_scores(tensors["state_candidate_scores"], "candidate_scores")),
         cold.candidates.features.append(unit_rows(tensors["state_candidate_features"], dim, "candidate_features")),
     )
+    if "state_recent_votes" in tensors:
+        rows["recent_votes"] = cold.recent_votes.append(_finite(tensors["state_recent_votes"], "recent_votes"))
+        if len(rows["recent_votes"]) != len(rows["recent"]):
+            raise ValueError("recent features and recent votes differ in number")
     if len(rows["recent"]) != len(rows["recent_initial"]):
         raise ValueError("recent features and recent scores differ in number")
     if not len(candidates.items) == len(candidates.scores) == len(candidates.features):
@@ -177,15 +210,24 @@ def unpack_state(
         "members": tuple(saved.members),
         "held": tuple(saved.held),
     }
+    asked = _asked(saved, tensors, dim, cold.asked)
+    if saved.purity > 0.0:
+        detector = replace(detector, verified=asked.verified(), purity=saved.purity)
+    net = EpsilonNet(cosine=saved.net[0], seen=saved.net[1], chosen=saved.net[2])
+    if "state_net" in tensors:
+        net = replace(net, described=unit_rows(tensors["state_net"], dim, "net"))
     return replace(
         cold,
         detector=detector,
+        asked=asked,
+        net=net,
+        sampled=saved.sampled,
         **plain,
         **rows,
         **fixed,
         negatives=unit_rows(tensors["state_negatives"], dim, "negatives"),
         candidates=candidates,
-        captions={key: Caption(text, source) for key, (text, source) in saved.captions.items()},
+        captions={key: Caption(*caption) for key, caption in saved.captions.items()},
         labels={key: tuple(labels) for key, labels in saved.labels.items()},
         pending=tuple(
             _restored(update, known, tensors.get(f"state_pending_{place}"), dim)
@@ -238,10 +280,29 @@ def copy_name(sha256: str) -> str:
     return f"{sha256}.png"
 
 
+def _asked(saved: SavedState, tensors: Mapping[str, Tensor], dim: int, cold: AskedPictures) -> AskedPictures:
+    if not saved.asked:
+        return cold
+    features = unit_rows(tensors["state_asked_features"], dim, "asked_features", len(saved.asked))
+    parts = {name: _finite(tensors[f"state_asked_{name}"], f"asked_{name}") for name in _ASKED}
+    if any(len(part) != len(features) for part in parts.values()):
+        raise ValueError("pictures asked about, their votes and their answers differ in number")
+    queues = {name: getattr(cold, name).append(part) for name, part in parts.items()}
+    names = tuple(saved.asked)[-cold.votes.limit :]
+    return replace(cold, features=cold.features.append(features), names=names, **queues)
+
+
+def _finite(values: Tensor, what: str) -> Tensor:
+    if values.ndim != 1 or not bool(_real(values, what).isfinite().all()):
+        raise ValueError(f"{what}: a vector of finite numbers is expected, not shape {tuple(values.shape)}")
+    return values
+
+
 def _update(update: Update) -> SavedUpdate:
-    if isinstance(update, EnsUpdate):
+    if not isinstance(update, VsnlUpdate):
         asked: Iterable[int] = (item.id for item in update.asked)
-        return SavedUpdate(kind="ens", due=update.due, asked=list(asked), members=list(update.members))
+        kind: Literal["ens", "judge"] = "judge" if isinstance(update, JudgeUpdate) else "ens"
+        return SavedUpdate(kind=kind, due=update.due, asked=list(asked), members=list(update.members))
     return SavedUpdate(kind="vsnl", due=update.due, asked=list(update.asked), members=list(update.members))
 
 
@@ -251,7 +312,8 @@ def _restored(update: SavedUpdate, known: Mapping[int, Candidate], features: Ten
     if features is None:
         raise ValueError("the features of an update are missing")
     asked = tuple(known[key] for key in update.asked)
-    return EnsUpdate(update.due, asked, tuple(update.members), unit_rows(features, dim, "the features of an update"))
+    found = JudgeUpdate if update.kind == "judge" else EnsUpdate
+    return found(update.due, asked, tuple(update.members), unit_rows(features, dim, "the features of an update"))
 
 
 def unit_rows(features: Tensor, dim: int | None, what: str, rows: int | None = None) -> Tensor:

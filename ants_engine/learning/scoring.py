@@ -9,9 +9,12 @@ from torch import Tensor
 from ants_engine.detector.detector import ROWS_AT_ONCE, ActivationRanking, Detector, EncodedBatch
 from ants_engine.learning.state import AdaptationState, start_weight
 from ants_engine.method.activation import ActivationScore, activation_score, activation_threshold
+from ants_engine.method.empirical_null import empirical_null
+from ants_engine.method.judge import JudgedThreshold, judged_threshold
 from ants_engine.method.threshold import otsu_threshold
+from ants_engine.method.verified import purity
 from ants_engine.method.weighting import adaptive_weight, balanced_weight
-from ants_engine.settings.config import Settings
+from ants_engine.settings.config import THRESHOLD_SLACK, Settings
 
 NEAR_REPEATS = 10
 """How often the public code repeats the look-alikes for its balanced score."""
@@ -28,7 +31,7 @@ def balance(detector: Detector, features: Tensor, initial: Tensor, negatives: Te
         settings: how.
     """
     looks = looks_at(detector, features, initial)
-    weighed = replace(detector, weight=find_weight(detector, looks, negatives, settings))
+    weighed = replace(detector, weight=find_weight(detector, looks, negatives, settings)).recalibrated()
     return replace(weighed, threshold=find_threshold(weighed, looks, settings))
 
 
@@ -54,13 +57,72 @@ def find_weight(detector: Detector, looks: Sequence[EncodedBatch], negatives: Te
 def find_threshold(detector: Detector, looks: Sequence[EncodedBatch], settings: Settings) -> float:
     """Return the threshold: the fixed one, or what parts the scores of N pictures; the detector has its lambda."""
     threshold = settings.scoring.threshold
-    if threshold != "auto":
+    if not isinstance(threshold, str):
         return threshold
-    if not looks:
+    if threshold == "calibrated" or not looks:
+        # what `recalibrated` has found
         return detector.threshold
-    return otsu_threshold(
-        torch.cat([detector.fuse(detector.ens_score(look), detector.vsnl_score(look)) for look in looks])
-    )
+    scores = torch.cat([detector.id_scores(detector.columns(look)) for look in looks])
+    return otsu_threshold(scores) if threshold in ("auto", "otsu") else null_threshold(scores, settings)
+
+
+def null_threshold(scores: Tensor, settings: Settings) -> float:
+    """Return the threshold of the empirical null for ``id_score`` (N,), found on their log-odds."""
+    found = empirical_null(_logits(scores), settings.threshold.false_alarms)
+    return float(torch.sigmoid(torch.tensor(found.threshold)))
+
+
+def _logits(scores: Tensor) -> Tensor:
+    """Return the log-odds (N,) float64 of scores (N,); those of 0 and 1, which float32 rounds to, are finite."""
+    values = scores.double().clamp(1e-12, 1.0 - 2.0**-25)
+    return values.log() - torch.log1p(-values)
+
+
+def find_judged(state: AdaptationState, settings: Settings) -> tuple[AdaptationState, JudgedThreshold | None]:
+    """Find the pictures' vote and the threshold of a pool; the state has banks, history and answers.
+
+    Returns:
+        The state with them, and what the judge's threshold is worth; None where the settings ask for no judge.
+    """
+    bare, asked = replace(state.detector, verified=None, purity=0.0), state.asked
+    features, initial, votes = (rows.tensor() for rows in (state.recent, state.recent_initial, state.recent_votes))
+    looks = looks_at(bare, features, initial, votes)
+    columns = [bare.columns(look) for look in looks]
+    # S_nl of the pictures asked about matters to no score of a pool that has a bank
+    said = looks_at(bare, asked.features.tensor(), torch.sigmoid(asked.votes.tensor()), asked.votes.tensor())
+    said_columns = [bare.columns(look) for look in said]
+    answers, sampled = (rows.tensor() > 0.5 for rows in (asked.answers, asked.sampled))
+
+    def judged(detector: Detector) -> JudgedThreshold:
+        history = torch.cat([detector.id_scores(part) for part in columns])
+        scores = torch.cat([asked.votes.empty, *(detector.id_scores(part) for part in said_columns)])
+        return judged_threshold(
+            history,
+            scores,
+            answers.tolist(),
+            sampled=sampled.tolist(),
+            false_alarms=settings.threshold.false_alarms,
+            false_yes=settings.threshold.judge_false_yes,
+        )
+
+    detector = bare
+    if len(asked) and columns:
+        verified = asked.verified()
+        rate = judged(bare).true_yes
+        weight = purity(len(verified.confirmed), len(verified.others), 0.0 if rate is None else rate.value)
+        if verified.votes and weight > 0.0:
+            detector = replace(bare, verified=verified, purity=weight)
+            columns = [part | detector.pictures_vote(look) for part, look in zip(columns, looks, strict=True)]
+            said_columns = [part | detector.pictures_vote(look) for part, look in zip(said_columns, said, strict=True)]
+    detector = detector.recalibrated()
+    found = judged(detector) if columns and settings.scoring.threshold == "judge" else None
+    if found is not None and found.threshold is not None:
+        threshold = min(found.threshold, 1.0 + THRESHOLD_SLACK)
+    elif found is not None:
+        threshold = null_threshold(torch.cat([detector.id_scores(part) for part in columns]), settings)
+    else:
+        threshold = find_threshold(detector, looks, settings)
+    return replace(state, detector=replace(detector, threshold=threshold)), found
 
 
 def balanced_sums(detector: Detector, looks: Sequence[EncodedBatch]) -> tuple[float, float]:
@@ -105,18 +167,23 @@ def _adaptive(detector: Detector, negatives: Tensor) -> float:
     )
 
 
-def looks_at(detector: Detector, features: Tensor, initial: Tensor) -> list[EncodedBatch]:
-    """Look again at the (N, D) features of a history, whose S_nl (N,) are known, piece by piece."""
+def looks_at(detector: Detector, features: Tensor, initial: Tensor, votes: Tensor | None = None) -> list[EncodedBatch]:
+    """Look again at the (N, D) features of a history piece by piece; S_nl, and in a pool z_L, are known, each (N,)."""
+    pieces = [slice(start, start + ROWS_AT_ONCE) for start in range(0, len(features), ROWS_AT_ONCE)]
+    known = votes if votes is not None and len(votes) == len(features) else None
     return [
-        detector.relook(features[start : start + ROWS_AT_ONCE], initial[start : start + ROWS_AT_ONCE])
-        for start in range(0, len(features), ROWS_AT_ONCE)
+        detector.relook(features[piece], initial[piece], None if known is None else known[piece]) for piece in pieces
     ]
 
 
 def remember(state: AdaptationState, look: EncodedBatch) -> AdaptationState:
-    """Keep the latest pictures' features and initial scores."""
+    """Keep the latest pictures' features, initial scores and, in a pool, the lexicon's votes."""
+    votes = state.recent_votes if look.lexicon_vote is None else state.recent_votes.append(look.lexicon_vote)
     return replace(
-        state, recent=state.recent.append(look.features), recent_initial=state.recent_initial.append(look.initial)
+        state,
+        recent=state.recent.append(look.features),
+        recent_initial=state.recent_initial.append(look.initial),
+        recent_votes=votes,
     )
 
 
@@ -129,6 +196,8 @@ def settle(state: AdaptationState, settings: Settings, *, complete: bool = False
         complete: these are all the pictures there are. Without it a batch will follow, and what follows every batch
             is left to `score_batch`: the ranking by activation, and the public code's lambda with its threshold.
     """
+    if settings.scoring.in_score == "pool":
+        return find_judged(state, settings)[0]
     features, initial = state.recent.tensor(), state.recent_initial.tensor()
     detector = state.detector
     if complete:
@@ -142,6 +211,10 @@ def score_batch(
     state: AdaptationState, look: EncodedBatch, settings: Settings
 ) -> tuple[AdaptationState, dict[str, Tensor]]:
     """Score a batch; return the state with what it has learned of it, and the columns of `Detector.score_columns`."""
+    if settings.scoring.in_score == "pool":
+        columns = state.detector.columns(look)
+        scores = state.detector.id_scores(columns)
+        return replace(state, recent_scores=state.recent_scores.append(scores)), columns
     balanced = settings.scoring.weight == "balanced" and settings.scoring.in_score in ("ada", "union")
     bare = replace(state.detector, activation=None)
     if balanced:
@@ -167,7 +240,7 @@ def score_batch(
         )
     scores = detector.fuse(columns["ens_score"], columns["vsnl_score"])
     state = replace(state, recent_scores=state.recent_scores.append(scores))
-    if settings.scoring.threshold == "auto" and settings.scoring.weight == "balanced":
+    if settings.scoring.threshold in ("auto", "otsu") and settings.scoring.weight == "balanced":
         detector = replace(detector, threshold=otsu_threshold(state.recent_scores.tensor()))
     return replace(state, detector=detector), columns
 

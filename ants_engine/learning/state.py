@@ -12,6 +12,8 @@ from torch import Tensor
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.detector.detector import Detector
 from ants_engine.detector.negative_bank import NegativeBank
+from ants_engine.method.spread import EpsilonNet
+from ants_engine.method.verified import MOST, VerifiedPictures
 from ants_engine.settings.config import Settings
 
 
@@ -94,6 +96,53 @@ class Caption:
     """None where there is nothing to be had."""
     source: str
     """The picture's name."""
+    is_id: bool | None = None
+    """Whether it shows an ID class, as far as the MLLM was asked and could say."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AskedPictures:
+    """Pictures that the MLLM was asked to verify, the latest ones, and what it said of each."""
+
+    features: Rows
+    """(n, D) float32."""
+    votes: Rows
+    """(n,) float32: the lexicon's vote z_L."""
+    answers: Rows
+    """(n,): 1 for a picture of an ID class, 0 for another."""
+    sampled: Rows
+    """(n,): 1 for a picture of the judge's random sample, 0 for a negative image."""
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, limit: int, dim: int) -> "AskedPictures":
+        """Return none, with room for ``limit``."""
+        return cls(Rows.of(limit, dim), Rows.of(limit), Rows.of(limit), Rows.of(limit))
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.names)
+
+    def append(
+        self, features: Tensor, votes: Tensor, answers: Sequence[bool], names: Sequence[str], *, sampled: bool
+    ) -> "AskedPictures":
+        """Return these and more, without the oldest ones where there are too many."""
+        if not names:
+            return self
+        return AskedPictures(
+            self.features.append(features),
+            self.votes.append(votes),
+            self.answers.append(torch.tensor(answers, dtype=torch.float32)),
+            self.sampled.append(torch.full((len(names),), float(sampled))),
+            (*self.names, *names)[-self.votes.limit :],
+        )
+
+    def verified(self) -> VerifiedPictures:
+        """Return them as witnesses, with the names of those that were confirmed."""
+        yes = self.answers.tensor() > 0.5
+        names = [name for name, said in zip(self.names, yes.tolist(), strict=True) if said]
+        found = VerifiedPictures.of(self.features.tensor(), yes)
+        return replace(found, names=tuple(names[len(names) - len(found.confirmed) :]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,6 +201,19 @@ class EnsUpdate:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class JudgeUpdate:
+    """The judge's answers about a random sample of the pictures."""
+
+    due: int
+    asked: tuple[Candidate, ...]
+    """Pictures that are asked about; those of the sample that a caption is asked for anyway are not among them."""
+    members: tuple[int, ...]
+    """Ids of all pictures of the sample."""
+    features: Tensor
+    """(K, D) of the same pictures."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class VsnlUpdate:
     """Look-alikes of classes."""
 
@@ -162,9 +224,11 @@ class VsnlUpdate:
     """All classes whose look-alikes make the bank, in order."""
 
 
-Update = EnsUpdate | VsnlUpdate
+Update = EnsUpdate | VsnlUpdate | JudgeUpdate
 
 
+ASKED = 2 * MOST
+"""Pictures that the MLLM was asked to verify and that are kept."""
 UNBOUNDED = torch.iinfo(torch.int64).max
 
 
@@ -184,6 +248,8 @@ class AdaptationState:
     """(n, D): features of the latest pictures, for the threshold."""
     recent_initial: Rows
     """(n,): their S_nl."""
+    recent_votes: Rows
+    """(n,): the lexicon's votes z_L of the same pictures; empty where nothing is pooled."""
     recent_scores: Rows
     """(n,): the ``id_score`` that they were given."""
     candidates: Candidates
@@ -194,6 +260,8 @@ class AdaptationState:
     """(n,): S_ens, for the activation threshold."""
     negatives: Tensor
     """(X, D): features of the negative images whose sentences are in the bank."""
+    asked: AskedPictures
+    """With a template that verifies: what the MLLM said of pictures."""
     gamma: float
     """A picture with an initial score below it is a candidate."""
     batch: int = 0
@@ -218,6 +286,10 @@ class AdaptationState:
     balanced: int = 0
     pending: tuple[Update, ...] = ()
     """Asked for, not in effect yet; in the order in which they take effect."""
+    net: EpsilonNet = field(default_factory=EpsilonNet)
+    """Which negative images of a stream are described, where only a share is."""
+    sampled: int = 0
+    """Pictures that have been chosen for the judge's sample."""
 
     @classmethod
     def cold(cls, detector: Detector, settings: Settings, *, bounded: bool = True) -> "AdaptationState":
@@ -235,6 +307,7 @@ class AdaptationState:
             initial = detector.initial
             ens = NegativeBank("ens", initial.texts, initial.sources, initial.features)
         bare = replace(detector, ens=ens, vsnl=NegativeBank.empty("vsnl", dim), activation=None)
+        bare = replace(bare, verified=None, purity=0.0)
         # the reference describes what waits and forgets it; it never waits long enough to be cut off
         room = keep if settings.mining.rule == "lowest_share" else UNBOUNDED
         return cls(
@@ -244,18 +317,20 @@ class AdaptationState:
             feature_sum=torch.zeros(dim, dtype=torch.float64),
             recent=Rows.of(keep, dim),
             recent_initial=Rows.of(keep),
+            recent_votes=Rows.of(keep),
             recent_scores=Rows.of(keep),
             candidates=Candidates.of(room, dim),
             past_scores=Rows.of(settings.stream.score_history),
             activation_scores=Rows.of(settings.scoring.activation.queue_size),
             negatives=torch.empty(0, dim),
+            asked=AskedPictures.of(ASKED, dim),
             gamma=settings.mining.gamma,
         )
 
     def resized(self, settings: Settings) -> "AdaptationState":
         """Return the state with every queue as long as the settings say; the latest rows stay."""
         cold = type(self).cold(self.detector, settings)
-        names = ("recent", "recent_initial", "recent_scores", "past_scores", "activation_scores")
+        names = ("recent", "recent_initial", "recent_votes", "recent_scores", "past_scores", "activation_scores")
         queues: dict[str, Any] = {name: getattr(self, name).limited(getattr(cold, name).limit) for name in names}
         candidates, limit = self.candidates, cold.candidates.scores.limit
         candidates = Candidates(
@@ -277,4 +352,4 @@ def start_weight(settings: Settings) -> float:
 def start_threshold(settings: Settings) -> float:
     """Return the threshold before anything is known."""
     threshold = settings.scoring.threshold
-    return 0.5 if threshold == "auto" else threshold
+    return 0.5 if isinstance(threshold, str) else threshold

@@ -4,7 +4,7 @@ import asyncio
 import time
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ants_engine.clip.image_ref import ImageRef
 from ants_engine.common.progress import ProgressEvent
+from ants_engine.common.task_errors import plain_errors
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.scores import Adaptation, Scores
 from ants_engine.errors import UsageError
@@ -23,8 +24,12 @@ from ants_engine.learning.pictures import PictureBatch, Pictures
 from ants_engine.learning.policy import choose_policy
 from ants_engine.learning.report import BatchRecord, CallMeter, StreamReport
 from ants_engine.learning.run_observer import FirstLook, RunStart, ScoredBatch
-from ants_engine.learning.scoring import score_batch, settle
-from ants_engine.learning.state import AdaptationState, EnsUpdate, Update, VsnlUpdate
+from ants_engine.learning.scoring import score_batch
+from ants_engine.learning.state import AdaptationState, Candidate, EnsUpdate, JudgeUpdate, Update, VsnlUpdate
+from ants_engine.method.judge import first_of
+
+JUDGED_BY = 1000
+"""Pictures of a stream by which the judge has been asked all of ``threshold.questions``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +44,10 @@ class Delivered:
 class StreamLoop:
     """Runs a stream from a state on. It decides nothing by the clock; see ``docs/streaming.md``."""
 
-    def __init__(self, engine: LearningEngine, report: StreamReport, state: AdaptationState, meter: CallMeter) -> None:
+    def __init__(self, engine: LearningEngine, state: AdaptationState, meter: CallMeter) -> None:
         self._engine = engine
         self._settings = engine.settings
-        self._report = report
+        self._report = engine.report
         self._state = state
         self._meter = meter
         self._policy = choose_policy(engine.settings)
@@ -68,20 +73,19 @@ class StreamLoop:
             self._report.notes.append("this MLLM takes no pictures: no sentence is added")
         if not engine.abilities.words:
             self._report.notes.append("this MLLM cannot be asked without a picture: no look-alike is added")
-        try:
-            async with asyncio.TaskGroup() as group:
-                for update in self._state.pending:
-                    # asked for before the state was saved, or the stream before this one broken off
-                    self._asker.ask(update, group)
-                batches = pictures.batches(engine.worker, self._settings, self._settings.stream.batch_size)
-                async with aclosing(batches):
-                    async for batch in batches:
-                        await out.put(await self._step(batch, group, pictures.total))
-                # leaving the group waits for answers that are due at a batch that has not come: they are paid for, and
-                # in the store when it does
-            engine.observer.stands(*engine.questions.standing)
-        finally:
-            engine.close()
+        if self._settings.scoring.threshold == "judge" and not engine.judges:
+            self._report.notes.append(engine.why_no_judge)
+        async with asyncio.TaskGroup() as group:
+            for update in self._state.pending:
+                # asked for before the state was saved, or the stream before this one broken off
+                self._asker.ask(update, group)
+            batches = pictures.batches(engine.worker, self._settings, self._settings.stream.batch_size)
+            async with aclosing(batches):
+                async for batch in batches:
+                    await out.put(await self._step(batch, group, pictures.total))
+            # leaving the group waits for answers that are due at a batch that has not come: they are paid for, and
+            # in the store when it does
+        engine.observer.stands(*engine.questions.standing)
 
     async def _step(self, batch: PictureBatch, group: asyncio.TaskGroup, total: int | None) -> Delivered:
         engine, gamma = self._engine, self._state.gamma
@@ -106,12 +110,33 @@ class StreamLoop:
     def _observe(
         self, state: AdaptationState, batch: PictureBatch, look: EncodedBatch
     ) -> tuple[AdaptationState, list[Update]]:
-        state, candidates = self._engine.observe(state, batch, look, shown=self._policy.describes(state))
+        sample = self._sample(state, batch) if self._engine.judges else []
+        first, shown = state.pictures, self._policy.describes(state)
+        state, candidates = self._engine.observe(state, batch, look, shown, sample)
         state, updates = self._policy.observe(state, look, candidates, self._engine.abilities)
+        if sample:
+            items = [
+                Candidate(first + batch.rows[row], batch.names[row], int(look.predicted[row]), batch.refs[row])
+                for row in sample
+            ]
+            others = [update for update in (*state.pending, *updates) if not isinstance(update, VsnlUpdate)]
+            known = set(state.captions).union(item.id for update in others for item in update.asked)
+            unknown = tuple(item for item in items if item.id not in known and item.ref is not None)
+            updates.append(JudgeUpdate(0, unknown, tuple(item.id for item in items), look.features[sample]))
+            state = replace(state, sampled=state.sampled + len(sample))
         self._report.near_duplicates += sum(update.alike for update in updates if isinstance(update, EnsUpdate))
         due = state.batch + 1 + self._settings.stream.lag
         asked: list[Update] = [replace(update, due=due) for update in updates]
         return replace(state, pending=(*state.pending, *asked)), asked
+
+    def _sample(self, state: AdaptationState, batch: PictureBatch) -> list[int]:
+        """Choose the rows of a batch that the judge is asked about: as many as are due, first by sha256."""
+        questions, history = self._settings.threshold.questions, self._settings.stream.history
+        seen = state.looked + len(batch.rows)
+        # quickly to the full number, then as many again with each history
+        due = int(questions * (min(seen, JUDGED_BY) / JUDGED_BY + max(0, seen - JUDGED_BY) / history))
+        ids = [str(state.pictures + row) for row in batch.rows]
+        return first_of(ids, max(0, due - state.sampled), self._settings.seed)
 
     async def _apply_due(self, state: AdaptationState) -> AdaptationState:
         due = [update for update in state.pending if update.due <= state.batch + 1]
@@ -122,13 +147,14 @@ class StreamLoop:
         if due:
             self._note_answers()
         if due or not (len(state.detector.ens) or len(state.detector.vsnl)):
-            state = await self._engine.aside(settle, state, self._settings)
+            state = await self._engine.aside(self._engine.settle, state)
         return state
 
     def _note_answers(self) -> None:
         """Bring counts and notes of the report up to date."""
         tallies = [tally for tally in self._engine.tallies.values() if tally.asked]
-        self._report.tasks.update({tally.task: (tally.asked, tally.useless) for tally in tallies})
+        if isinstance(self._report, StreamReport):
+            self._report.tasks.update({tally.task: (tally.asked, tally.useless) for tally in tallies})
         before, self._notes = self._notes, [note for tally in tallies for note in tally.notes()]
         self._report.notes[:] = [note for note in self._report.notes if note not in before] + self._notes
 
@@ -150,7 +176,7 @@ class StreamLoop:
         return replace(state.detector.scores_of(whole, names, failures), adaptation=adaptation)
 
     def _adaptation(self, state: AdaptationState, asked: Sequence[Update], waited: float) -> Adaptation:
-        captions = [len(update.asked) for update in asked if isinstance(update, EnsUpdate)]
+        captions = [len(update.asked) for update in asked if not isinstance(update, VsnlUpdate)]
         similar = [len(update.asked) for update in asked if isinstance(update, VsnlUpdate)]
         return Adaptation(
             batch=state.batch,
@@ -199,6 +225,30 @@ class StreamLoop:
         report.similar_classes = tuple(state.detector.classes.names[index] for index in state.held)
         report.seconds["waiting for the MLLM"] = report.seconds.get("waiting for the MLLM", 0.0) + waited
         self._engine.progress(ProgressEvent("pictures", state.pictures, total))
+
+
+async def run_stream(
+    pictures: Pictures,
+    open_engine: Callable[..., AbstractAsyncContextManager[LearningEngine]],
+    state: AdaptationState,
+    out: "asyncio.Queue[Any]",
+    *,
+    check: Callable[[], Awaitable[None]],
+) -> None:
+    """Score pictures from a state on, handing batch by batch to a queue.
+
+    Args:
+        pictures: to be scored.
+        open_engine: see `ants_engine.learning.engine.open_engine`; it is given who listens to calls.
+        state: to go on from.
+        out: takes what is delivered.
+        check: refuses an MLLM that cannot be used, before CLIP is loaded.
+    """
+    with plain_errors():
+        await check()
+        meter = CallMeter()
+        async with open_engine(listeners=[meter]) as engine:
+            await StreamLoop(engine, state, meter).run(pictures, out)
 
 
 def _by_row(batch: PictureBatch) -> tuple[ImageRef | None, ...]:

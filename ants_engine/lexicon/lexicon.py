@@ -1,4 +1,4 @@
-"""A lexicon: words and what kind of word each is (stage 1)."""
+"""A lexicon: nouns and adjectives as candidates for negative labels (stage 1)."""
 
 import gzip
 import hashlib
@@ -20,7 +20,7 @@ Kind: TypeAlias = Literal["noun", "adjective"]
 
 SHIPPED = "wordnet"
 MAX_BYTES = 64 * 1024 * 1024
-"""Largest lexicon, unpacked."""
+"""Size limit, decompressed."""
 MAX_WORD_CHARACTERS = 200
 
 _KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
@@ -30,14 +30,14 @@ _WHAT_TO_DO = "a line is word<TAB>noun or word<TAB>adjective"
 
 @dataclass(frozen=True, slots=True)
 class Lexicon:
-    """Candidates for negative labels, each once."""
+    """Unique candidates for negative labels."""
 
     words: tuple[str, ...]
-    """In the file's order and spelling."""
+    """In file order and spelling."""
     kinds: tuple[Kind, ...]
     """One per word."""
     sha256: str = field(init=False)
-    """Hex digest of the words and kinds, whatever file they came from."""
+    """Hex digest of words and kinds, independent of the file."""
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256()
@@ -46,15 +46,15 @@ class Lexicon:
         object.__setattr__(self, "sha256", digest.hexdigest())
 
     def __len__(self) -> int:
-        """Return how many words there are."""
+        """Return the number of words."""
         return len(self.words)
 
     def without(self, names: Iterable[str], *, aliases: bool = False) -> "Lexicon":
-        """Leave out every word that names an ID class: as a negative label it would make its own class look unknown.
+        """Remove words that name an ID class: as negative labels they would make their own class look OOD.
 
         Args:
-            names: ID class names; a word names one where it equals it, ignoring case, underscores and extra spaces.
-            aliases: also every other name that a class has, singular or plural, see `ClassNames`.
+            names: ID class names, compared ignoring case, underscores and extra spaces.
+            aliases: also remove a class's other names, singular and plural, see `ClassNames`.
         """
         names = list(names)
         whole, known = {_key(name) for name in names}, ClassNames(names if aliases else [])
@@ -66,16 +66,16 @@ class Lexicon:
 def load_lexicon(source: str) -> Lexicon:
     """Read a lexicon.
 
-    A file has one ``word<TAB>noun`` or ``word<TAB>adjective`` a line, in UTF-8 (or UTF-16 with its mark),
-    gzip-compressed or not; blank lines and lines that begin with ``#`` are skipped. Of words that are equal but for
+    A file has one ``word<TAB>noun`` or ``word<TAB>adjective`` a line, in UTF-8 (or UTF-16 with a byte order mark),
+    optionally gzip-compressed; blank lines and lines that begin with ``#`` are skipped. Of words that differ only in
     case, the first is kept.
 
     Args:
         source: ``wordnet`` for the one that ships with the package, or a file as a path.
 
     Raises:
-        LexiconError: no such file; not UTF-8, or damaged; larger than 64 MiB unpacked; a line of another form (named by
-            its number); or no word at all.
+        LexiconError: a missing, damaged or empty file; not UTF-8; larger than 64 MiB decompressed; or a malformed line
+            (given by number).
     """
     name = source if source != SHIPPED else "the lexicon of the package"
     seen: dict[str, tuple[str, Kind]] = {}

@@ -2,12 +2,14 @@
 
 The pictures are a random sample, spread over the whole range of scores, so their answers say where ID ends at any
 prevalence, without a label. The judge errs: it says yes to the share ``a`` of ID pictures (true yes) and to the share
-``b`` of OOD pictures (false yes), as in learning from corrupted labels (Menon et al. 2015). The model is
+``b`` of OOD pictures (false yes), as in learning from corrupted labels (Menon et al. 2015). Of ID pictures that score
+low it may confirm fewer, down to a(1 − g) of the lowest, since what is hard for CLIP is hard for an MLLM, too. So
 
-    P(yes | u) = b + (a − b) · known(u),    known(u) = sigmoid((u − c) / s),
+    P(yes | u) = known(u) · a (1 − g (1 − q(u))²) + (1 − known(u)) · b,    known(u) = sigmoid((u − c) / s),
 
-u being the logit of a picture's rank in the history, so nothing depends on the scale of the scores. The posterior of
-(a, b, c, s) is summed over a fixed grid; it is deterministic, and gives every estimate its standard error.
+u being the logit of a picture's rank in the history, so nothing depends on the scale of the scores, and q(u) the share
+of the ID pictures below it. The posterior of (a, b, c, g, s) is summed over a fixed grid; it is deterministic, and
+gives every estimate its standard error.
 """
 
 import hashlib
@@ -40,7 +42,9 @@ TRUE_YES = (0.85, 8.0)
 FALSE_YES_STRENGTH = 15.0
 TRUE_YES_GRID = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99])
 FALSE_YES_GRID = np.array([0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4])
-SLOPES = np.array([0.05, 0.1, 0.2, 0.4, 0.8])
+HARD = ((0.0, 0.5), (0.2, 0.25), (0.4, 0.25))
+"""g and its prior."""
+SLOPES = np.array([0.05, 0.1, 0.2, 0.4])
 RANKS = 41
 BELOW_ALL = np.array([0.6, 1.8, 3.6])
 """How far below the lowest picture c lies where every picture is ID."""
@@ -113,7 +117,7 @@ class JudgedThreshold:
     misses: Estimate | None = None
     """Share of the OOD pictures that are not below it; None where less than one picture is estimated to be OOD."""
     true_yes: Estimate | None = None
-    """a: how often the judge says yes to an ID picture."""
+    """a: how often the judge says yes to an ID picture that scores high."""
     false_yes: Estimate | None = None
     """b: how often it says yes to an OOD picture."""
     top_yes: Estimate | None = None
@@ -188,6 +192,40 @@ def spread_sample(scores: Tensor, ids: Sequence[str], questions: int = 100, seed
     strata = np.array_split(order, min(STRATA, questions))
     quotas = [len(part) for part in np.array_split(np.arange(questions), len(strata))]
     return [at for stratum, quota in zip(strata, quotas, strict=True) for at in _first(stratum, digests, quota)]
+
+
+def first_of(ids: Sequence[str], count: int, seed: int = 0) -> list[int]:
+    """Return the indices, ascending, of the ``count`` ids whose sha256 with the seed comes first."""
+    return _first(np.arange(len(ids)), _digests(ids, seed), count)
+
+
+class Reservoir:
+    """Pictures that may become the sample, chosen as they come: the positions whose sha256 with the seed comes first.
+
+    A uniform random sample of all positions offered so far, the same in every run, whatever the size of batches.
+    """
+
+    def __init__(self, size: int, seed: int = 0) -> None:
+        """Prepare an empty one for ``size`` positions."""
+        self._size = size
+        self._seed = seed
+        self._kept: list[tuple[int, int]] = []
+
+    def offer(self, positions: Sequence[int]) -> list[int]:
+        """Take positions that were not offered before; return which of them, as indices, are kept for now."""
+        digests = _digests([str(position) for position in positions], self._seed).tolist()
+        full = len(self._kept) >= self._size
+        new = [pair for pair in zip(digests, positions, strict=True) if not full or pair < self._kept[-1]]
+        if not new:
+            return []
+        self._kept = sorted([*self._kept, *new])[: self._size]
+        kept = self.positions
+        return [index for index, position in enumerate(positions) if position in kept]
+
+    @property
+    def positions(self) -> frozenset[int]:
+        """Return the positions that are kept."""
+        return frozenset(position for _, position in self._kept)
 
 
 def near_sample(
@@ -330,13 +368,17 @@ def _posterior(places: Floats, yes: NDArray[np.bool_], weight: Floats, size: int
     bins, at = np.unique(np.round(places / BIN), return_inverse=True)
     said_yes, said_no = (np.bincount(at, weight * side, len(bins)) for side in (yes, ~yes))
     known = _sigmoid((bins[None] * BIN - centres[:, None]) / slopes[:, None])
+    hard = (1.0 - _share_below(bins * BIN, centres, slopes)) ** 2
     found = np.full((len(centres), len(TRUE_YES_GRID), len(FALSE_YES_GRID)), -math.inf)
     for row, true_rate in enumerate(TRUE_YES_GRID):
         for column, false_rate in enumerate(FALSE_YES_GRID):
             if true_rate > false_rate:
-                rate = false_rate + (true_rate - false_rate) * known
-                likelihood = np.log(rate) @ said_yes + np.log1p(-rate) @ said_no
-                found[:, row, column] = likelihood + true_prior[row] + false_prior[column]
+                rates = (false_rate + (true_rate * (1.0 - g * hard) - false_rate) * known for g, _ in HARD)
+                likelihoods = [np.log(rate) @ said_yes + np.log1p(-rate) @ said_no for rate in rates]
+                mixed = np.logaddexp.reduce(
+                    [one + math.log(share) for one, (_, share) in zip(likelihoods, HARD, strict=True)]
+                )
+                found[:, row, column] = mixed + true_prior[row] + false_prior[column]
     found += np.log(prior)[:, None, None]
     found = np.exp(found - found.max())
     found /= found.sum()
@@ -352,6 +394,16 @@ def _posterior(places: Floats, yes: NDArray[np.bool_], weight: Floats, size: int
         _moments(FALSE_YES_GRID, found.sum(axis=(0, 1))),
         _moments(top_rates.ravel(), found.ravel()),
     )
+
+
+def _share_below(places: Floats, centres: Floats, slopes: Floats) -> Floats:
+    """(H, L): share of the ID pictures below each place, under each (c, s), by the midpoint rule over the ranks."""
+    cells = 200
+    ranks = (np.arange(cells) + 0.5) / cells
+    known = _sigmoid((_logit(ranks)[None] - centres[:, None]) / slopes[:, None])
+    below = (np.cumsum(known, axis=1) - 0.5 * known) / known.sum(axis=1, keepdims=True)
+    found: Floats = below[:, np.minimum((_sigmoid(places) * cells).astype(np.int64), cells - 1)]
+    return found
 
 
 def _share(
@@ -414,9 +466,13 @@ def _ranked(scores: Tensor, ids: Sequence[str], seed: int) -> tuple[NDArray[np.i
     values = scores.detach().cpu().double()
     if not bool(values.isfinite().all()):
         raise ValueError("scores must be finite")
-    joined = b"".join(hashlib.sha256(f"{seed}\n{name}".encode()).digest()[:8] for name in ids)
-    digests = np.frombuffer(joined, dtype=">u8").astype(np.uint64)
+    digests = _digests(ids, seed)
     return np.lexsort((digests, values.numpy())), digests
+
+
+def _digests(ids: Sequence[str], seed: int) -> NDArray[np.uint64]:
+    joined = b"".join(hashlib.sha256(f"{seed}\n{name}".encode()).digest()[:8] for name in ids)
+    return np.frombuffer(joined, dtype=">u8").astype(np.uint64)
 
 
 def _first(positions: NDArray[np.int64], digests: NDArray[np.uint64], count: int) -> list[int]:

@@ -20,10 +20,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ants_engine.method.masses import products
+
 FEWEST, MOST = 3, 2000
 """Pictures of each kind: with fewer there is no vote, of more the latest are kept."""
 TEMPERATURE = 0.1
 """tau': of pictures compared with pictures, whose cosines are far higher than those with texts."""
+SAME = 1.0 - 1e-5
+"""A picture with a higher cosine than this is the same picture."""
 LOWEST_YES_RATE = 0.3
 """A judge that confirms less than this of ID pictures is taken for one that confirms so many."""
 WORDS = 200
@@ -45,6 +49,8 @@ class VerifiedPictures:
     """(N, D): pictures that it described otherwise."""
     other_keys: Tensor
     """(N,) int64."""
+    names: tuple[str, ...] = ()
+    """What the confirmed pictures are called, where that is known."""
 
     @classmethod
     def of(cls, features: Tensor, yes: Tensor, keys: Tensor | None = None) -> "VerifiedPictures":
@@ -184,7 +190,10 @@ def _blocks(features: Tensor, keys: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _log_mean(features: Tensor, keys: Tensor, pictures: Tensor, picture_keys: Tensor) -> Tensor:
     """Return log mean exp(v.x / tau') (n,) over pictures, each row's own left out."""
-    own = (keys[:, None] == picture_keys) & (keys[:, None] >= 0)
-    logits = (features @ pictures.T).div_(TEMPERATURE).masked_fill_(own, -torch.inf)
+    cosines = products(features, pictures)
+    own = ((keys[:, None] == picture_keys) & (keys[:, None] >= 0)) | (cosines > SAME)
+    logits = cosines.div_(TEMPERATURE).masked_fill_(own, -torch.inf)
     count = (~own).sum(dim=1)
-    return torch.logsumexp(logits, dim=1) - count.to(logits.dtype).log()
+    found = torch.logsumexp(logits, dim=1) - count.clamp(min=1).to(logits.dtype).log()
+    # where all of them are the picture itself, it looks like them as much as can be
+    return torch.where(count > 0, found, 1.0 / TEMPERATURE)

@@ -152,7 +152,7 @@ class Says(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Verification:
     """An answer to "verify or describe", read."""
 
     says: Says
@@ -189,7 +189,7 @@ class VerdictReader:
         self._own: dict[int, ClassNames] = {}
         self._max_words = max_words
 
-    def read(self, text: str, asked: int) -> Verdict:
+    def read(self, text: str, asked: int) -> Verification:
         """Read one answer.
 
         Args:
@@ -218,33 +218,35 @@ class VerdictReader:
             return _nothing(Rejection.UNDECIDED) if denied else self._confirmed(rest, own, asked)
         return self._described(text, own, asked)
 
-    def _confirmed(self, rest: str, own: ClassNames, asked: int) -> Verdict:
+    def _confirmed(self, rest: str, own: ClassNames, asked: int) -> Verification:
         """Read what stands behind a yes: it may name another ID class, or take the yes back."""
         content = clean_sentence(rest, _LOOKED_AT)
         if not isinstance(content, Rejection) and own.find(content) is None:
             head = self._head(content, own)
             if head is not None:
-                return Verdict(Says.OTHER, head.row)
+                return Verification(Says.OTHER, head.row)
             if _RESERVED.match(rest):
                 return _nothing(Rejection.UNDECIDED)
-        return Verdict(Says.ASKED, asked)
+        return Verification(Says.ASKED, asked)
 
-    def _refuted(self, rest: str, own: ClassNames, bare: Rejection) -> Verdict:
+    def _refuted(self, rest: str, own: ClassNames, bare: Rejection) -> Verification:
         """Read what stands behind a no."""
         rest = _CONNECTIVE.sub("", rest, count=1)
         content = clean_sentence(rest, _LOOKED_AT) if rest else bare
         if isinstance(content, Rejection):
             # "No. N/A": a placeholder in place of a description
-            return Verdict(Says.OOD, rejection=bare if content is Rejection.REFUSAL else content)
+            return Verification(Says.OOD, rejection=bare if content is Rejection.REFUSAL else content)
         head = self._head(content, own)
         # "No, a mountain lion": not the lion that was asked about
         if head is None and own.find(content) is None and self._short_form(content):
             return _nothing(Rejection.NAMES_ID_CLASS)
         if head is None or (head.own and not head.plain):
             return self._ood(rest)
-        return _nothing(Rejection.UNDECIDED) if head.own or _UNSURE.search(content) else Verdict(Says.OTHER, head.row)
+        return (
+            _nothing(Rejection.UNDECIDED) if head.own or _UNSURE.search(content) else Verification(Says.OTHER, head.row)
+        )
 
-    def _described(self, text: str, own: ClassNames, asked: int) -> Verdict:
+    def _described(self, text: str, own: ClassNames, asked: int) -> Verification:
         """Read an answer with neither a yes nor a no."""
         content = clean_sentence(text, _LOOKED_AT)
         if isinstance(content, Rejection) and content is not Rejection.NOT_LATIN:
@@ -263,7 +265,7 @@ class VerdictReader:
         if unsure or _DECIDES_NOTHING.fullmatch(said) or _POOR.match(said):
             verdict = _nothing(Rejection.UNDECIDED)
         elif head is not None:
-            verdict = Verdict(Says.ASKED, asked) if head.own else Verdict(Says.OTHER, head.row)
+            verdict = Verification(Says.ASKED, asked) if head.own else Verification(Says.OTHER, head.row)
         elif isinstance(content, Rejection):
             verdict = _nothing(content)
         elif self._short_form(said) or self._beside(said, own):
@@ -277,13 +279,13 @@ class VerdictReader:
         """Tell whether a sentence is about what may be an ID class: "an eagle", with "bald eagle" in the list."""
         return self._names.find_alias(said) is None and self._names.find(said) is not None
 
-    def _ood(self, text: str) -> Verdict:
+    def _ood(self, text: str) -> Verification:
         sentence = clean_sentence(text, self._max_words)
         if isinstance(sentence, Rejection):
-            return Verdict(Says.OOD, rejection=sentence)
+            return Verification(Says.OOD, rejection=sentence)
         if _VAGUE.fullmatch(sentence):
-            return Verdict(Says.OOD, rejection=Rejection.EMPTY)
-        return Verdict(Says.OOD, sentence=sentence)
+            return Verification(Says.OOD, rejection=Rejection.EMPTY)
+        return Verification(Says.OOD, sentence=sentence)
 
     def _begins_with_name(self, text: str) -> bool:
         """Tell whether the yes or no of an answer is the first word of a class's name, such as "no parking sign"."""
@@ -342,8 +344,8 @@ def declines(text: str, behind_yes_no: bool = False) -> bool:
     return refuses(text) if behind_yes_no else clean_sentence(text, _LOOKED_AT) is Rejection.REFUSAL
 
 
-def _nothing(why: Rejection) -> Verdict:
-    return Verdict(Says.NOTHING, rejection=why)
+def _nothing(why: Rejection) -> Verification:
+    return Verification(Says.NOTHING, rejection=why)
 
 
 def _without_denials(text: str, own: ClassNames) -> tuple[str, bool]:

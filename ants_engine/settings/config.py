@@ -29,7 +29,7 @@ NameTemplate = Annotated[str, AfterValidator(_one_slot)]
 
 THRESHOLD_SLACK = 0.01
 Threshold = Annotated[float, Field(ge=-THRESHOLD_SLACK, le=1.0 + THRESHOLD_SLACK, allow_inf_nan=False)]
-"""What an ``id_score`` is compared with. Scores lie in [0, 1]; just outside, nothing or everything is unknown."""
+"""Threshold of ``id_score``. Scores lie in [0, 1]; with a value just outside, no or every picture is OOD."""
 
 
 class Stage(BaseModel):
@@ -40,7 +40,7 @@ class Stage(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what Python counts as 1 or 0 where no truth value is meant."""
+        """Refuse booleans for numbers: Python counts them as 1 and 0."""
         if isinstance(value, bool):
             wanted = cls.model_fields[str(info.field_name)].annotation
             if bool not in (wanted, *get_args(wanted)):
@@ -61,17 +61,17 @@ class ClipSettings(Stage):
     """``auto``: fp32 on the CPU, fp16 on an accelerator. Features are always returned in float32."""
     batch_size: PositiveInt = 64
     """Pictures encoded together. On the CPU it changes no bit; on an accelerator, and for a compiled tower, batches are
-    filled up to it, and another one may change the last bits."""
+    padded to it, and another value may change the last bits."""
     text_batch_size: PositiveInt = 256
-    """Texts encoded together; what is said of ``batch_size`` holds for it too."""
+    """Texts encoded together; as for ``batch_size``, it may change the last bits on an accelerator."""
     compile: bool = False
-    """Compile the vision tower with ``torch.compile``: the first batch takes up to minutes, later ones less time on a
-    GPU. Features differ in the last bits from those of a model that is not compiled."""
+    """Compile the vision tower with ``torch.compile``: the first batch takes up to minutes, later ones are faster on a
+    GPU. Features differ in the last bits from those of an uncompiled model."""
     cache_dir: Path | None = None
-    """Where hub weights are kept; open_clip's default when empty."""
+    """Folder of weights from the hub; open_clip's default when empty."""
     feature_store: Path | None = None
-    """Where the features of picture files are kept, so that a second run over the same files encodes none of them;
-    nowhere when empty. What is read back has the bits that encoding gives."""
+    """Folder in which the features of picture files are cached, so that a second run over the same files encodes none
+    of them; no cache when empty. Cached features have the bits that encoding gives."""
 
 
 class ImageSettings(Stage):
@@ -84,13 +84,13 @@ class ImageSettings(Stage):
     on_error: Literal["skip", "raise"] = "skip"
     """``skip`` sets an unusable picture aside and reports it; ``raise`` ends the run."""
     decode_threads: PositiveInt = 2
-    """Threads that decode ahead of CLIP; they fetch too, where that is allowed."""
+    """Threads that decode ahead of CLIP; they also fetch web addresses, where that is allowed."""
     urls: Literal["refuse", "allow"] = "refuse"
-    """Whether pictures may be given as http(s) addresses and are then fetched, ``max_bytes`` at most."""
+    """Whether pictures given as http(s) addresses are fetched, at most ``max_bytes`` each."""
     url_timeout: PositiveFloat = 20.0
-    """Seconds for fetching one picture, from resolving its host's name to the last byte, redirects included."""
+    """Seconds to fetch one picture, from resolving the host name to the last byte, redirects included."""
     url_hosts: tuple[str, ...] = ()
-    """Hosts that may be on this machine or in a private network; all others have to be on the public internet."""
+    """Hosts allowed on this machine or in a private network; all others must be on the public internet (SSRF guard)."""
 
 
 class TextSettings(Stage):
@@ -101,8 +101,8 @@ class TextSettings(Stage):
     adjective_template: NameTemplate = "This is a {} photo."
     """For adjectives of the lexicon."""
     feature_cache: Path | None = Path(".ants/features")
-    """Where the features of texts are kept, so that a lexicon is encoded once per CLIP model, and sentences and
-    look-alikes that come again in the same lists not a second time; nowhere when empty."""
+    """Folder in which the features of texts are cached, so that a lexicon, and repeated lists of sentences and
+    look-alikes, are encoded once per CLIP model; no cache when empty."""
 
 
 class LexiconSettings(Stage):
@@ -111,7 +111,7 @@ class LexiconSettings(Stage):
     source: str = "wordnet"
     """``wordnet`` (ships with the package) or a file as a path: ``word<TAB>noun|adjective`` a line, ``.gz`` allowed."""
     id_names: Literal["aliases", "exact"] = "aliases"
-    """Which words are left out as names of ID classes. ``aliases``: every name that a class has, singular or plural
+    """Which words are removed as names of ID classes. ``aliases``: every name of a class, singular or plural
     (``lion, king of beasts``: both; ``bald eagle``: also ``eagle``). ``exact``: whole names only."""
 
 
@@ -121,12 +121,12 @@ class NegLabelSettings(Stage):
     count: PositiveInt = 10_000
     """M: negatives kept, at most the lexicon's size."""
     percentile: float = Field(default=0.95, ge=0.0, le=1.0)
-    """A candidate's nearness is this quantile of its cosines to the ID classes."""
+    """Quantile of a candidate's cosines to the ID classes that measures its similarity to them."""
     groups: PositiveInt = 100
     """G: the score is averaged over so many groups of negatives."""
     min_group_length: PositiveInt = 100
-    """Fewer groups, down to one, rather than shorter ones than this (the paper's 10,000 / 100): gamma is meant for a
-    score against so many negatives, and a short lexicon in 100 groups would make everything look known."""
+    """Minimum length of a group (the paper's 10,000 / 100): a shorter lexicon is cut into fewer groups, down to one.
+    Gamma is meant for a score against so many negatives; shorter groups would make everything look ID."""
     grouping: Literal["equal", "reference"] = "equal"
     """``equal``: ``groups`` groups, nothing dropped. ``reference``: the public code's, of ``scoring.group_length``; the
     remainder is dropped before the rest is permuted."""
@@ -144,15 +144,20 @@ class MiningSettings(Stage):
     eta: float = Field(default=0.5, gt=0.0, le=1.0)
     """Share of the candidates, lowest first, that become negative images."""
     max_images: PositiveInt | None = None
-    """An upper bound on the negative images, lowest scores first: it bounds what the MLLM is asked."""
+    """Maximum number of negative images, lowest scores first; it bounds the number of caption requests."""
     same_picture: float | None = Field(default=None, gt=0.0, le=1.0)
     """With ``lowest_share``: of negative images whose CLIP features have at least this cosine (say 0.98), only the
     first is described; they all count for lambda. Every one is described when empty."""
     rule: Literal["lowest_share", "histogram"] = "lowest_share"
     """``lowest_share``: the paper's, eq. 6, over the history. ``histogram``: the public code's: what scores below gamma
     waits, is described once and forgotten, and gamma is set anew from a histogram of all past scores."""
+    describe: float = Field(default=1.0, gt=0.0, le=1.0)
+    """With ``lowest_share``: of the negative images only this share is described, those most unlike each other: a bank
+    of different sentences for a part of the price. 0.5 is as good as all of them, 0.25 nearly so."""
+    describe_least: PositiveInt = 50
+    """So many are described in any case, however small the share."""
     min_waiting: NonNegativeInt = 200
-    """With ``histogram``: captions are asked for when more pictures than this wait."""
+    """With ``histogram``: captions are requested when more pictures than this are waiting."""
 
 
 class EnsSettings(Stage):
@@ -161,20 +166,20 @@ class EnsSettings(Stage):
     template: str = "ens/v1"
     """Prompt template, ``<task>/v<N>``."""
     max_words: PositiveInt = 8
-    """The MLLM is asked for fewer words than this; an answer is cut at three times as many."""
+    """The MLLM is asked for fewer words than this; answers are cut at three times as many."""
     bank_size: PositiveInt = 10_000
-    """Sentences kept."""
+    """Maximum number of sentences."""
     queue_overflow: Literal["drop_oldest", "drop_newest"] = "drop_oldest"
-    """With the ``histogram`` rule, what a full bank lets go. ``drop_newest`` is a defect of the public code."""
+    """With the ``histogram`` rule, what a full bank drops. ``drop_newest`` is a defect of the public code."""
     start: Literal["empty", "lexicon"] = "empty"
-    """With the ``histogram`` rule, what the bank holds before the first caption; ``lexicon``: the initial negatives."""
+    """With the ``histogram`` rule, the bank's initial content; ``lexicon``: the initial negatives."""
     max_updates: NonNegativeInt | None = None
-    """With the ``histogram`` rule, how often captions are asked for; without end when empty."""
+    """With the ``histogram`` rule, maximum number of caption updates; unlimited when empty."""
     reader: Literal["engine", "reference"] = "engine"
     """``engine`` cleans answers and sets refusals and the like aside; ``reference`` takes them as the public code does:
     stripped, without a full stop, once each within one update."""
     drop_id_names: bool = True
-    """Set aside a sentence that names an ID class: it would score that class as unknown."""
+    """Set aside sentences that name an ID class: they would make that class look OOD."""
     max_new_tokens: PositiveInt = 64
     """Length limit of one answer."""
     other_template: str | None = None
@@ -187,11 +192,11 @@ class VsnlSettings(Stage):
     template: str = "vsnl/v1"
     """Prompt template, ``<task>/v<N>``."""
     delta: float = Field(default=0.08, gt=0.0, le=1.0)
-    """Share of the ID classes, most similar first, whose look-alikes are asked for."""
+    """Share of the ID classes, most similar first, whose look-alikes are requested."""
     min_classes: PositiveInt = 80
-    """Never fewer classes than this (all, if there are fewer): the paper's share of its 1,000 classes."""
+    """Minimum number of classes (all, if there are fewer): the paper's share of its 1,000 classes."""
     labels_per_class: PositiveInt = 5
-    """Look-alikes asked for per class."""
+    """Look-alikes requested per class."""
     rule: Literal["mean_cosine", "most_frequent"] = "mean_cosine"
     """Which classes: ``mean_cosine`` is the paper's eq. 10; ``most_frequent`` the public code's: the classes that CLIP
     has predicted most often so far."""
@@ -200,7 +205,7 @@ class VsnlSettings(Stage):
     start_batch: PositiveInt = 1
     """In a stream, the first batch (from 1) that may ask for look-alikes."""
     interval: PositiveInt = 1
-    """In a stream, look-alikes are looked after every so many batches from ``start_batch`` on."""
+    """In a stream, look-alikes are updated every so many batches from ``start_batch`` on."""
     reader: Literal["engine", "reference"] = "engine"
     """``engine`` reads lists as tolerantly as MLLMs write them and leaves ID names out; ``reference`` reads numbered
     lines only, as the public code does."""
@@ -214,7 +219,7 @@ class ActivationSettings(Stage):
     """Activation-aware scoring against the sentences (TANL, CVPR 2026), as the public code offers it in a stream."""
 
     enabled: bool = False
-    """In place of one softmax over the bank."""
+    """Use it in place of one softmax over the bank."""
     negative_count: PositiveInt = 1000
     """Negatives used, those first that low-scoring pictures activate more than high-scoring ones."""
     step: PositiveInt = 2
@@ -222,7 +227,7 @@ class ActivationSettings(Stage):
     gap: float = Field(default=0.5, ge=0.0, le=1.0)
     """Margin around the threshold, as a share of the way to 0 and to 1."""
     queue_size: PositiveInt = 20_000
-    """Past scores that the threshold is found in."""
+    """Past scores from which the threshold is computed."""
 
 
 class ScoringSettings(Stage):
@@ -243,9 +248,24 @@ class ScoringSettings(Stage):
     random_permute: bool = True
     """Groups of ``group_length`` are cut from a seeded random order."""
     activation: ActivationSettings = ActivationSettings()
-    threshold: Threshold | Literal["auto"] = "auto"
-    """Below this ``id_score`` a picture is unknown; ``auto`` splits the history's scores in two (Otsu). Scores lie in
-    [0, 1]: with -0.01 no picture is unknown, with 1.01 every one is."""
+    threshold: Threshold | Literal["judge", "null", "otsu", "calibrated", "auto"] = "auto"
+    """Below this ``id_score`` a picture is unknown. ``judge``: where the MLLM's answers about a sample of the pictures
+    say that ID ends; ``null``: the empirical null of the scores alone, which ``judge`` falls back to; ``otsu``, also
+    called ``auto``: splits the scores in two, and finds unknown pictures where there are none; ``calibrated``: what
+    `ANTS.calibrate` found. Or a number: scores lie in [0, 1]; with -0.01 no picture is unknown, with 1.01 every one
+    is."""
+
+
+class ThresholdSettings(Stage):
+    """How ``scoring.threshold = "judge"``, ``"null"`` and a calibration find the threshold."""
+
+    false_alarms: float = Field(default=0.05, gt=0.0, lt=0.5)
+    """Share of the known pictures that may be called unknown."""
+    questions: NonNegativeInt = 100
+    """Pictures that the judge is asked about; those that are described anyway cost nothing more. With 0 there is no
+    judge."""
+    judge_false_yes: float = Field(default=0.1, ge=0.0, le=0.5)
+    """How often an MLLM is expected to confirm a picture that shows no ID class."""
 
 
 EOE_NEAR_COUNT, EOE_FAR_COUNT = 3, 500
@@ -253,7 +273,7 @@ EOE_LIST_TOKENS, EOE_LABEL_TOKENS = 100, 12
 
 
 class EoeSettings(Stage):
-    """How the baseline EOE (ICML 2024) asks for its outlier labels, and weighs them."""
+    """Outlier labels of the baseline EOE (ICML 2024), and their weight."""
 
     task: Literal["near", "far"] = "near"
     """``near``: every ID class is asked for, for classes that look like it. ``far``: one question with all of them, for
@@ -284,7 +304,7 @@ class EoeSettings(Stage):
 
 
 class MLLMSettings(BaseModel):
-    """Which multimodal LLM is asked. Further keys belong to the backend, which validates them."""
+    """The multimodal LLM. Further keys belong to the backend, which validates them."""
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
@@ -295,18 +315,18 @@ class MLLMSettings(BaseModel):
 
 
 class BudgetSettings(Stage):
-    """What one run may use up; it stops before it would exceed any of them, and keeps what was answered."""
+    """Limits of one run; it stops before exceeding any of them, and keeps the answers so far."""
 
     requests: PositiveInt | None = None
-    """Calls to the MLLM, tried again or not; without end when empty."""
+    """Calls to the MLLM, retries included; unlimited when empty."""
     tokens: PositiveInt | None = None
-    """Prompt and completion tokens together; without end when empty."""
+    """Prompt and completion tokens together; unlimited when empty."""
     cost: PositiveFloat | None = None
-    """Money, in the currency of ``dispatch.prices``; without end when empty."""
+    """Cost in the currency of ``dispatch.prices``; unlimited when empty."""
 
 
 class PriceSettings(Stage):
-    """What the MLLM costs, in any one currency."""
+    """Prices of the MLLM, in any one currency."""
 
     million_prompt_tokens: NonNegativeFloat = 0.0
     """Price of a million prompt tokens."""
@@ -317,52 +337,52 @@ class PriceSettings(Stage):
 
 
 class DispatchSettings(Stage):
-    """How the MLLM is asked."""
+    """How requests are sent to the MLLM: store, rate limits, retries, budget."""
 
     mode: Literal["live", "record", "replay"] = "record"
-    """``record`` reads the store, else asks and stores; ``replay`` only reads; ``live`` neither reads nor stores."""
+    """``record`` reads the store, else asks and stores; ``replay`` only reads; ``live`` does not use the store."""
     store: Path = Path(".ants/store")
     """The response store's folder."""
     max_concurrency: PositiveInt | None = None
-    """Requests in flight at most; the backend's own figure when empty. How many there are below it is found out."""
+    """Maximum requests in flight; the backend's own limit when empty. Below it, concurrency is adaptive (AIMD)."""
     requests_per_minute: PositiveInt | None = None
-    """Never more calls than this in any 60 seconds; what the server itself allows is found out."""
+    """Rate limit: calls in any 60 seconds. The server's own limit is learned from its responses."""
     tokens_per_minute: PositiveInt | None = None
-    """Never more tokens than this in any 60 seconds, as far as they can be foreseen."""
+    """Rate limit: estimated tokens in any 60 seconds."""
     budget: BudgetSettings = BudgetSettings()
     prices: PriceSettings = PriceSettings()
     attempts: PositiveInt = 5
-    """Tries per request, the first one counted. What an outage of the server cuts off is no try."""
+    """Attempts per request, the first included. An attempt interrupted by an outage of the server does not count."""
     attempt_timeout: PositiveFloat = 120.0
-    """Seconds for one try at a server. A model that runs here takes the time that it takes."""
+    """Timeout of one attempt in seconds, for servers. Local models have none."""
     deadline: PositiveFloat = 600.0
-    """Seconds for one request with all its tries and waits, from its first try on; so long a server that goes away is
-    waited for."""
+    """Seconds for one request with all attempts and waits, from the first attempt on; an unavailable server is waited
+    for as long."""
     store_patience: NonNegativeFloat = 60.0
-    """Seconds that a store which cannot be used (disk full, folder gone) is waited for before the run ends. What was
-    answered meanwhile is held in memory, and nothing more is asked."""
+    """Seconds to wait for an unusable store (disk full, folder gone) before the run ends. Answers received meanwhile
+    are held in memory, and no new request is sent."""
     grace: NonNegativeFloat = 10.0
-    """Seconds that answers under way have to come home and be kept when a run is interrupted or fails. A second
-    interruption ends it at once."""
+    """Grace period in seconds for requests in flight when a run is interrupted or fails; their answers are stored. A
+    second interruption ends it at once."""
     runs: Path | None = Path(".ants/runs")
-    """Where each run leaves its folder (``ants run show``); nowhere when empty."""
+    """Folder of the runs' records (``ants run show``); none are written when empty."""
     min_success: float = Field(default=0.8, ge=0.0, le=1.0)
-    """Share of each task's questions that must have a usable answer for a detector to be built: one that gave a text,
-    or that was verified and is not needed (said before, or it names an ID class). With 0, whatever came is built on;
-    unless it is 0, a task whose first questions all fail with the same cause is not asked any further."""
+    """Share of each task's requests that must have a usable answer for a detector to be built: one that gave a text, or
+    one that is valid but not needed (a duplicate, or it names an ID class). With 0 any result is accepted; otherwise a
+    task whose first requests all fail with the same cause is stopped early."""
 
 
 class StreamSettings(Stage):
     """How a detector adapts while pictures arrive."""
 
     batch_size: PositiveInt = 256
-    """Pictures that are scored together; a test-time method's scores depend on it."""
+    """Pictures scored together; a test-time method's scores depend on it."""
     lag: NonNegativeInt = 0
-    """An update asked for at batch k takes effect at batch k + ``lag``. 0 waits for the MLLM, as the paper does."""
+    """An update requested at batch k takes effect at batch k + ``lag``. 0 waits for the MLLM, as in the paper."""
     history: PositiveInt = 4096
-    """Candidates for negative images, and recent pictures for the threshold, that are kept: the latest ones."""
+    """Number of latest candidates for negative images, and of latest pictures for the threshold, that are kept."""
     score_history: PositiveInt = 1_000_000
-    """With the ``histogram`` rule, past initial scores that gamma is found in: the latest ones (4 bytes each)."""
+    """With the ``histogram`` rule, number of latest initial scores from which gamma is computed (4 bytes each)."""
 
 
 class PromptSettings(Stage):
@@ -373,7 +393,7 @@ class PromptSettings(Stage):
 
 
 class ProgressSettings(Stage):
-    """What is shown while it runs."""
+    """Progress display."""
 
     bar: Literal["auto", "on", "off"] = "auto"
     """``auto`` shows a bar on a terminal only."""
@@ -382,8 +402,9 @@ class ProgressSettings(Stage):
 class Settings(Stage):
     """All settings of an engine."""
 
-    preset: Literal["paper", "reference"] = "paper"
-    """The values that everything else starts from: the paper's, or those of its public code, defects included."""
+    preset: Literal["engine", "paper", "reference"] = "paper"
+    """The values that everything else starts from. ``engine``: the score and the threshold that can be trusted most;
+    ``paper``: the paper's; ``reference``: those of its public code, defects included."""
     seed: int = 0
     """Seeds the order of the negatives' groups."""
     clip: ClipSettings = ClipSettings()
@@ -395,6 +416,7 @@ class Settings(Stage):
     ens: EnsSettings = EnsSettings()
     vsnl: VsnlSettings = VsnlSettings()
     scoring: ScoringSettings = ScoringSettings()
+    threshold: ThresholdSettings = ThresholdSettings()
     eoe: EoeSettings = EoeSettings()
     mllm: MLLMSettings = MLLMSettings()
     dispatch: DispatchSettings = DispatchSettings()
@@ -405,6 +427,11 @@ class Settings(Stage):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {},
+    "engine": {
+        "mining": {"describe": 0.5},
+        "ens": {"template": "ens/v3"},
+        "scoring": {"in_score": "pool", "threshold": "judge"},
+    },
     "reference": {
         "lexicon": {"id_names": "exact"},
         "neglabel": {"grouping": "reference", "selection": "reference"},
@@ -414,4 +441,4 @@ PRESETS: dict[str, dict[str, Any]] = {
         "scoring": {"weight": "balanced", "in_score": "far_only", "group_length": 100},
     },
 }
-"""What a preset sets apart from the defaults; anything else that is given wins over it."""
+"""The values of each preset that differ from the defaults; any other source overrides them."""

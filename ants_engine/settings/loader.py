@@ -1,4 +1,4 @@
-"""Merge the sources of settings: keywords over environment over ``ants.toml`` over the preset."""
+"""Merges the sources of settings: keywords over environment over ``ants.toml`` over the preset."""
 
 import difflib
 import json
@@ -15,7 +15,7 @@ from ants_engine.errors import SettingError
 from ants_engine.settings.config import PRESETS, Settings
 
 ENVIRONMENT_PREFIX = "ANTS_"
-# ANTs, the medical image registration toolkit, owns this variable and shares our prefix.
+# used by ANTs, the medical image registration toolkit, and by `ants serve`
 FOREIGN_VARIABLES = frozenset({"ANTS_RANDOM_SEED", "ANTS_SERVE_TOKEN"})
 PATH_FIELDS = frozenset(
     {
@@ -38,14 +38,14 @@ def load_settings(
     """Return validated settings.
 
     Args:
-        config: an ``ants.toml``, a folder that holds one, a nested mapping, or finished settings (over which the
-            environment has no say any more).
+        config: an ``ants.toml``, its folder, a nested mapping, or finished settings (which the environment no longer
+            overrides).
         environment: defaults to the process environment; ``ANTS_CLIP__MODEL=…`` sets ``clip.model``.
-        **keywords: one mapping (or stage model) per stage, or plain values for ``seed`` and ``preset``. A preset's
-            own values are weaker than anything that is given.
+        **keywords: one mapping (or stage model) per stage, or plain values for ``seed`` and ``preset``. Any given value
+            overrides the preset's.
 
     Raises:
-        SettingError: a key is unknown or a value does not fit; names the key, where it was given, and the nearest one.
+        SettingError: a key is unknown or a value is invalid; names the key, its source, and the nearest known key.
     """
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
@@ -64,7 +64,7 @@ def _layers(
     keywords: Mapping[str, Any],
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     if isinstance(config, Settings):
-        # finished settings hold what the environment said when they were made
+        # finished settings already include the environment
         yield "config", config.model_dump()
         environment = {}
     elif isinstance(config, Mapping):
@@ -80,14 +80,14 @@ def _layers(
 def _preset(
     config: str | Path | Mapping[str, Any] | Settings | None, layers: list[tuple[str, dict[str, Any]]]
 ) -> tuple[str, dict[str, Any]]:
-    """Find the preset that the strongest layer names; the values that it sets are the weakest layer of all."""
+    """Return the preset named by the layer of highest precedence; its values are the lowest layer."""
     chosen = [layer["preset"] for _, layer in layers if "preset" in layer] or ["paper"]
     if isinstance(config, Settings) and chosen[-1] != config.preset:
         raise SettingError(
             f"these settings are finished, with the preset {config.preset!r}; give preset={chosen[-1]!r} where they "
             f"are made: load_settings(...), or ants build --set preset={chosen[-1]}"
         )
-    # an unknown name is refused, with the known ones, when all layers are validated
+    # an unknown name is refused by the validation of all layers
     return "preset", PRESETS.get(str(chosen[-1]), {})
 
 
@@ -108,7 +108,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _anchored(value: Any, key: str, folder: Path) -> Any:
-    """Let a path in a settings file mean a place beside that file, wherever the process runs."""
+    """Resolve paths in a settings file relative to that file."""
     if isinstance(value, dict):
         return {name: _anchored(item, f"{key}.{name}", folder) for name, item in value.items()}
     if isinstance(value, str) and value.startswith("~"):
@@ -155,7 +155,7 @@ def _merge(into: dict[str, Any], layer: Mapping[str, Any], origin: dict[str, str
 
 
 def explain_validation(error: ValidationError, model: type[BaseModel], origin: Mapping[str, str]) -> str:
-    """Say in words what pydantic refused: the key, the source, the reason, and the nearest known key."""
+    """Explain a validation error: the key, its source, the reason, and the nearest known key."""
     lines = []
     for item in error.errors(include_url=False):
         # pydantic adds the names of union branches to the location; settings never have integer or spaced names

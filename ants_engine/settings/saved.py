@@ -1,8 +1,8 @@
-"""What a saved detector's own settings may decide for whoever loads it, and what its user has to say again.
+"""Which settings of a saved detector are applied on loading, and which the user has to confirm.
 
-A folder may come from a stranger. A setting is harmless where it changes what comes out or how long that takes, and
-can neither send anything of the user's elsewhere, nor write to a place, run code, or open a guard. What is not on the
-list of these is not harmless, a new setting included.
+A folder may come from an untrusted source. A setting is harmless if it affects only results and run time: it cannot
+send the user's data elsewhere, write files, run code, or relax a guard. Settings that are not listed as harmless,
+including new ones, have to be confirmed.
 """
 
 import json
@@ -32,7 +32,7 @@ def _empty(value: Any) -> bool:
 
 
 def _here(value: Any) -> bool:
-    """A name, or a path on this machine: one on a network (``//host/share``) would be asked for with a password."""
+    """A name, or a local path: opening a network path (``//host/share``) may send credentials."""
     return value is None or not str(value).startswith(("//", "\\\\"))
 
 
@@ -53,6 +53,7 @@ _WITHOUT_CONDITION = (
     "neglabel.count", "neglabel.percentile", "neglabel.groups", "neglabel.min_group_length", "neglabel.grouping",
     "neglabel.selection",
     "mining.gamma", "mining.eta", "mining.max_images", "mining.same_picture", "mining.rule", "mining.min_waiting",
+    "mining.describe", "mining.describe_least",
     "ens.template", "ens.max_words", "ens.bank_size", "ens.queue_overflow", "ens.start", "ens.max_updates",
     "ens.reader", "ens.drop_id_names", "ens.max_new_tokens", "ens.other_template",
     "vsnl.template", "vsnl.delta", "vsnl.min_classes", "vsnl.labels_per_class", "vsnl.rule", "vsnl.max_classes",
@@ -60,6 +61,7 @@ _WITHOUT_CONDITION = (
     "scoring.temperature", "scoring.weight", "scoring.in_score", "scoring.group_length", "scoring.random_permute",
     "scoring.activation.enabled", "scoring.activation.negative_count", "scoring.activation.step",
     "scoring.activation.gap", "scoring.activation.queue_size", "scoring.threshold",
+    "threshold.false_alarms", "threshold.questions", "threshold.judge_false_yes",
     "eoe.task", "eoe.template", "eoe.count", "eoe.beta", "eoe.max_new_tokens",
     "mllm.image_max_side",
     "mllm.huggingface.revision", "mllm.huggingface.device", "mllm.huggingface.dtype", "mllm.huggingface.batch_size",
@@ -88,7 +90,7 @@ HARMLESS: dict[str, Callable[[Any], bool]] = {
     # models that run here, and a table: pictures stay on this machine
     "mllm.backend": lambda name: name in ("huggingface", "scripted"),
 }
-"""What a folder may set by itself: key → whether it may with this value. Options of a backend are under its name."""
+"""Settings applied without confirmation: key → whether a value is harmless. Backend options are under its name."""
 
 _NO_MORE = ImageSettings()
 
@@ -113,8 +115,8 @@ GUARDED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "dispatch.runs": (_empty, "records of runs would be written there"),
     "prompts.folder": (_empty, "the questions to the MLLM would be read from there"),
 }
-"""What a folder may set to nothing, or to no more than the default, and else only with the user's word: key → whether
-it is that, and what would happen."""
+"""Settings that need confirmation unless they are empty or no wider than the default: key → whether they are, and what
+would happen."""
 
 _BACKEND = "your pictures would be shown to whatever this backend asks"
 _UNKNOWN = "it is not among the settings that a folder may set by itself"
@@ -122,24 +124,24 @@ _UNKNOWN = "it is not among the settings that a folder may set by itself"
 
 @dataclass(frozen=True, slots=True)
 class Unconfirmed:
-    """A setting of a folder that its user has not given."""
+    """A setting of a folder that the user has not confirmed."""
 
     key: str
     """As in ``--set``."""
     value: Any
-    """As JSON has it."""
+    """As a JSON value."""
     consequence: str
     """What would happen."""
 
 
 def unconfirmed(saved: Settings, given: Mapping[str, Any]) -> tuple[Unconfirmed, ...]:
-    """List the settings of a folder that hold only when the user says the same.
+    """List the settings of a folder that the user has to confirm.
 
-    What is as in the user's own settings (the defaults, or their environment) is among what they have said.
+    A value equal to the user's own settings (defaults or environment) counts as confirmed.
 
     Args:
         saved: the folder's settings.
-        given: what the user says beside them, one mapping (or stage model) per stage.
+        given: the user's own settings, one mapping (or stage model) per stage; any value for a key confirms it.
     """
     said = {key for key, _ in _leaves(_as_given(given))}
     own = dict(_leaves(_own_settings().model_dump(mode="json")))
@@ -154,7 +156,7 @@ def unconfirmed(saved: Settings, given: Mapping[str, Any]) -> tuple[Unconfirmed,
 
 
 def taken_over(saved: Settings, given: Mapping[str, Any]) -> Settings:
-    """Return the folder's settings, without its backend's options where the user names another backend."""
+    """Return the folder's settings, without its backend's options if the user names another backend."""
     if _backend(saved, given) == saved.mllm.backend:
         return saved
     bare = type(saved.mllm)(image_max_side=saved.mllm.image_max_side)
@@ -162,22 +164,22 @@ def taken_over(saved: Settings, given: Mapping[str, Any]) -> Settings:
 
 
 def refuse_unconfirmed(found: Sequence[Unconfirmed], *, asking: bool, backend_given: bool = False) -> None:
-    """Refuse to use settings that need the user's word.
+    """Refuse unconfirmed settings.
 
     Args:
-        found: of the folder.
+        found: the folder's unconfirmed settings.
         asking: the MLLM is going to be asked; if not, pictures are only read and encoded.
-        backend_given: not the MLLM that the settings name, but one of the user's.
+        backend_given: the user passes an MLLM of their own.
 
     Raises:
-        SettingError: there are any that matter; they are named, with what would happen and how to say them again.
+        SettingError: one of them matters here; says what it would do, and how to confirm it.
     """
     stages = ("clip.", "pictures.", *(("text.", "dispatch.", "prompts.", "mllm.") if asking else ()))
     known = {stage.partition(".")[0] for stage in ("clip.", "pictures.", "text.", "dispatch.", "prompts.", "mllm.")}
     refused = [
         one
         for one in found
-        # a stage that nobody has thought about matters for everything
+        # an unlisted stage always matters
         if (one.key.startswith(stages) or one.key.partition(".")[0] not in known)
         and not (backend_given and one.key.startswith("mllm."))
     ]
@@ -191,7 +193,7 @@ def refuse_unconfirmed(found: Sequence[Unconfirmed], *, asking: bool, backend_gi
 
 
 def _consequence(key: str, value: Any, backend: str) -> str:
-    """Say what a value would do, or nothing where it is harmless."""
+    """Return what a value would do; empty if it is harmless."""
     stage, _, option = key.partition(".")
     if stage == "mllm" and option not in ("backend", "image_max_side"):
         key = f"mllm.{backend}.{option}"
@@ -219,12 +221,12 @@ def _own_settings() -> Settings:
     try:
         return load_settings(environment=os.environ)
     except SettingError:
-        # what is wrong with the environment is said where it is used
+        # an invalid environment is reported where it is used
         return Settings()
 
 
 def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give every setting by its dotted key; an option of a backend is one, whatever it holds."""
+    """Yield every setting by its dotted key; a backend's options are not flattened."""
     for key, value in settings.items():
         if isinstance(value, BaseModel):
             value = value.model_dump(exclude_unset=True)  # noqa: PLW2901
@@ -235,7 +237,7 @@ def _leaves(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _assigned(value: Any) -> str:
-    """Spell a value as ``--set`` reads it."""
+    """Format a value for ``--set``."""
     if isinstance(value, str):
         try:
             json.loads(value)

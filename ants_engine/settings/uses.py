@@ -1,8 +1,7 @@
-"""What each setting does to a detector that is already built: one table over all settings.
+"""The effect of every setting on a detector that is already built, as one table.
 
-A saved detector keeps its settings. Whoever loads it may change some; a few are baked into its banks and features, and
-changing those is refused. `check_changes` says which is which, and `ants_engine.learning.changed_settings` carries
-out what is allowed.
+A saved detector keeps its settings. Some may be changed when it is loaded; others are part of its banks and features,
+and changing those is refused. `check_changes` decides, and `ants_engine.learning.changed_settings` applies the changes.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -15,7 +14,7 @@ from ants_engine.settings.config import Settings
 
 
 class Use(Enum):
-    """Where a changed setting takes effect."""
+    """When a changed setting takes effect."""
 
     SCORING = "changes the detector at once: `score`, `explain`, reports, streams and `save` use it"
     STREAM = "used by streams from now on; what they have learned stays"
@@ -31,9 +30,9 @@ class SettingUse:
 
     use: Use
     needs: str | None = None
-    """Another setting that decides whether this one is used at all."""
+    """Another setting that decides whether this one is used."""
     values: tuple[Any, ...] = ()
-    """The values of ``needs`` with which it is; any but None where there are none."""
+    """The values of ``needs`` for which it is used; empty: any value but None."""
 
 
 def _each(use: Use, stage: str, names: str, needs: str | None = None, *values: Any) -> dict[str, SettingUse]:
@@ -56,7 +55,8 @@ USES: Mapping[str, SettingUse] = {
     **_each(Use.SCORING, "neglabel.", "grouping"),
     **_each(Use.START, "mining.", "rule"),
     **_each(Use.STREAM, "mining.", "gamma eta"),
-    **_each(Use.STREAM, "mining.", "max_images same_picture", *_PAPER),
+    **_each(Use.STREAM, "mining.", "max_images same_picture describe", *_PAPER),
+    **_each(Use.STREAM, "mining.", "describe_least", "mining.describe"),
     **_each(Use.STREAM, "mining.", "min_waiting", *_PUBLIC),
     **_each(Use.START, "ens.", "start", *_PUBLIC),
     **_each(Use.STREAM, "ens.", "template max_words bank_size reader max_new_tokens other_template"),
@@ -73,8 +73,11 @@ USES: Mapping[str, SettingUse] = {
     **_each(
         Use.SCORING, "scoring.activation.", "negative_count step gap queue_size", "scoring.activation.enabled", True
     ),
+    **_each(Use.SCORING, "threshold.", "false_alarms", "scoring.threshold", "judge", "null"),
+    **_each(Use.SCORING, "threshold.", "judge_false_yes", "scoring.threshold", "judge"),
+    **_each(Use.STREAM, "threshold.", "questions", "scoring.threshold", "judge"),
     **_each(Use.BASELINE, "eoe.", "task template count beta max_new_tokens"),
-    # the backend's own keys too
+    # including the backend's own keys
     **_each(Use.STREAM, "mllm.", "backend image_max_side *"),
     **_each(Use.STREAM, "dispatch.", "mode store max_concurrency requests_per_minute tokens_per_minute attempts"),
     **_each(Use.STREAM, "dispatch.", "attempt_timeout deadline store_patience grace runs min_success"),
@@ -94,7 +97,7 @@ def use_of(key: str) -> SettingUse:
 
 
 def flat(settings: Settings) -> dict[str, Any]:
-    """Return every setting by its dotted name; a backend's own keys are whole."""
+    """Return every setting by its dotted name; a backend's own keys are not flattened."""
     return dict(_flat(settings.model_dump(), ""))
 
 
@@ -118,13 +121,13 @@ def check_changes(before: Settings, after: Settings, *, untaught: bool, given: b
     """Name the changed settings that have a use in a built detector.
 
     Args:
-        before: what the detector was saved with.
-        after: what is wanted now.
-        untaught: it has seen no picture.
-        given: a person asked for each change; one that would do nothing is then refused.
+        before: the saved detector's settings.
+        after: the new settings.
+        untaught: the detector has seen no picture.
+        given: the user asked for each change; one without effect is then refused.
 
     Raises:
-        SettingError: a change cannot take effect; says what would have to be built again, or what it depends on.
+        SettingError: a change cannot take effect; says why, and what to do.
     """
     old, new = flat(before), flat(after)
     used, refused = [], []
@@ -158,7 +161,7 @@ def named(keywords: Mapping[str, Any]) -> list[str]:
 
 
 def used_by_streams_only(keys: Collection[str]) -> list[str]:
-    """Return those of some settings, named as a user may, that frozen scoring does not use."""
+    """Return the settings among ``keys`` that frozen scoring does not use; unknown names are ignored."""
     return sorted(key for key in keys if (key in USES or key.startswith("mllm.")) and use_of(key).use is Use.STREAM)
 
 

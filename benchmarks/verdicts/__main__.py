@@ -21,6 +21,7 @@ BARS: dict[str, Part] = {
     "6": ranking.questions,
     "7": k_centre.run,
     "8": ranking.further,
+    "unseen": ranking.unseen,
 }
 
 

@@ -151,6 +151,30 @@ def further(given: Given) -> Report:
     return report
 
 
+def unseen(given: Given) -> Report:
+    """Build on the first half of every stream, and score the second, of which nothing has been asked or learned."""
+    found = Ranking()
+    for world in standard_worlds(given.found):
+        yes = answers(world, IF_ID, IF_OOD)
+        for prevalence in (0.5, 0.2, 0.05):
+            for seed in range(given.seeds):
+                order = drawn(world, seed, prevalence)
+                history, fresh = order[: len(order) // 2], order[len(order) // 2 :]
+                is_id = world.is_id[fresh]
+                if bool(is_id.all()):
+                    # one picture at least is needed; of the sets as they are none is without
+                    raise ValueError(f"{world.name}, seed {seed}: no OOD picture in the second half")
+                state = batch_build(world, history, yes, 0.5)
+                plain, better = judged(state, yes), judged(state, yes, refine=True)
+                found.add("NegLabel", prevalence, world.name, world.initial_vote[fresh], is_id)
+                found.add("text votes", prevalence, world.name, state.votes(fresh).log_odds(), is_id)
+                found.add("with pictures", prevalence, world.name, plain.score(fresh), is_id)
+                found.add("with pictures, refined", prevalence, world.name, better.score(fresh), is_id)
+    report = Report(f"Pictures that were not in the history: {len(found.worlds)} sets, {given.seeds} seeds")
+    report.say(found.by_prevalence())
+    return report
+
+
 def _ahead(report: Report, found: Ranking, ours: str, other: str) -> None:
     """Add how far one rule is ahead of another at the prevalence where it is least."""
     pairs = [(found.mean(ours, share), found.mean(other, share)) for share in found.prevalences]

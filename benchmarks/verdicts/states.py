@@ -186,6 +186,16 @@ class Verdict:
     """(K,) bool: what it answered of them."""
     questions: int
     """Pictures that the MLLM was asked about, mined and sampled ones together, each once."""
+    state: State
+    """What scores now: refined, if it was asked for."""
+    pictures: VerifiedPictures
+    purity: float
+    """rho, the weight of the pictures' vote."""
+
+    def score(self, rows: Tensor) -> Tensor:
+        """Return the final log-odds (n,) of any pictures of the world, such as those that were not in the history."""
+        text, features = self.state.votes(rows).log_odds(), self.state.world.features[rows]
+        return with_pictures(text, self.pictures.vote(features, rows), self.purity)
 
 
 def stratified_sample(log_odds: Tensor, rows: Tensor, questions: int = QUESTIONS, seed: int = 0) -> Tensor:
@@ -231,14 +241,18 @@ def judged(state: State, yes: Tensor, questions: int = QUESTIONS, seed: int = 0,
     top = sample[rank[sample] >= TOP_STRATA * len(rows)]
     rate = float(yes[rows[top]].float().mean())
     rho = purity(len(pictures.confirmed), len(pictures.others), rate)
-    final = refined(state, pictures).votes(rows).log_odds() if refine else text
+    final = refined(state, pictures) if refine else state
+    text_log_odds = final.votes(rows).log_odds() if refine else text
     return Verdict(
         is_id=world.is_id[rows],
         text_log_odds=text,
-        log_odds=with_pictures(final, pictures.vote(world.features[rows], rows), rho),
+        log_odds=with_pictures(text_log_odds, pictures.vote(world.features[rows], rows), rho),
         sample=sample,
         yes=yes[rows[sample]],
         questions=len(asked),
+        state=final,
+        pictures=pictures,
+        purity=rho,
     )
 
 

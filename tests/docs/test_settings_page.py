@@ -54,7 +54,7 @@ def test_what_it_says_is_what_the_code_has(rows: dict[str, list[str]]) -> None:
         "`0.5` | number, above 0.0, at most 1.0 | Share of the candidates, lowest first, that become negative images."
     ]
     assert rows["clip.precision"][0].startswith('`"auto"` | `auto`, `fp32`, `bf16`, `fp16` | ')
-    assert rows["dispatch.budget.cost"][0].startswith("empty | number, above 0 or empty | Money")
+    assert rows["dispatch.budget.cost"][0].startswith("empty | number, above 0 or empty | Cost")
 
 
 def test_a_setting_without_a_docstring_is_refused() -> None:

@@ -4,7 +4,7 @@ Run it as ``python -m tests.integration.faulty_server [options]`` from the repos
 prints ``listening on PORT``. It answers as the question's first word says (a name of `KINDS`; anything else is answered
 right), or, with ``--faulty``, as `plan` says, so that `fate` tells beforehand what becomes of a question.
 ``GET /counts`` tells what has reached it, ``GET /last`` gives the last question's headers and body, ``POST /reset``
-sets all that back.
+sets all that back. After ``POST /hold`` no question is answered until ``POST /release``.
 """
 
 import argparse
@@ -37,6 +37,8 @@ class FaultyServer:
         self._jitter = random.Random(options.seed)
         self._bucket = None if options.rate is None else TokenBucket(options.rate, options.burst)
         self._answering = 0
+        self._free = asyncio.Event()
+        self._free.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer whatever comes over one connection."""
@@ -63,6 +65,12 @@ class FaultyServer:
         if incoming.path == "/reset":
             self._counts.reset()
             return response(200, b"{}")
+        if incoming.path == "/hold":
+            self._free.clear()
+            return response(200, b"{}")
+        if incoming.path == "/release":
+            self._free.set()
+            return response(200, b"{}")
         self._counts.endings["stray"] += 1
         return response(404, error("nothing is here"))
 
@@ -84,6 +92,7 @@ class FaultyServer:
             try:
                 kind = self._kind(incoming.prompt, question, arrival.attempt)
                 await self._pause(kind)
+                await self._free.wait()
                 asked = Asked(incoming, right_answer(question), self._options.retry_after or 1.0)
                 # a fault has happened as soon as it begins; a right answer counts once it is out
                 ending = kind if KINDS[kind] != "right" else ending

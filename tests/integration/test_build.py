@@ -24,10 +24,12 @@ from ants_engine.errors import (
     NotEnoughAnswersError,
     ReplayMissError,
     SettingError,
+    UsageError,
 )
 from ants_engine.protocol import Call
 from ants_engine.report.truth import Label, Truth
 from tests.integration.conftest import CLASSES, OBJECTS, describe, shuffled_mllm
+from tests.support.features import image_features
 
 COLUMNS = ("id_score", "ens_score", "vsnl_score", "neglabel_score", "predicted")
 
@@ -195,7 +197,7 @@ async def test_near_duplicates_are_described_once_in_a_build_and_in_a_stream(
     frames = [frame for image in different for frame in (image, image.copy())]
     for number, frame in enumerate(frames[1::2]):
         frame.putpixel((3, number), (0, 0, 0))
-    features = encoder.encode_images(frames)
+    features = image_features(encoder, frames)
     cosines = features @ features.T - 2 * torch.block_diag(*[torch.ones(2, 2)] * 10)
     cosine = (float(cosines.max()) + float((features[::2] * features[1::2]).sum(dim=1).min())) / 2
     everything = describe_all(settings, mining={"gamma": 1.0, "eta": 1.0}, dispatch={"mode": "live"})
@@ -389,9 +391,11 @@ async def test_calibration_keeps_the_share_that_was_asked_for(
     encoder: ClipEncoder, images: list[Image.Image], settings: dict[str, Any], mllm: ScriptedBackend
 ) -> None:
     ants = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **settings)
-    threshold = await ants.calibrate(images[:20], tpr=0.9)
+    threshold = await ants.calibrate(images[:20], false_alarms=0.1)
     assert ants.threshold == threshold
-    assert (~(await ants.score(images[:20])).is_outlier).sum() == 18
+    assert (await ants.score(images[:20])).is_outlier.sum() == 1
+    with pytest.raises(UsageError, match="at least 199"):
+        await ants.calibrate(images[:20], false_alarms=0.005)
     ants.threshold = 0.0
     assert not (await ants.score(images)).is_outlier.any()
 

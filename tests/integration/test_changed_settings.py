@@ -67,6 +67,8 @@ ANOTHER: dict[str, Any] = {
     "mining.eta": 0.25,
     "mining.max_images": 3,
     "mining.same_picture": 0.5,
+    "mining.describe": 0.25,
+    "mining.describe_least": 1,
     "mining.rule": "histogram",
     "mining.min_waiting": 2,
     "ens.template": "ens/v2",
@@ -101,6 +103,9 @@ ANOTHER: dict[str, Any] = {
     "scoring.activation.gap": 0.05,
     "scoring.activation.queue_size": 12,
     "scoring.threshold": 0.3,
+    "threshold.false_alarms": 0.2,
+    "threshold.questions": 20,
+    "threshold.judge_false_yes": 0.3,
     "eoe.task": "far",
     "eoe.template": "eoe_far/v1",
     "eoe.count": 2,
@@ -484,7 +489,8 @@ def test_a_folder_with_such_a_threshold_is_damaged(
 
 async def test_calibrating_may_set_what_it_finds(saved: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     ants = load(saved["paper"][1])
-    for tpr in (0.5, 1.0):
-        assert await ants.calibrate(features=FRESH, tpr=tpr) == ants.threshold == ants.settings.scoring.threshold
+    for rate in (0.5, 0.2):
+        assert await ants.calibrate(features=FRESH, false_alarms=rate) == ants.threshold
+        assert ants.settings.scoring.threshold == "calibrated"
         ants.save(tmp_path)
         assert load(tmp_path).threshold == ants.threshold

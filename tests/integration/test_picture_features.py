@@ -10,6 +10,7 @@ from ants_engine.datasets.benchmark import Benchmark, BenchmarkSet
 from ants_engine.evaluation.runner import encode_pictures
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
+from tests.support.features import image_features
 
 
 def make(folder: Path, images: list[Image.Image]) -> tuple[Benchmark, Settings]:
@@ -40,7 +41,7 @@ async def test_every_distinct_picture_is_encoded_once(
     assert "bad.png" in str(found.ood_sets[0].failures[1])
     # batches of five distinct ID pictures and three new OOD ones: 4 and 1, then 3
     assert told == [(5, 10), (6, 10), (10, 10)]
-    expected = torch.cat([encoder.encode_images(images[:4]), encoder.encode_images(images[4:5])])
+    expected = torch.cat([image_features(encoder, images[:4]), image_features(encoder, images[4:5])])
     assert torch.allclose(ids[:5], expected, atol=1e-5)
 
 

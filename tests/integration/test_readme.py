@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.conftest import ROOT, WORLD
-from tests.support.process import transformers_serve
+from tests.support.process import WAIT, transformers_serve
 
 
 def block(mark: str) -> str:
@@ -32,7 +32,7 @@ def run(store: Path, code: str | None = None, **settings: str) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=WAIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -16,6 +16,7 @@ import pytest
 from ants_engine.dispatch.runs.run_folder import RunFolder
 from ants_engine.errors import BackendUnavailableError
 from ants_engine.settings.config import Settings
+from tests.support.process import WAIT
 from tests.support.runs import FACTS, answered, failed, tell
 
 ANTS = str(Path(sys.executable).with_name("ants"))
@@ -24,7 +25,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def ants(*arguments: str | Path, code: int = 0, cwd: Path | None = None) -> str:
     command = [ANTS, "run", *map(str, arguments)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, timeout=60)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=cwd, timeout=WAIT)
     assert done.returncode == code, done.stderr
     return done.stdout if code == 0 else done.stderr
 
@@ -85,7 +86,7 @@ def test_a_running_run_is_followed_to_its_end(tmp_path: Path) -> None:
             assert process.stdin is not None
             process.stdin.write("end\n")
             process.stdin.flush()
-            rest, _ = follower.communicate(timeout=30)
+            rest, _ = follower.communicate(timeout=WAIT)
         assert follower.returncode == 0
         assert f"run {folder.name}: done after" in rest
 
@@ -98,13 +99,13 @@ def test_following_can_be_interrupted(tmp_path: Path) -> None:
             first: dict[str, Any] = json.loads(said(follower.stdout))
             assert first["state"] == "running"
             follower.send_signal(signal.SIGINT)
-            _, errors = follower.communicate(timeout=30)
+            _, errors = follower.communicate(timeout=WAIT)
         assert (follower.returncode, errors.strip()) == (130, "interrupted")
 
 
 def test_a_killed_run_is_known_as_such_and_keeps_its_lines(tmp_path: Path) -> None:
     with writing(tmp_path, 100_000, 0.0005) as process:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + WAIT
         while not (found := list(tmp_path.glob("*/responses.jsonl"))) or found[0].stat().st_size < 20_000:
             assert time.monotonic() < deadline
             time.sleep(0.01)

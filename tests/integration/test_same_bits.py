@@ -22,6 +22,7 @@ from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.learning.scoring import balanced_scores
 from ants_engine.settings.config import ClipSettings
 from tests.integration.conftest import CLASSES, WORLD
+from tests.support.features import image_features
 from tests.unit.clip.test_turns import Watched
 from tests.unit.detector.detectors import small_detector, unit_rows
 
@@ -76,7 +77,7 @@ def test_the_batch_sizes_do_not_change_bits_on_the_cpu(encoder: ClipEncoder, ima
     texts = [f"a {word} {number}" for number in range(12) for word in CLASSES]
     for size in (1, 64):
         other = ClipEncoder.load(ClipSettings(model=str(WORLD / "clip"), batch_size=size, text_batch_size=size + 2))
-        assert torch.equal(other.encode_images(images), encoder.encode_images(images))
+        assert torch.equal(image_features(other, images), image_features(encoder, images))
         assert torch.equal(other.encode_texts(texts), encoder.encode_texts(texts))
         assert other.text_batches_sha256 == encoder.text_batches_sha256
 
@@ -165,10 +166,10 @@ async def test_alone_in_a_list_explained_or_by_its_features_a_picture_has_one_sc
 
 async def test_what_was_calibrated_with_is_kept_alone_and_together(ants: ANTS, images: list[Image.Image]) -> None:
     images = images[:20]
-    for tpr in (1.0, 0.5):
-        await ants.calibrate(images, tpr=tpr)
+    for rate, flagged in ((0.05, 0), (0.5, 9)):
+        await ants.calibrate(images, false_alarms=rate)
         together = await ants.score(images)
-        assert int((~together.is_outlier).sum()) == round(tpr * len(images))
+        assert int(together.is_outlier.sum()) == flagged
         alone = [(await ants.score([image]))[0].is_outlier for image in images]
         assert alone == together.is_outlier.tolist() == [one.is_outlier for one in together]
         by_features = ants.score_features(await ants.encode(images[5:11]))

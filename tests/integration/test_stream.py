@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from ants_engine.errors import (
 from ants_engine.learning.state import AdaptationState
 from ants_engine.protocol import Call
 from tests.golden.stream_fixture import numbered_pictures
+from tests.support.process import WAIT
 from tests.support.stream_world import (
     CLASSES,
     NEGATIVES,
@@ -66,7 +68,8 @@ def kept(folder: Path) -> int:
 
 async def soon(condition: Callable[[], bool]) -> bool:
     """Wait for a worker thread to let go of the last thing that it did."""
-    for _ in range(200):
+    deadline = time.monotonic() + WAIT
+    while time.monotonic() < deadline:
         gc.collect()
         if condition():
             return True

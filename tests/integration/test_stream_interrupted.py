@@ -17,6 +17,7 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.errors import FeatureError, ImageError, NoImagesError, QuotaError, UsageError
 from ants_engine.protocol import Call
 from tests.golden.stream_fixture import numbered_pictures
+from tests.support.process import WAIT
 from tests.support.stream_world import (
     PAPER,
     PRESETS,
@@ -125,13 +126,13 @@ async def test_closing_wakes_whoever_waits_for_a_batch() -> None:
 
     ants = cold(PAPER, ScriptedBackend.from_callable(never))
     stream = ants.stream(PICTURES, features=FEATURES, batch_size=BATCH)
-    waiting = [asyncio.create_task(asyncio.wait_for(anext(stream, None), 10)) for _ in range(2)]
+    waiting = [asyncio.create_task(asyncio.wait_for(anext(stream, None), WAIT)) for _ in range(2)]
     await asyncio.sleep(0.05)
     await stream.aclose()
     assert await asyncio.gather(*waiting) == [None, None]
     # at once, before its task has begun
     stream = ants.stream(PICTURES, features=FEATURES, batch_size=BATCH)
-    soon = asyncio.create_task(asyncio.wait_for(anext(stream, None), 10))
+    soon = asyncio.create_task(asyncio.wait_for(anext(stream, None), WAIT))
     await asyncio.sleep(0)
     await stream.aclose()
     assert await soon is None
@@ -252,7 +253,7 @@ async def test_a_stream_ends_with_the_task_that_read_it(read: Callable[[ANTS], C
     await asyncio.wait([task])
     # the task is kept, and its traceback with it
     kept = task if task.cancelled() else (task, task.exception())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT):
         while at_work() - before:
             await asyncio.sleep(0.005)
     ants.reset()

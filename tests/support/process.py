@@ -122,6 +122,14 @@ class FaultyServer(Server):
         """Set all that back."""
         self._call("reset", b"")
 
+    def hold(self) -> None:
+        """Answer no question from now on."""
+        self._call("hold", b"")
+
+    def release(self) -> None:
+        """Answer again, those that have come in meanwhile first."""
+        self._call("release", b"")
+
     def _call(self, path: str, data: bytes | None = None) -> Any:
         # no proxy of the environment, and no question about the certificate: this is our own server
         context = ssl.create_default_context()

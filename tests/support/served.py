@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 
-from tests.support.process import ANTS, started
+from tests.support.process import ANTS, WAIT, started
 
 BOUNDARY = "-----a-boundary"
 
@@ -30,11 +30,11 @@ class Served:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def connect(self, timeout: float = 20.0) -> socket.socket:
+    def connect(self, timeout: float = WAIT) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout)
 
     def client(self, **options: Any) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+        return httpx2.Client(base_url=self.url, timeout=WAIT, trust_env=False, **options)
 
     def metric(self, name: str, headers: dict[str, str] | None = None) -> float:
         """Give the sum over all labels."""
@@ -60,7 +60,7 @@ class Served:
         """Send a signal and wait for the end; give the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=WAIT)
 
 
 def beside(detector: Path) -> dict[str, dict[str, str]]:

@@ -41,8 +41,9 @@ class TokenEstimate:
 class Quota:
     """A limit in any sixty seconds that the user has set, spread evenly: a server also counts by the second."""
 
-    def __init__(self, limit: int, burst: float) -> None:
+    def __init__(self, limit: int, burst: float, unit: str = "requests") -> None:
         """Allow ``limit`` in any sixty seconds, and bursts of at most ``burst`` seconds' worth."""
+        self.unit = unit
         self._limit = limit
         self._rate = limit / constants.QUOTA_SPAN
         self._burst = max(burst, 1.0 / self._rate)
@@ -50,6 +51,10 @@ class Quota:
         self._sum = 0.0
         self._level = 0.0
         """When everything taken would be used up at an even rate."""
+
+    def cost(self, tokens: int) -> int:
+        """Return what a call counts for."""
+        return tokens if self.unit == "tokens" else 1
 
     def opens(self, now: float, amount: float) -> float:
         """Return when ``amount`` more may be taken; more than the limit needs a span of its own."""

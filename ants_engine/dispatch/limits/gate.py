@@ -5,7 +5,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
 
 from ants_engine.dispatch.limits import constants
 from ants_engine.dispatch.limits.budget import Quota, TokenEstimate
@@ -22,49 +22,30 @@ REFUSED = (RateLimitError, OverloadedError)
 Tell = Callable[..., None]
 
 
+@dataclass(eq=False, slots=True)
 class Permit:
     """Admission of one call; release it to the gate."""
 
-    __slots__ = ("asked", "cancelled", "entered", "level", "probe", "tokens")
-
-    def __init__(self, entered: float, tokens: int) -> None:
-        self.entered = entered
-        self.tokens = tokens
-        """Estimated tokens."""
-        self.asked = True
-        """Set to False when nothing was sent, so that it counts against no limit."""
-        self.cancelled = False
-        """Set to True when the call was cancelled, so that nothing is learned from it."""
-        self.level = 1
-        """Calls in flight when it was sent, itself included."""
-        self.probe = False
-        """It probes whether the server is up again."""
+    entered: float
+    tokens: int
+    """Estimated."""
+    asked: bool = True
+    """Set to False when nothing was sent, so that it counts against no limit."""
+    cancelled: bool = False
+    """Set to True when the call was cancelled, so that nothing is learned from it."""
+    level: int = 1
+    """Calls in flight when it was sent, itself included."""
+    probe: bool = False
+    """It probes whether the server is up again."""
 
 
-class Gate(Protocol):
-    """Admits calls, and learns from how they end."""
-
-    outage: Outage
-    """Whether the server is down."""
-
-    async def enter(self, *, again: bool, tokens: int) -> Permit:
-        """Wait for a permit; first in, first out, retries before new requests."""
-        ...
-
-    def learn_outage(self, trace: RequestProgress, permit: Permit, error: BackendError | None) -> None:
-        """Learn whether the server is up; call it before `release`."""
-        ...
-
-    def release(self, permit: Permit, error: BackendError | None, tokens: int | None) -> bool:
-        """Learn how a call ended, and how many tokens it cost if known.
-
-        Returns:
-            Whether it was refused because of concurrency, so that a retry only has to wait for a permit.
-        """
-        ...
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    permit: "asyncio.Future[Permit]"
+    tokens: int
 
 
-class AdaptiveGate:
+class Gate:
     """An adaptive rate limiter, within the limits of the settings.
 
     - Concurrency: `Window` (AIMD).
@@ -102,10 +83,11 @@ class AdaptiveGate:
         self.outage = outage or Outage(math.inf, clock=clock)
         self.window = Window(ceiling, start)
         self.pace = Pace()
-        self._quotas = [
-            (Quota(requests_per_minute, constants.QUOTA_REQUESTS_AT_ONCE), False) if requests_per_minute else None,
-            (Quota(tokens_per_minute, constants.QUOTA_TOKENS_AT_ONCE), True) if tokens_per_minute else None,
-        ]
+        limits = (
+            ("requests", requests_per_minute, constants.QUOTA_REQUESTS_AT_ONCE),
+            ("tokens", tokens_per_minute, constants.QUOTA_TOKENS_AT_ONCE),
+        )
+        self._quotas = [Quota(limit, burst, unit) for unit, limit, burst in limits if limit is not None]
         self._clock = clock
         self._tell = tell or (lambda kind, **facts: None)
         self._closed_until = 0.0
@@ -165,8 +147,8 @@ class AdaptiveGate:
             if not permit.cancelled:
                 crowded = self._learn(permit, error, now, full=full)
             for quota in self._quotas:
-                if quota is not None and quota[1] and tokens is not None:
-                    quota[0].correct(permit.entered, permit.tokens, tokens)
+                if quota.unit == "tokens" and tokens is not None:
+                    quota.correct(permit.entered, permit.tokens, tokens)
         self._admit()
         return crowded
 
@@ -211,8 +193,7 @@ class AdaptiveGate:
     def _refund(self, permit: Permit) -> None:
         self.pace.refund()
         for quota in self._quotas:
-            if quota is not None:
-                quota[0].correct(permit.entered, permit.tokens if quota[1] else 1, 0)
+            quota.correct(permit.entered, quota.cost(permit.tokens), 0)
 
     def _first(self) -> "_Waiter":
         return self._again[0] if self._again else self._fresh[0]
@@ -241,11 +222,8 @@ class AdaptiveGate:
             self.in_flight += 1
             self.pace.start(now)
             for quota in self._quotas:
-                if quota is not None:
-                    quota[0].take(now, waiter.tokens if quota[1] else 1)
-            permit = Permit(now, waiter.tokens)
-            permit.level = self.in_flight
-            permit.probe = self.outage.probe()
+                quota.take(now, quota.cost(waiter.tokens))
+            permit = Permit(now, waiter.tokens, level=self.in_flight, probe=self.outage.probe())
             waiter.permit.set_result(permit)
 
     def _opens(self, now: float, tokens: int) -> tuple[float, str]:
@@ -253,11 +231,7 @@ class AdaptiveGate:
             (self.outage.opens(now), "the server, which is down"),
             (self._closed_until, "the server asks to be left alone"),
             (self.pace.opens(now), "the server's rate limit"),
-            *(
-                (quota[0].opens(now, tokens if quota[1] else 1), f"your limit of {name} a minute")
-                for quota, name in zip(self._quotas, ("requests", "tokens"), strict=True)
-                if quota is not None
-            ),
+            *((quota.opens(now, quota.cost(tokens)), f"your limit of {quota.unit} a minute") for quota in self._quotas),
         )
 
     def _wake_at(self, seconds: float) -> None:
@@ -270,14 +244,6 @@ class AdaptiveGate:
         """Cancel the timer."""
         if self._timer is not None:
             self._timer.cancel()
-
-
-class _Waiter:
-    __slots__ = ("permit", "tokens")
-
-    def __init__(self, permit: "asyncio.Future[Permit]", tokens: int) -> None:
-        self.permit = permit
-        self.tokens = tokens
 
 
 class LimitResponder:

@@ -8,7 +8,6 @@ import re
 import secrets
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from ants_engine.common.atomic_file import write_whole
 from ants_engine.common.versions import installed_versions
 from ants_engine.dispatch.request import Outcome, Request
+from ants_engine.dispatch.runs.run_reader import EVENTS, RECORD, RESPONSES, RunSummary
 from ants_engine.protocol import JSON, Answer
 from ants_engine.settings.config import Settings
 
@@ -112,7 +112,6 @@ def _may_hide(name: str, value: JSON) -> bool:
     return not (isinstance(value, int | float) and "tokens" in name.lower())
 
 
-RECORD, RESPONSES, EVENTS = "run.json", "responses.jsonl", "events.jsonl"
 MAX_WAITING = 10_000
 """Lines that may wait for a slow disk; further ones are dropped and counted."""
 SYNC_SECONDS = 1.0
@@ -318,10 +317,8 @@ class RunFolder:
         self._writer: RunWriter | None = None
         self._started = 0.0
         self._templates: dict[str, str] = {}
-        self._totals: Counter[str] = Counter()
-        self._failed: Counter[str] = Counter()
-        self._failed_attempts: Counter[str] = Counter()
-        self._first_answer: float | None = None
+        self._calls = 0
+        self._summary = RunSummary()
 
     @property
     def path(self) -> Path | None:
@@ -356,17 +353,15 @@ class RunFolder:
 
     def attempted(self, request: Request, attempt: int, seconds: float, ending: Answer | Exception) -> None:
         """Count a call to the backend; a failed one is an event."""
-        self._totals["attempts"] += 1
+        self._calls += 1
         if isinstance(ending, Exception):
-            kind = type(ending).__name__
-            self._failed_attempts[kind] += 1
             self._event(
                 "attempt_failed",
                 {
                     "key": request.key,
                     "attempt": attempt,
                     "seconds": round(seconds, 4),
-                    "error": kind,
+                    "error": type(ending).__name__,
                     "message": self._redactor.text(str(ending)),
                 },
             )
@@ -389,16 +384,12 @@ class RunFolder:
             "attempts": outcome.attempts,
             "seconds": round(outcome.seconds, 4),
         }
-        self._totals["ended"] += 1
         if answer is not None:
-            line["ending"] = "answer"
-            line["prompt_tokens"] = answer.prompt_tokens
-            line["completion_tokens"] = answer.completion_tokens
-            self._count(answer, outcome.source)
+            tokens = {"prompt_tokens": answer.prompt_tokens, "completion_tokens": answer.completion_tokens}
+            line |= {"ending": "answer", **tokens}
         else:
-            line["ending"] = kind = type(error).__name__
-            line["message"] = self._redactor.text(str(error))
-            self._failed[kind] += 1
+            line |= {"ending": type(error).__name__, "message": self._redactor.text(str(error))}
+        self._summary.add_response(line)
         self._writer.put(RESPONSES, line)
 
     def event(self, kind: str, **facts: JSON) -> None:
@@ -409,6 +400,7 @@ class RunFolder:
         """Write waiting lines and the ending, and end the thread."""
         if self._writer is None:
             return
+        summary = self._summary
         self._writer.close(
             {
                 "end": datetime.now(UTC).isoformat(),
@@ -416,30 +408,22 @@ class RunFolder:
                 "seconds": self._now(),
                 "templates": self._templates,
                 "totals": {
-                    **{name: self._totals[name] for name in ("ended", "answered", "from_store", "attempts")},
-                    **{name: self._totals[name] for name in ("prompt_tokens", "completion_tokens")},
-                    "failed": dict(self._failed),
-                    "failed_attempts": dict(self._failed_attempts),
-                    "first_answer": self._first_answer,
+                    **{name: getattr(summary, name) for name in ("ended", "answered", "from_store")},
+                    "attempts": self._calls,
+                    **{name: getattr(summary, name) for name in ("prompt_tokens", "completion_tokens")},
+                    "failed": dict(summary.failed),
+                    "failed_attempts": dict(summary.failed_attempts),
+                    "first_answer": summary.first_answer,
                 },
             }
         )
 
-    def _count(self, answer: Answer, source: str) -> None:
-        if self._first_answer is None:
-            self._first_answer = self._now()
-        self._totals["answered"] += 1
-        if source == "store":
-            self._totals["from_store"] += 1
-            return
-        # tokens of a stored answer were paid for by an earlier run
-        self._totals["prompt_tokens"] += answer.prompt_tokens or 0
-        self._totals["completion_tokens"] += answer.completion_tokens or 0
-
     def _event(self, kind: str, facts: Mapping[str, JSON]) -> None:
         if self._writer is not None:
-            time_ = datetime.now(UTC).isoformat(timespec="milliseconds")
-            self._writer.put(EVENTS, {"at": self._now(), "time": time_, "kind": kind, "facts": dict(facts)})
+            moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+            line = {"at": self._now(), "time": moment, "kind": kind, "facts": dict(facts)}
+            self._summary.add_event(line)
+            self._writer.put(EVENTS, line)
 
     def _now(self) -> float:
         return round(time.monotonic() - self._started, 4)

@@ -14,9 +14,10 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 from ants_engine.common.atomic_file import read_at_most
 from ants_engine.common.canonical_json import excerpt
-from ants_engine.dispatch.runs.run_folder import EVENTS, RECORD, RESPONSES
 from ants_engine.errors import UsageError
 
+RECORD, RESPONSES, EVENTS = "run.json", "responses.jsonl", "events.jsonl"
+"""Files of a run folder."""
 ROWS = 24
 """Most rows of the throughput table; a long run has at least half as many."""
 MESSAGES = 200

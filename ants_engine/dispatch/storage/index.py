@@ -127,13 +127,7 @@ class PlaceIndex:
             return [key for key in self._cache if key != _MARK and len(key) == len(_MARK)]
 
     def write(self, places: Mapping[str, Place], mark: Mark, *, replace: bool) -> None:
-        """Add places and move the mark, all or nothing.
-
-        Args:
-            places: the latest place of each key between the previous mark and this one.
-            mark: how far the index goes now.
-            replace: drop what is there; it belongs to another journal.
-        """
+        """Add places and move the mark, all or nothing; ``replace`` drops what is there, of another journal."""
         data = {"version": VERSION, "journal": mark.journal, "end": mark.end, "models": mark.models}
         with _translated(), self._cache.transact(retry=True):
             if replace:

@@ -43,7 +43,11 @@ class ReplacedError(Exception):
 
 
 class Journal:
-    """One open journal. Used on one thread."""
+    """One open journal, used on one thread.
+
+    Methods raise `OSError` as the disk does; a write that fails leaves no part of a line, and a rewrite leaves the old
+    journal. `append`, `rewrite` and `create` are called under the lock (`locked`), and the first two after `refresh`.
+    """
 
     def __init__(
         self, folder: Path, *, strict: bool, wait: float, given_up: Callable[[], bool] = lambda: False
@@ -83,7 +87,6 @@ class Journal:
         Raises:
             StoreUnavailableError: a later version wrote it, or another process holds the lock.
             StoreCorruptedError: strict, and its first line is damaged.
-            OSError: it cannot be read, or, unless strict, written.
         """
         if file is None and not self._strict and not self.path.exists():
             with self.locked():
@@ -114,7 +117,6 @@ class Journal:
 
         Raises:
             ReplacedError: another file is at the journal's path, and strict.
-            OSError: it cannot be read.
         """
         # a deleted journal can still be read
         with suppress(FileNotFoundError):
@@ -164,12 +166,7 @@ class Journal:
         return sorted({*indexed, *self._tail})
 
     def append(self, lines: Sequence[bytes]) -> None:
-        """Append lines and sync them to disk. Call it under the lock, after `refresh`.
-
-        Raises:
-            FileNotFoundError: the journal was deleted.
-            OSError: they cannot be written; no part of a line stays in the file.
-        """
+        """Append lines and sync them to disk; fails if the journal was deleted."""
         self.path.stat()
         data = b"".join(lines)
         end = self._whole_end()
@@ -190,27 +187,14 @@ class Journal:
             self._write_index()
 
     def rewrite(self, keep: Callable[[Place, bytes], bool]) -> None:
-        """Replace the journal by one with some of its lines. Call it under the lock, after `refresh`.
-
-        A kill leaves the old or the new one. Other processes that have it open switch to the new one.
-
-        Args:
-            keep: tells of each line whether it stays.
-
-        Raises:
-            OSError: it cannot be written; the old one is unchanged.
-        """
+        """Replace the journal by one with the lines that ``keep`` selects; other processes switch to it."""
         self.create(part for place, line in self.lines() if keep(place, line) for part in self._copy(place))
         PlaceIndex.discard(self._folder / INDEX)
         self._close_file()
         self.open()
 
     def set_aside(self, places: Sequence[Place]) -> None:
-        """Append what is at these places to ``damaged.jsonl``, before it leaves the journal.
-
-        Raises:
-            OSError: it cannot be written.
-        """
+        """Append what is at these places to ``damaged.jsonl``, before it leaves the journal."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
         with os.fdopen(os.open(self._folder / DAMAGED, flags, 0o600), "ab") as file:
             file.writelines(part for place in places for part in self._copy(place))
@@ -224,11 +208,7 @@ class Journal:
         return json.dumps(header).encode("ascii") + b"\n"
 
     def create(self, lines: Iterable[bytes]) -> None:
-        """Put a new journal of these lines in place, whole or not at all. Call it under the lock.
-
-        Raises:
-            OSError: it cannot be written; what is there is unchanged.
-        """
+        """Put a new journal of these lines in place, whole or not at all."""
         # one name for the draft, which the lock protects: what a kill leaves behind is recognized
         write_whole(self.path, chain([self.header()], lines), draft=self._folder / DRAFT, mode=0o600)
 
@@ -246,7 +226,6 @@ class Journal:
 
         Raises:
             StoreUnavailableError: another process held it for too long.
-            OSError: the folder is gone, or its file system has no locks.
         """
         import fcntl
 

@@ -54,12 +54,7 @@ class ResponseStore:
     """
 
     def __init__(self, folder: Path, *, strict: bool = False) -> None:
-        """Name the folder; `open` opens it and, unless strict, creates it.
-
-        Args:
-            folder: where the store is.
-            strict: damage raises (for replay).
-        """
+        """Name the folder; `open` opens it and, unless strict (for replay), creates it."""
         self.folder = folder.absolute()
         self._strict = strict
         self._given_up = False
@@ -129,7 +124,11 @@ class ResponseStore:
 
     async def put_failure(self, request: Request, error: BackendError) -> None:
         """Store how a request failed, unless it has an answer."""
-        await self._opened().write(Entry(request, Failure.of(error), time.time()))
+        await self.keep(Entry(request, Failure.of(error)))
+
+    async def keep(self, entry: Entry) -> None:
+        """Store an answer, or a failure unless the request has an answer."""
+        await self._opened().write(replace(entry, stored_at=time.time()))
 
     async def put_all(self, entries: Iterable[Entry], models: Iterable[RecordedIdentity] = ()) -> int:
         """Store many, all or none. A failure replaces no answer.
@@ -212,12 +211,7 @@ class ResponseStore:
     # Everything below runs on the store's thread.
 
     def open_journal(self) -> Journal:
-        """Open the journal for work on all of it. Blocks; the caller closes it.
-
-        Raises:
-            StoreUnavailableError: as for `open`.
-            StoreCorruptedError: as for `open`.
-        """
+        """Open the journal for work on all of it. Blocks; the caller closes it. Raises as `open` does."""
         journal = Journal(self.folder, strict=self._strict, wait=_WAIT, given_up=lambda: self._given_up)
         try:
             with translated(self.folder):
@@ -348,8 +342,7 @@ class DiskThread:
         """Use these two functions, both called on the thread.
 
         Args:
-            look_up: returns what belongs to the keys that wait together; exceptions among the values are raised for
-                those who asked, missing keys are None.
+            look_up: maps keys to results; an exception is raised for who asked, a missing key is None.
             commit: writes all items, or raises.
         """
         self._look_up = look_up

@@ -21,6 +21,7 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.errors import ClassListError, FeatureError, UsageError
 from ants_engine.method.metrics import measure
 from tests.integration.conftest import CLASSES, OBJECTS, WORLD
+from tests.support.process import WAIT
 from tests.unit.detector.detectors import unit_rows
 
 
@@ -231,7 +232,7 @@ def test_a_program_may_end_without_closing(settings: dict[str, Any], tmp_path: P
         "print(len(detector(torch.zeros(2, 3, 64, 64))))\n"
     )
     command = [sys.executable, "-W", "error", "-c", code, str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WAIT)
     assert (done.stdout.strip(), done.stderr) == ("2", "")
 
 

@@ -1,6 +1,7 @@
 """The openai backend against a real serving program: ``transformers serve`` with a tiny model."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from ants_engine.backends.huggingface import HuggingFaceBackend, HuggingFaceOpti
 from ants_engine.backends.openai import OpenAIBackend, OpenAIOptions
 from tests.support.left_behind import everything
 from tests.support.pictures import call, picture
-from tests.support.process import transformers_serve
+from tests.support.process import WAIT, transformers_serve
 
 CONTEXT = 256
 """Tokens that the tiny model was made for."""
@@ -78,8 +79,14 @@ async def test_a_picture_that_is_none_is_its_own_failure(backend):
         await backend.generate(call("describe this picture", broken))
     assert "base64" not in everything(caught.value)
     # after a fault the program hangs up, a moment after it has answered
-    await asyncio.sleep(0.3)
-    assert (await backend.generate(call("what is a wolf ?"))).text
+    deadline = time.monotonic() + WAIT
+    while True:
+        try:
+            assert (await backend.generate(call("what is a wolf ?"))).text
+            break
+        except errors.BackendUnavailableError:
+            # not yet
+            assert time.monotonic() < deadline
 
 
 async def test_a_prompt_beyond_the_models_context_is_answered_and_counted(backend):

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import time
 
 import pytest
 from pydantic import ValidationError
@@ -12,21 +13,21 @@ from ants_engine.protocol import Answer
 from tests.integration.faulty_server import question_of, right_answer
 from tests.support.left_behind import everything
 from tests.support.pictures import call, picture
-from tests.support.process import faulty_server
+from tests.support.process import WAIT, faulty_server
 
 KEY = "a-very-private-key"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with faulty_server(tmp_path_factory.mktemp("server") / "server.log", "--slow", "1") as server:
+    with faulty_server(tmp_path_factory.mktemp("server") / "server.log") as server:
         yield server
 
 
 @pytest.fixture
 async def backend(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    backend = OpenAIBackend(OpenAIOptions(model=server.model, base_url=server.base_url, timeout=20))
+    backend = OpenAIBackend(OpenAIOptions(model=server.model, base_url=server.base_url, timeout=WAIT))
     yield backend
     await backend.aclose()
 
@@ -125,7 +126,7 @@ async def test_an_address_in_that_variable_that_is_none(monkeypatch, address):
 async def test_a_key_that_cannot_be_sent(server, monkeypatch, key):
     monkeypatch.setenv("OPENAI_API_KEY", key)
     backend = OpenAIBackend(OpenAIOptions(model="m", base_url=server.base_url))
-    with pytest.raises(errors.AuthenticationError, match="OPENAI_API_KEY holds a character") as caught:
+    with pytest.raises(errors.AuthenticationError, match="OPENAI_API_KEY holds an invalid character") as caught:
         await backend.generate(call())
     assert "private" not in everything(caught.value)
     await backend.aclose()
@@ -164,7 +165,13 @@ async def test_nobody_there(unused_tcp_port):
 async def test_calls_overlap_as_far_as_the_engine_lets_them(server):
     backend = OpenAIBackend(OpenAIOptions(model="m", base_url=server.base_url, max_concurrency=2))
     server.reset()
-    await asyncio.gather(*(backend.generate(call("slow")) for _ in range(20)))
+    server.hold()
+    asked = [asyncio.create_task(backend.generate(call("right"))) for _ in range(20)]
+    deadline = time.monotonic() + WAIT
+    while server.counts()["in_flight"] < 20 and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    server.release()
+    await asyncio.gather(*asked)
     await backend.aclose()
     assert server.counts()["max_in_flight"] == 20
 

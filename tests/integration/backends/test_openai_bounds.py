@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.process import faulty_server
+from tests.support.process import WAIT, faulty_server
 
 ROOT = Path(__file__).parents[3]
 GROWTH = 50_000_000
@@ -32,7 +32,7 @@ def server(tmp_path_factory):
 )
 def test_memory_is_bounded(server, kind, expected):
     command = [sys.executable, "-m", "tests.support.greedy_client", server.base_url, kind]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT, check=True)
     *endings, grown = done.stdout.splitlines()
     assert endings == [expected] * 8
     assert int(grown.removeprefix("grown by ")) < GROWTH

@@ -16,7 +16,7 @@ from ants_engine.settings.config import DispatchSettings, MLLMSettings, Settings
 from tests.integration.faulty_server import FAULTS, KINDS, question_of, right_answer
 from tests.support.left_behind import everything
 from tests.support.pictures import call, picture
-from tests.support.process import faulty_server
+from tests.support.process import WAIT, faulty_server
 
 KEY = "a-very-private-key"
 
@@ -79,6 +79,9 @@ BY_THE_ENGINE = {
     "refusal-text": (errors.RefusedAnswerError, ""),
 }
 
+SHORT = 3.0
+"""Seconds for an answer that never comes; any other may take its time."""
+
 TREE = {
     "rate limit": errors.RateLimitError,
     "transient": errors.TransientBackendError,
@@ -90,14 +93,16 @@ TREE = {
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     log = tmp_path_factory.mktemp("server") / "server.log"
-    with faulty_server(log, "--retry-after", "90", "--hang", "5") as server:
+    with faulty_server(log, "--retry-after", "90", "--hang", f"{WAIT}") as server:
         yield server
 
 
 @pytest.fixture
-async def backend(server, monkeypatch):
+async def backend(server, monkeypatch, request):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    backend = OpenAIBackend(OpenAIOptions(model=server.model, base_url=server.base_url, timeout=1))
+    hangs = "hang" in request.node.name
+    options = OpenAIOptions(model=server.model, base_url=server.base_url, timeout=SHORT if hangs else WAIT)
+    backend = OpenAIBackend(options)
     yield backend
     await backend.aclose()
 
@@ -135,9 +140,10 @@ async def test_what_the_backend_makes_of_it(backend, server, caplog, kind):
 @pytest.mark.parametrize("kind", BY_THE_ENGINE)
 async def test_what_the_engine_makes_of_it(server, kind):
     expected, says = BY_THE_ENGINE[kind]
+    limit = SHORT if expected is errors.BackendTimeoutError else WAIT
     settings = Settings(
         mllm=MLLMSettings.model_validate({"backend": "openai", "model": "tiny", "base_url": server.base_url}),
-        dispatch=DispatchSettings(mode="live", attempts=1, attempt_timeout=0.7, runs=None),
+        dispatch=DispatchSettings(mode="live", attempts=1, attempt_timeout=limit, runs=None),
     )
     async with Coordinator(settings) as coordinator:
         request = Request(

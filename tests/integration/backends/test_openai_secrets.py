@@ -62,7 +62,7 @@ async def test_a_failing_run_leaves_nothing_private(server, log, tmp_path, monke
     settings = Settings(
         mllm=mllm,
         dispatch=DispatchSettings(
-            store=tmp_path / "store", runs=tmp_path / "runs", attempts=2, attempt_timeout=0.5, mode="record"
+            store=tmp_path / "store", runs=tmp_path / "runs", attempts=2, attempt_timeout=3, mode="record"
         ),
     )
     async with Coordinator(settings) as coordinator:

@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import CONFIG_NAME, ClipModel, quiet_logging
 from ants_engine.errors import ModelNotFoundError, SettingError
 from ants_engine.settings.config import ClipSettings
+from tests.support.features import image_features
 
 TEXTS = [
     "a photo of a dog",
@@ -39,6 +41,16 @@ class Real:
     @property
     def weights(self) -> Path:
         return self.root / "weights.safetensors"
+
+    @cached_property
+    def encoder(self) -> ClipEncoder:
+        """Ours of the weights file, by the architecture's name."""
+        return load(self.name, self.weights)
+
+    @cached_property
+    def features(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What it makes of the pictures and of the texts."""
+        return features(self.encoder)
 
     @property
     def pickle(self) -> Path:
@@ -92,12 +104,16 @@ def pictures():
     return [coloured, coloured.resize((300, 100)), coloured.resize((100, 500)), Image.new("RGB", (1, 1), (9, 99, 200))]
 
 
-def same_as_open_clip(encoder, real, preprocess, tokenizer):
+def features(encoder):
+    return image_features(encoder, pictures()), encoder.encode_texts(TEXTS)
+
+
+def same_as_open_clip(encoder, found, real, preprocess, tokenizer):
     """Features equal open_clip's own, and each is one: they differ, and have length 1."""
     with torch.inference_mode():
         shown = real.model.encode_image(torch.stack([preprocess(image) for image in pictures()]), normalize=True)
         said = real.model.encode_text(tokenizer(TEXTS), normalize=True)
-    for ours, theirs in ((encoder.encode_images(pictures()), shown), (encoder.encode_texts(TEXTS), said)):
+    for ours, theirs in zip(found, (shown, said), strict=True):
         assert torch.allclose(ours, theirs, atol=1e-5, rtol=0)
         assert torch.allclose(ours.norm(dim=1), torch.ones(len(ours)), atol=1e-5)
         assert torch.pdist(ours).min() > 1e-3
@@ -112,8 +128,8 @@ def open_clips_way(real):
 
 @architectures("ViT-B-16-quickgelu", "ViT-B-32", "convnext_tiny")
 def test_a_weights_file_by_name(real):
-    encoder = load(real.name, real.weights)
-    same_as_open_clip(encoder, real, *open_clips_way(real))
+    encoder = real.encoder
+    same_as_open_clip(encoder, real.features, real, *open_clips_way(real))
     assert encoder.identity["architecture"] == real.name
     assert encoder.identity["quick_gelu"] == ("quickgelu" in real.name)
     kept = encoder.identity["preprocess"]
@@ -132,7 +148,7 @@ def test_openais_weights_are_known_by_what_is_in_them(real, tmp_path):
     with pytest.raises(SettingError, match=r"write clip\.model = 'ViT-B-16-quickgelu'"):
         ClipModel.find(ClipSettings(model="ViT-B-16", pretrained=str(path)))
     encoder = load(real.name, path)
-    same_as_open_clip(encoder, real, *open_clips_way(real))
+    same_as_open_clip(encoder, features(encoder), real, *open_clips_way(real))
     folder = path.with_name("converted")
     folder.mkdir()
     path.rename(folder / "open_clip_model.safetensors")
@@ -143,16 +159,12 @@ def test_openais_weights_are_known_by_what_is_in_them(real, tmp_path):
 
 @architectures("ViT-B-32")
 def test_the_same_weights_as_a_pickle_and_as_a_folder(real):
-    def features(*how):
-        encoder = load(*how)
-        return encoder.encode_images(pictures()), encoder.encode_texts(TEXTS), encoder.identity
-
-    shown, said, identity = features(real.name, real.weights)
     for how in ((real.name, real.pickle), (real.folder(),)):
-        other_shown, other_said, other = features(*how)
-        assert torch.equal(other_shown, shown)
-        assert torch.equal(other_said, said)
+        encoder = load(*how)
+        for ours, other in zip(real.features, features(encoder), strict=True):
+            assert torch.equal(ours, other)
     # the folder's file is the same one, the pickle is another
+    identity, other = real.encoder.identity, encoder.identity
     assert (other["weights_sha256"], other["sha256"]) == (identity["weights_sha256"], identity["sha256"])
 
 
@@ -206,7 +218,8 @@ def test_a_siglip_folder(real):
     write_tokenizer(folder)
     encoder = load(folder)
     preprocess = image_transform_v2(PreprocessCfg(size=224, **SIGLIP), is_train=False)
-    same_as_open_clip(encoder, real, preprocess, open_clip.get_tokenizer(f"local-dir:{folder}", local_files_only=True))
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}", local_files_only=True)
+    same_as_open_clip(encoder, features(encoder), real, preprocess, tokenizer)
     assert encoder.context_length == 64
     assert not encoder.fits("sea " * 64)
     assert encoder.identity["preprocess"]["resize_mode"] == "squash"

@@ -14,26 +14,29 @@ import pytest
 
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Answer
+from ants_engine.settings.config import Settings
 from tests.integration.dispatch.asker import ask, asking
-from tests.support.process import FaultyServer, faulty_server
+from tests.support.process import WAIT, FaultyServer, faulty_server
 
 SLOTS = 4
-LATENCY = 0.6
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultyServer]:
-    with faulty_server(tmp_path_factory.mktemp("server") / "log", "--latency", f"{LATENCY}") as running:
+    with faulty_server(tmp_path_factory.mktemp("server") / "log") as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
 def forgotten(server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "none")
+    server.release()
     # what an earlier test gave up may still be with the server
     while server.counts()["in_flight"]:
         time.sleep(0.02)
     server.reset()
+    # what a test asks stays under way until it says otherwise
+    server.hold()
 
 
 def start(server: FaultyServer, store: Path, grace: float) -> "subprocess.Popen[str]":
@@ -46,15 +49,25 @@ def start(server: FaultyServer, store: Path, grace: float) -> "subprocess.Popen[
     return process
 
 
+def interrupted(runs: Path) -> None:
+    """Wait until a run has noticed that it was interrupted."""
+    deadline = time.monotonic() + WAIT
+    while '"interrupted"' not in "".join(path.read_text() for path in runs.glob("*/events.jsonl")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 async def kept(folder: Path) -> int:
     async with ResponseStore(folder, strict=True) as store:
         return len([entry async for entry in store.entries() if isinstance(entry.ending, Answer)])
 
 
 def test_one_interruption_lets_answers_come_home_and_asks_nothing_more(server: FaultyServer, tmp_path: Path) -> None:
-    process = start(server, tmp_path / "store", grace=20)
+    process = start(server, tmp_path / "store", grace=2 * WAIT)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    interrupted(tmp_path / "runs")
+    server.release()
+    out, _ = process.communicate(timeout=WAIT)
     assert out == "interrupted []\n"
     counts = server.counts()
     assert counts["total"] == sum(question["successes"] for question in counts["questions"].values()) == SLOTS
@@ -66,13 +79,11 @@ def test_one_interruption_lets_answers_come_home_and_asks_nothing_more(server: F
 
 
 def test_a_second_one_ends_it_at_once(server: FaultyServer, tmp_path: Path) -> None:
-    process = start(server, tmp_path / "store", grace=60)
+    process = start(server, tmp_path / "store", grace=2 * WAIT)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.15)
+    interrupted(tmp_path / "runs")
     process.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    out, _ = process.communicate(timeout=30)
-    assert time.monotonic() - began < 30
+    out, _ = process.communicate(timeout=WAIT)
     assert out == "interrupted []\n"
     assert asyncio.run(kept(tmp_path / "store")) == 0
 
@@ -87,12 +98,31 @@ async def in_flight(server: FaultyServer) -> None:
         await asyncio.sleep(0.02)
 
 
+async def ask_until_it_is_busy(settings: Settings, server: FaultyServer, *, release: bool) -> None:
+    """Ask within a time limit that is over once the server has all that it is given at once."""
+
+    async def expire(limit: asyncio.Timeout) -> None:
+        await in_flight(server)
+        limit.reschedule(asyncio.get_running_loop().time())
+        while not limit.expired():
+            await asyncio.sleep(0)
+        if release:
+            await asyncio.to_thread(server.release)
+
+    async with asyncio.timeout(None) as limit:
+        expiring = asyncio.create_task(expire(limit))
+        try:
+            await ask(settings, 40)
+        finally:
+            await expiring
+
+
 async def test_a_timeout_around_it_waits_for_what_is_paid_for(server: FaultyServer, tmp_path: Path) -> None:
-    settings = asking(server.base_url, tmp_path / "store", SLOTS, 20.0)
+    settings = asking(server.base_url, tmp_path / "store", SLOTS, WAIT)
     before = len(asyncio.all_tasks()), own_threads()
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(ask(settings, 40), LATENCY / 2)
-    assert await kept(tmp_path / "store") == server.counts()["total"] > 0
+        await ask_until_it_is_busy(settings, server, release=True)
+    assert await kept(tmp_path / "store") == server.counts()["total"] == SLOTS
     assert (len(asyncio.all_tasks()), own_threads()) == before
 
 
@@ -100,7 +130,7 @@ async def test_a_grace_that_is_too_short_ends_it_all_the_same(server: FaultyServ
     settings = asking(server.base_url, tmp_path / "store", SLOTS, 0.05)
     before = len(asyncio.all_tasks())
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(ask(settings, 40), LATENCY / 2)
+        await ask_until_it_is_busy(settings, server, release=False)
     assert len(asyncio.all_tasks()) == before
     assert await kept(tmp_path / "store") == 0
 
@@ -108,9 +138,11 @@ async def test_a_grace_that_is_too_short_ends_it_all_the_same(server: FaultyServ
 async def test_a_sibling_in_a_task_group_that_fails(server: FaultyServer, tmp_path: Path) -> None:
     async def fail() -> None:
         await in_flight(server)
+        # the sibling learns of the failure before it can hear of this
+        asyncio.get_running_loop().run_in_executor(None, server.release)
         raise ZeroDivisionError
 
-    settings = asking(server.base_url, tmp_path / "store", SLOTS, 20.0)
+    settings = asking(server.base_url, tmp_path / "store", SLOTS, WAIT)
     with pytest.raises(ExceptionGroup) as caught:
         async with asyncio.TaskGroup() as group:
             group.create_task(ask(settings, 40))
@@ -120,9 +152,10 @@ async def test_a_sibling_in_a_task_group_that_fails(server: FaultyServer, tmp_pa
 
 
 async def test_as_a_notebook_does_it_with_a_task_in_a_loop_that_goes_on(server: FaultyServer, tmp_path: Path) -> None:
-    cell = asyncio.create_task(ask(asking(server.base_url, tmp_path / "store", SLOTS, 20.0), 40))
+    cell = asyncio.create_task(ask(asking(server.base_url, tmp_path / "store", SLOTS, WAIT), 40))
     await in_flight(server)
     cell.cancel()
+    await asyncio.to_thread(server.release)
     with pytest.raises(asyncio.CancelledError):
         await cell
     assert await kept(tmp_path / "store") == server.counts()["total"] == SLOTS

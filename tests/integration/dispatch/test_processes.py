@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.protocol import Answer
+from tests.support.process import WAIT
 
 CONCURRENCY = 4
 
@@ -21,7 +22,7 @@ def start(folder: Path, count: int, log: Path, delay: float) -> "subprocess.Pope
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=WAIT)
     assert process.returncode == 0, err
     return out.splitlines()[-1]
 
@@ -58,7 +59,7 @@ def test_a_killed_run_asks_only_for_what_is_missing(tmp_path: Path) -> None:
         worker.stdout.readline()
         time.sleep(moments.uniform(0.01, 0.08))
         worker.send_signal(signal.SIGKILL)
-        worker.communicate(timeout=60)
+        worker.communicate(timeout=WAIT)
         kills += 1
     assert finish(start(folder, 80, log, 0.0)).startswith("wrong 0")
     assert stored(folder) == whole(80)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.serve.conftest import TOKEN
+from tests.support.process import WAIT
 from tests.support.served import Served
 
 
@@ -80,7 +81,7 @@ def test_a_server_that_should_not_run_does_not_start(
     environment = dict(os.environ) | ({} if token is None else {"ANTS_SERVE_TOKEN": token})
     ran = subprocess.run(
         [str(Path(sys.executable).parent / "ants"), "serve", str(detector), "--port", "0", *options],
-        check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60,
+        check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=WAIT,
     )  # fmt: skip
     assert ran.returncode == 2
     assert said in ran.stderr

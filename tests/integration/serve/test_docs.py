@@ -11,6 +11,7 @@ import pytest
 from tests.docs.blocks import blocks_of
 from tests.integration.conftest import ROOT
 from tests.integration.serve.conftest import PICTURES
+from tests.support.process import WAIT
 from tests.support.served import Served
 
 
@@ -34,7 +35,7 @@ def test_a_block_does_what_the_page_says(number: int, server: Served, folder: Pa
     if language == "sh" and shutil.which("curl") is None:
         pytest.skip("curl is missing")
     command = ["sh", "-e", "-c", code] if language == "sh" else [sys.executable, "-c", code]
-    ran = subprocess.run(command, check=True, cwd=folder, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, check=True, cwd=folder, capture_output=True, text=True, timeout=WAIT)
     if language == "python":
         assert len(ran.stdout.splitlines()) == 2
         assert "one.jpg" in ran.stdout

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.support.hostile_bodies import JSON, KINDS, MIB, post, watched
+from tests.support.process import WAIT
 from tests.support.served import BOUNDARY, Served, answer, form, head
 
 
@@ -32,7 +33,7 @@ def test_heads_that_announce_much_and_send_nothing_take_no_room(server: Served, 
         for _ in range(16):
             silent = open_ones.enter_context(server.connect())
             silent.sendall(head(32 * MIB) + form(b"x", end=False))
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT
         # each part that came is charged
         while server.metric("ants_serve_held_bytes") < 16:
             assert time.monotonic() < deadline
@@ -49,7 +50,7 @@ def test_uploads_that_stall_give_way_when_there_is_no_room_left(server: Served, 
             # together all that may be held
             connection.sendall(form(bytes(31 * MIB), end=False)[:-2])
         with server.client() as client:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + WAIT
             while (found := client.post("/v1/score", files=[("pictures", ("x", bytes(8 * MIB)))])).status_code == 429:
                 assert time.monotonic() < deadline
             assert found.status_code == 200
@@ -193,7 +194,7 @@ def _answered(connection: socket.socket) -> int:
     except BlockingIOError:
         return 0
     finally:
-        connection.settimeout(20)
+        connection.settimeout(WAIT)
     return answer(connection)[0]
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.support.process import WAIT
 from tests.support.served import Served
 
 
@@ -13,7 +14,7 @@ def test_schemathesis_finds_nothing(server: Served, tmp_path: Path) -> None:
     command += ["--max-examples", "5", "--generation-deterministic", "--no-color"]
     environment = os.environ | {"NO_PROXY": "127.0.0.1"}
     ran = subprocess.run(
-        command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+        command, check=False, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=WAIT
     )
     assert ran.returncode == 0, ran.stdout[-6000:]
     assert "Traceback" not in server.log.read_text()

@@ -4,6 +4,7 @@ import signal
 import time
 from pathlib import Path
 
+from tests.support.process import WAIT
 from tests.support.served import answer, form, head, serving
 
 
@@ -27,7 +28,7 @@ def test_what_was_accepted_is_answered_and_streams_go_on_after_a_restart(
         while server.metric("ants_serve_waiting_pictures") < 100:
             time.sleep(0.005)
         server.process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + WAIT
         while True:
             try:
                 server.connect().close()
@@ -43,7 +44,7 @@ def test_what_was_accepted_is_answered_and_streams_go_on_after_a_restart(
         assert answer(idle)[0] == 0
         for connection in (*connections, half, idle):
             connection.close()
-        assert server.process.wait(timeout=30) == 0
+        assert server.process.wait(timeout=WAIT) == 0
         assert "Traceback" not in server.log.read_text()
     assert (streams / "gate" / "detector.json").exists()
 

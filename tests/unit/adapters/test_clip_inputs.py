@@ -10,6 +10,7 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.errors import FeatureError, UsageError
 from ants_engine.settings.config import ClipSettings
+from tests.support.features import image_features
 from tests.unit.clip.tiny_clip import write_model
 
 
@@ -35,7 +36,7 @@ def test_features_are_those_of_the_pictures(
     encoder: ClipEncoder, images: list[Image.Image], inputs: torch.Tensor
 ) -> None:
     features = InputEncoder(encoder)(inputs)
-    assert torch.equal(features, encoder.encode_images(images))
+    assert torch.equal(features, image_features(encoder, images))
     assert InputEncoder(encoder)(inputs[:0]).shape == (0, encoder.dim)
     halved = InputEncoder(encoder)(inputs.double().requires_grad_())
     assert halved.dtype == torch.float32

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ants_engine import errors
 from ants_engine.backends.scripted import ScriptedBackend, ScriptedOptions, Shows, verify_or_describe
 from ants_engine.dispatch.prompt_template import TemplateLibrary
-from ants_engine.method.verify import Says, Verdict, VerdictReader
+from ants_engine.method.verify import Says, VerdictReader, Verification
 from ants_engine.protocol import Answer
 from tests.support.pictures import call, picture
 
@@ -205,9 +205,9 @@ async def verdicts(name, asked, *, pictures=400, **options):
 @pytest.mark.parametrize("name", [*NAMES, None])
 async def test_verify_or_describe_tells_the_truth(name, asked):
     right = (
-        Verdict(Says.OOD, sentence="a wolf in the snow")
+        Verification(Says.OOD, sentence="a wolf in the snow")
         if name is None
-        else Verdict(Says.ASKED if name == asked else Says.OTHER, NAMES.index(name))
+        else Verification(Says.ASKED if name == asked else Says.OTHER, NAMES.index(name))
     )
     assert await verdicts(name, asked, pictures=2) == [right, right]
 

@@ -82,10 +82,10 @@ def test_marks_that_are_no_scans_do_not_count() -> None:
 def test_a_tiff_of_millions_of_strips(order: str) -> None:
     count = MAX_PARTS + 1
     fields = [(256, 4, 1, 1000), (257, 4, 1, 1000), (273, 4, count, 122), (278, 4, 1, 1)]
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ImageTooLargeError, match=f"field of {count:,} numbers"):
         load(tiff(order, fields, bytes(4 * count)))
-    assert time.monotonic() - started < 1
+    assert time.process_time() - started < 1
     with pytest.raises(ImageTooLargeError, match="numbers"):
         load(big_tiff(fields, bytes(4 * count)))
 

@@ -12,6 +12,7 @@ from PIL import Image
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.towers import CausalTextTower, ClassTokenTower
 from ants_engine.settings.config import ClipSettings
+from tests.support.features import image_features
 from tests.unit.clip.tiny_clip import MODEL_CFG, WORDS, write_model
 
 TEXTS = [" ".join(WORDS[i : i + 1 + i % 11]) for i in range(20)]
@@ -46,7 +47,7 @@ def vision(**changes: Any) -> dict[str, Any]:
 
 
 def test_shapes_lengths_and_order(encoder: ClipEncoder) -> None:
-    images, texts = encoder.encode_images(pictures()), encoder.encode_texts(TEXTS)
+    images, texts = image_features(encoder, pictures()), encoder.encode_texts(TEXTS)
     assert images.shape == (9, 24)
     assert texts.shape == (20, 24)
     assert encoder.dim == 24
@@ -56,20 +57,20 @@ def test_shapes_lengths_and_order(encoder: ClipEncoder) -> None:
         assert not features.requires_grad
         assert torch.allclose(features.norm(dim=1), torch.ones(len(features)), atol=1e-6)
     for row, image in enumerate(pictures()):
-        assert torch.allclose(encoder.encode_images([image])[0], images[row], atol=1e-6)
+        assert torch.allclose(image_features(encoder, [image])[0], images[row], atol=1e-6)
     for row, text in enumerate(TEXTS):
         assert torch.allclose(encoder.encode_texts([text])[0], texts[row], atol=1e-6)
     assert torch.cdist(images, images).max() > 0.05
 
 
 def test_nothing_in_nothing_out(encoder: ClipEncoder) -> None:
-    assert encoder.encode_images([]).shape == (0, 24)
+    assert image_features(encoder, []).shape == (0, 24)
     assert encoder.encode_texts([]).shape == (0, 24)
 
 
 def test_twice_the_same_bits(encoder: ClipEncoder, settings: ClipSettings) -> None:
     again = ClipEncoder.load(settings)
-    assert torch.equal(again.encode_images(pictures()), encoder.encode_images(pictures()))
+    assert torch.equal(image_features(again, pictures()), image_features(encoder, pictures()))
     assert torch.equal(again.encode_texts(TEXTS), encoder.encode_texts(TEXTS))
     assert again.identity == encoder.identity
 
@@ -149,7 +150,7 @@ def test_a_last_block_at_the_class_token_alone_changes_nothing(changes: dict[str
     encoder = load(write_model(tmp_path / "m", **changes))
     assert encoder._class_token_tower is not None
     before = encoder._model.state_dict().keys()
-    features = encoder.encode_images(pictures())
+    features = image_features(encoder, pictures())
     torch.testing.assert_close(features, whole_pictures(encoder), atol=1e-6, rtol=0)
     assert encoder._model.state_dict().keys() == before, "the model itself stays as it is"
 
@@ -161,7 +162,7 @@ def test_a_last_block_at_the_class_token_alone_changes_nothing(changes: dict[str
 def test_other_vision_towers_are_run_whole(changes: dict[str, Any], tmp_path: Path) -> None:
     encoder = load(write_model(tmp_path / "m", **changes))
     assert encoder._class_token_tower is None
-    torch.testing.assert_close(encoder.encode_images(pictures()), whole_pictures(encoder), atol=1e-6, rtol=0)
+    torch.testing.assert_close(image_features(encoder, pictures()), whole_pictures(encoder), atol=1e-6, rtol=0)
 
 
 def test_a_short_vision_tower_that_went_wrong_is_not_taken(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +200,7 @@ def test_lower_precision(precision: str, model_folder: Path, encoder: ClipEncode
     assert other.identity["precision"] == precision
     assert other.identity_sha256 != encoder.identity_sha256
     for low, high in (
-        (other.encode_images(pictures()), encoder.encode_images(pictures())),
+        (image_features(other, pictures()), image_features(encoder, pictures())),
         (other.encode_texts(TEXTS), encoder.encode_texts(TEXTS)),
     ):
         assert low.dtype == torch.float32
@@ -228,7 +229,7 @@ def test_the_identity_is_json_and_says_what_matters(encoder: ClipEncoder, model_
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 def test_extreme_shapes_stay_small(size: tuple[int, int], mode: str, tmp_path: Path) -> None:
     encoder = load(write_model(tmp_path / "m", preprocess={"resize_mode": mode}))
-    assert encoder.encode_images([Image.new("RGB", size, (9, 99, 199))]).shape == (1, 24)
+    assert image_features(encoder, [Image.new("RGB", size, (9, 99, 199))]).shape == (1, 24)
 
 
 def test_no_parameter_learns(encoder: ClipEncoder) -> None:
@@ -241,7 +242,7 @@ def test_the_embedded_worlds_model() -> None:
     if not (WORLD / "open_clip_config.json").is_file():
         pytest.skip("the embedded world's CLIP is not here")
     encoder = load(WORLD)
-    assert encoder.encode_images(pictures()[:2]).shape == (2, encoder.dim)
+    assert image_features(encoder, pictures()[:2]).shape == (2, encoder.dim)
     texts = ["a cat", "a red apple", "a"]
     assert encoder._short_tower is not None
     assert torch.allclose(encoder.encode_texts(texts), whole(encoder, texts), atol=1e-6, rtol=0)
@@ -254,8 +255,8 @@ def test_a_compiled_tower_gives_the_same_features_and_says_so(
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     compiled = ClipEncoder.load(settings.model_copy(update={"compile": True}))
     for count in (9, 5, 1):
-        found = compiled.encode_images(pictures()[:count])
-        torch.testing.assert_close(found, encoder.encode_images(pictures()[:count]), atol=1e-6, rtol=0)
+        found = image_features(compiled, pictures()[:count])
+        torch.testing.assert_close(found, image_features(encoder, pictures()[:count]), atol=1e-6, rtol=0)
     # another kernel may give other last bits, so that features are not taken for those of the other
     assert (encoder.identity["compiled"], compiled.identity["compiled"]) == (False, True)
     assert compiled.identity_sha256 == encoder.identity_sha256

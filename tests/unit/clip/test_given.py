@@ -5,6 +5,7 @@ from PIL import Image
 
 from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.errors import FeatureError, UsageError
+from tests.support.features import image_features
 
 
 def test_a_table_and_a_function_give_normalised_rows_in_order() -> None:
@@ -31,7 +32,7 @@ def test_what_is_missing_or_does_not_fit_is_named() -> None:
 def test_it_knows_no_pictures() -> None:
     encoder = GivenEncoder({}, 2)
     picture = Image.new("RGB", (2, 2))
-    for call in (lambda: encoder.preprocess(picture), lambda: encoder.encode_images([picture])):
+    for call in (lambda: encoder.preprocess(picture), lambda: image_features(encoder, [picture])):
         with pytest.raises(UsageError, match="no CLIP model"):
             call()
     assert encoder.encode_inputs([]).shape == (0, 2)

@@ -18,6 +18,7 @@ from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.model import CONFIG_NAME, ClipModel, quiet_logging
 from ants_engine.errors import FeatureError, ModelNotFoundError, SettingError
 from ants_engine.settings.config import ClipSettings
+from tests.support.features import image_features
 from tests.unit.clip.tiny_clip import MODEL_CFG, write_model
 
 WEIGHTS = "open_clip_model.safetensors"
@@ -99,7 +100,7 @@ def test_features_are_open_clips_own(model_folder: Path, encoder: ClipEncoder) -
     with torch.no_grad():
         pictures = model.encode_image(torch.stack([preprocess(image) for image in images]), normalize=True)
         words = model.encode_text(tokenizer(texts), normalize=True)
-    assert torch.allclose(encoder.encode_images(images), pictures, atol=1e-6, rtol=0)
+    assert torch.allclose(image_features(encoder, images), pictures, atol=1e-6, rtol=0)
     assert torch.allclose(encoder.encode_texts(texts), words, atol=1e-6, rtol=0)
     assert encoder.logit_scale == pytest.approx(float(model.logit_scale.detach().exp()))
 

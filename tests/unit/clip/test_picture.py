@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import io
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def test_only_rgb_is_encoded() -> None:
 
 def test_the_spool_gives_back_what_was_put(tmp_path: Path) -> None:
     ref = object_ref(7, NOISE, kept=False)
-    with Spool(tmp_path) as spool:
+    with closing(Spool(tmp_path)) as spool:
         assert not list(tmp_path.iterdir())
         kept = spool.put(ref, NOISE, 20)
         assert (kept.index, kept.name, kept.rereadable) == (7, "PIL.Image #7", True)
@@ -78,14 +79,14 @@ def test_the_spool_gives_back_what_was_put(tmp_path: Path) -> None:
 
 
 def test_the_spool_is_emptied_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyError), Spool(tmp_path) as spool:
+    with pytest.raises(KeyError), closing(Spool(tmp_path)) as spool:
         spool.put(object_ref(0, NOISE, kept=False), NOISE, 20)
         raise KeyError
     assert not list(tmp_path.iterdir())
 
 
 def test_a_spool_without_a_place(tmp_path: Path) -> None:
-    with Spool(tmp_path / "missing") as spool, pytest.raises(StoreUnavailableError, match="TMPDIR"):
+    with closing(Spool(tmp_path / "missing")) as spool, pytest.raises(StoreUnavailableError, match="TMPDIR"):
         spool.put(object_ref(0, NOISE, kept=False), NOISE, 20)
 
 

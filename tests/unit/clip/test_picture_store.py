@@ -14,6 +14,7 @@ from ants_engine.clip.feature_store import PictureFeatures, ShownPictures, conte
 from ants_engine.clip.sources import open_images
 from ants_engine.clip.worker import Batch, ClipWorker
 from ants_engine.settings.config import ImageSettings
+from tests.support.features import image_features
 
 LIMITS = ImageSettings()
 
@@ -95,7 +96,7 @@ async def test_only_new_and_changed_files_are_encoded(
     counted.encoded = 0
     found = features(await batches(encoder, files, store))
     assert counted.encoded == 6
-    assert torch.allclose(found, encoder.encode_images([Image.open(path) for path in files]), atol=1e-6, rtol=0)
+    assert torch.allclose(found, image_features(encoder, [Image.open(path) for path in files]), atol=1e-6, rtol=0)
 
 
 async def test_the_bytes_count_and_not_where_they_lie(

@@ -12,6 +12,7 @@ from PIL import Image
 from ants_engine.clip.encoder import ClipEncoder
 from ants_engine.clip.encoding import FifoLock, encoder_lock
 from ants_engine.clip.worker import ClipWorker
+from tests.support.features import image_features, worker_features
 
 
 def waiting(turn: FifoLock) -> int:
@@ -147,7 +148,7 @@ async def test_workers_that_share_an_encoder_encode_one_at_a_time(encoder: ClipE
     watched = Watched(encoder)
     pictures = [Image.new("RGB", (40, 30), (9 * n, 99, 199)) for n in range(20)]
     async with ClipWorker(watched) as one, ClipWorker(watched) as other:
-        jobs = [worker.encode_images(pictures) for worker in (one, other) for _ in range(5)]
+        jobs = [worker_features(worker, pictures) for worker in (one, other) for _ in range(5)]
         jobs += [worker.encode_texts([f"a {n}", "a dog"]) for worker in (one, other) for n in range(5)]
         await asyncio.gather(*jobs)
     assert (watched.calls, watched.most) == (20, 1)
@@ -162,7 +163,11 @@ async def test_who_is_cancelled_while_waiting_encodes_nothing_and_holds_up_nobod
     turn = encoder_lock(watched)
     async with ClipWorker(watched) as worker:
         with turn:
-            job = worker.encode_images([Image.new("RGB", (9, 9))]) if kind == "pictures" else worker.encode_texts(["a"])
+            job = (
+                worker_features(worker, [Image.new("RGB", (9, 9))])
+                if kind == "pictures"
+                else worker.encode_texts(["a"])
+            )
             task = asyncio.create_task(job)
             while not waiting(turn):
                 await asyncio.sleep(0)
@@ -186,7 +191,7 @@ async def test_a_long_list_of_texts_lets_others_take_turns(encoder: ClipEncoder)
     def other() -> None:
         with encoder_lock(encoder):
             order.append("picture")
-            encoder.encode_images([Image.new("RGB", (9, 9))])
+            image_features(encoder, [Image.new("RGB", (9, 9))])
 
     thread = threading.Thread(target=other)
     await asyncio.to_thread(encoder.encode_texts, [f"a {n}" for n in range(9)], progress)

@@ -5,6 +5,7 @@ import gc
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ants_engine.clip.sources import open_images
 from ants_engine.clip.worker import Batch, ClipWorker
 from ants_engine.errors import ImageNotFoundError, ImageUnreadableError, NoImagesError
 from ants_engine.settings.config import ImageSettings
+from tests.support.features import image_features, worker_features
 
 LIMITS = ImageSettings()
 
@@ -52,16 +54,10 @@ async def test_features_are_the_encoders(worker: ClipWorker, encoder: ClipEncode
     found = await batches(worker, images)
     assert [len(batch.refs) for batch in found] == [4, 4, 2]
     assert [ref.index for batch in found for ref in batch.refs] == list(range(10))
-    assert torch.equal(torch.cat([batch.features for batch in found]), encoder.encode_images(images))
-    assert torch.equal(await worker.encode_images(images), encoder.encode_images(images))
+    assert torch.equal(torch.cat([batch.features for batch in found]), image_features(encoder, images))
+    assert torch.equal(await worker_features(worker, images), image_features(encoder, images))
     texts = ["a dog", "a cat", "a dog"]
     assert torch.equal(await worker.encode_texts(texts), encoder.encode_texts(texts))
-
-
-async def test_references_can_be_encoded_directly(worker: ClipWorker, tmp_path: Path) -> None:
-    picture(1).save(tmp_path / "a.png")
-    refs = [ref async for ref in open_images(tmp_path)]
-    assert torch.equal(await worker.encode_images(refs), await worker.encode_images([picture(1)]))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -73,7 +69,7 @@ async def test_a_picture_set_aside_moves_no_other(threads: int, worker: ClipWork
     failed = [[(ref.index, type(error)) for ref, error in batch.failures] for batch in found]
     assert failed == [[(1, ImageNotFoundError)], [(6, ImageUnreadableError)], [(9, ImageUnreadableError)]]
     assert all(len(batch.features) == len(batch.images) == len(batch.refs) for batch in found)
-    assert torch.equal(found[1].features, await worker.encode_images([items[4], items[5], items[7]]))
+    assert torch.equal(found[1].features, await worker_features(worker, [items[4], items[5], items[7]]))
 
 
 async def test_a_batch_of_which_nothing_is_left(worker: ClipWorker) -> None:
@@ -105,7 +101,7 @@ async def test_pictures_of_an_iterator_can_be_spooled_and_are_then_gone(worker: 
             yield image
 
     kept = []
-    with Spool(tmp_path) as spool:
+    with closing(Spool(tmp_path)) as spool:
         stream = worker.image_batches(open_images(pictures()), 2, LIMITS, keep_side=30)
         async for batch in stream:
             for ref, image in zip(batch.refs, batch.images, strict=True):
@@ -270,7 +266,7 @@ async def test_two_streams_at_once(worker: ClipWorker) -> None:
     first, second = [picture(i) for i in range(9)], [picture(100 + i) for i in range(7)]
     found = await asyncio.gather(batches(worker, first), batches(worker, second))
     for images, parts in zip((first, second), found, strict=True):
-        assert torch.equal(torch.cat([part.features for part in parts]), worker.encoder.encode_images(images))
+        assert torch.equal(torch.cat([part.features for part in parts]), image_features(worker.encoder, images))
 
 
 async def test_cached_texts(

@@ -245,7 +245,7 @@ async def test_no_more_answers_are_paid_for_and_not_yet_on_disk_than_there_are_s
     disk = asyncio.Event()
     backend = FakeBackend(capabilities=Capabilities(max_concurrency=3))
     async with coordinator(folder, backend) as opened:
-        monkeypatch.setattr(ResponseStore, "put", slow)
+        monkeypatch.setattr(ResponseStore, "keep", slow)
         tasks = [opened.submit(request) for request in requests(20)]
         while len(backend.calls) < 3 or backend.in_flight:
             await asyncio.sleep(0.001)

@@ -11,7 +11,7 @@ from ants_engine.dispatch.prompt_template import TemplateLibrary
 from ants_engine.dispatch.storage.cassette import import_
 from ants_engine.dispatch.storage.store import ResponseStore
 from ants_engine.errors import CassetteError, TemplateError
-from ants_engine.learning.questions import load_templates
+from ants_engine.learning.preflight import load_templates
 from ants_engine.settings.loader import load_settings
 
 

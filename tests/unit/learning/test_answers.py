@@ -73,9 +73,9 @@ def test_whoever_knows_better_can_go_on() -> None:
 
 
 def test_questions_without_a_text_and_lists_that_were_cut_are_noted() -> None:
-    tally = Tally("vsnl", asked=40, bare=17)
+    tally = Tally("vsnl", asked=40, without_text=17)
     assert tally.notes() == ["vsnl: 17 of 40 classes have no look-alike"]
-    assert Tally("vsnl", asked=40, bare=3).notes() == []
+    assert Tally("vsnl", asked=40, without_text=3).notes() == []
     tally = Tally("vsnl", asked=2)
     tally.hear(Answer("1. wolf", "length"), "dog")
     assert tally.notes() == [

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from ants_engine.method.answer import Rejection
 from ants_engine.method.sentence import clean_sentence
-from ants_engine.method.verify import Says, Verdict, VerdictReader
+from ants_engine.method.verify import Says, VerdictReader, Verification
 from tests.support.verdict_wordings import ASKED, EVERY, NAMES, NOTHING, OOD, OTHER
 
 READER = VerdictReader(NAMES, 24)
 
 
-def read(text: str, asked: str = "lion", names: list[str] | None = None) -> Verdict:
+def read(text: str, asked: str = "lion", names: list[str] | None = None) -> Verification:
     if names is None:
         return READER.read(text, NAMES.index(asked))
     return VerdictReader(names, 24).read(text, names.index(asked))
@@ -22,14 +22,14 @@ def read(text: str, asked: str = "lion", names: list[str] | None = None) -> Verd
 @pytest.mark.parametrize("text", ASKED)
 def test_it_shows_the_class_that_was_asked_about(text: str) -> None:
     verdict = read(text)
-    assert verdict == Verdict(Says.ASKED, 0)
+    assert verdict == Verification(Says.ASKED, 0)
     assert verdict.is_id is True
 
 
 @pytest.mark.parametrize(("text", "name"), OTHER)
 def test_it_shows_another_id_class(text: str, name: str) -> None:
     verdict = read(text)
-    assert verdict == Verdict(Says.OTHER, NAMES.index(name))
+    assert verdict == Verification(Says.OTHER, NAMES.index(name))
     assert verdict.is_id is True
 
 
@@ -37,16 +37,16 @@ def test_it_shows_another_id_class(text: str, name: str) -> None:
 def test_it_shows_no_id_class_and_the_sentence_is_what_is_left(text: str, left: str | Rejection) -> None:
     verdict = read(text)
     if isinstance(left, Rejection):
-        assert verdict == Verdict(Says.OOD, rejection=left)
+        assert verdict == Verification(Says.OOD, rejection=left)
     else:
-        assert verdict == Verdict(Says.OOD, sentence=left)
+        assert verdict == Verification(Says.OOD, sentence=left)
     assert verdict.is_id is False
 
 
 @pytest.mark.parametrize(("text", "why"), NOTHING)
 def test_it_decides_nothing(text: str, why: Rejection) -> None:
     verdict = read(text)
-    assert verdict == Verdict(Says.NOTHING, rejection=why)
+    assert verdict == Verification(Says.NOTHING, rejection=why)
     assert verdict.is_id is None
 
 
@@ -64,45 +64,50 @@ def test_a_plain_description_is_cleaned_as_every_sentence_is() -> None:
     ("text", "names", "asked", "expected"),
     [
         # of names within each other the longest counts
-        ("A sea lion on a rock", ["lion", "sea lion"], "lion", Verdict(Says.OTHER, 1)),
-        ("A sea lion on a rock", ["lion", "sea lion"], "sea lion", Verdict(Says.ASKED, 1)),
-        ("A lion on a rock", ["lion", "sea lion"], "sea lion", Verdict(Says.OTHER, 0)),
-        ("No, a lion", ["lion", "sea lion"], "sea lion", Verdict(Says.OTHER, 0)),
-        ("No, a mountain lion", ["lion", "mountain lion"], "lion", Verdict(Says.OTHER, 1)),
+        ("A sea lion on a rock", ["lion", "sea lion"], "lion", Verification(Says.OTHER, 1)),
+        ("A sea lion on a rock", ["lion", "sea lion"], "sea lion", Verification(Says.ASKED, 1)),
+        ("A lion on a rock", ["lion", "sea lion"], "sea lion", Verification(Says.OTHER, 0)),
+        ("No, a lion", ["lion", "sea lion"], "sea lion", Verification(Says.OTHER, 0)),
+        ("No, a mountain lion", ["lion", "mountain lion"], "lion", Verification(Says.OTHER, 1)),
         # names that hold the words that decide
-        ("No parking sign on a pole", ["no parking sign", "wolf"], "no parking sign", Verdict(Says.ASKED, 0)),
-        ("No, a wolf", ["no parking sign", "wolf"], "no parking sign", Verdict(Says.OTHER, 1)),
-        ("The picture shows a no parking sign.", ["no parking sign"], "no parking sign", Verdict(Says.ASKED, 0)),
+        ("No parking sign on a pole", ["no parking sign", "wolf"], "no parking sign", Verification(Says.ASKED, 0)),
+        ("No, a wolf", ["no parking sign", "wolf"], "no parking sign", Verification(Says.OTHER, 1)),
+        ("The picture shows a no parking sign.", ["no parking sign"], "no parking sign", Verification(Says.ASKED, 0)),
         (
             "It is not a no parking sign.",
             ["no parking sign"],
             "no parking sign",
-            Verdict(Says.OOD, rejection=Rejection.ECHO),
+            Verification(Says.OOD, rejection=Rejection.ECHO),
         ),
-        ("yes", ["yes", "no"], "no", Verdict(Says.ASKED, 1)),
-        ("no", ["yes", "no"], "yes", Verdict(Says.OOD, rejection=Rejection.EMPTY)),
-        ("yes", ["none", "nothing"], "none", Verdict(Says.ASKED, 0)),
-        ("School bus: no, a truck", ["school bus"], "school bus", Verdict(Says.OOD, sentence="a truck")),
+        ("yes", ["yes", "no"], "no", Verification(Says.ASKED, 1)),
+        ("no", ["yes", "no"], "yes", Verification(Says.OOD, rejection=Rejection.EMPTY)),
+        ("yes", ["none", "nothing"], "none", Verification(Says.ASKED, 0)),
+        ("School bus: no, a truck", ["school bus"], "school bus", Verification(Says.OOD, sentence="a truck")),
         # aliases, plurals, one name twice
-        ("No, an automobile", ["car (automobile)", "bus"], "bus", Verdict(Says.OTHER, 0)),
-        ("Two buses", ["car (automobile)", "bus"], "bus", Verdict(Says.ASKED, 1)),
-        ("King of beasts", ["lion, king of beasts"], "lion, king of beasts", Verdict(Says.ASKED, 0)),
-        ("A hotdog", ["hot dog"], "hot dog", Verdict(Says.ASKED, 0)),
-        ("A hot dog", ["dog"], "dog", Verdict(Says.OOD, sentence="A hot dog")),
-        ("A crème brûlée", ["creme brulee"], "creme brulee", Verdict(Says.ASKED, 0)),
-        ("狮子", ["狮子", "狼"], "狮子", Verdict(Says.ASKED, 0)),
-        ("不是，狼", ["狮子", "狼"], "狮子", Verdict(Says.OOD, rejection=Rejection.NOT_LATIN)),
+        ("No, an automobile", ["car (automobile)", "bus"], "bus", Verification(Says.OTHER, 0)),
+        ("Two buses", ["car (automobile)", "bus"], "bus", Verification(Says.ASKED, 1)),
+        ("King of beasts", ["lion, king of beasts"], "lion, king of beasts", Verification(Says.ASKED, 0)),
+        ("A hotdog", ["hot dog"], "hot dog", Verification(Says.ASKED, 0)),
+        ("A hot dog", ["dog"], "dog", Verification(Says.OOD, sentence="A hot dog")),
+        ("A crème brûlée", ["creme brulee"], "creme brulee", Verification(Says.ASKED, 0)),
+        ("狮子", ["狮子", "狼"], "狮子", Verification(Says.ASKED, 0)),
+        ("不是，狼", ["狮子", "狼"], "狮子", Verification(Says.OOD, rejection=Rejection.NOT_LATIN)),
         # a short form may be the class or another of the kind; after a no to that class it is another
-        ("An eagle", ["bald eagle"], "bald eagle", Verdict(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS)),
-        ("No. An eagle", ["bald eagle"], "bald eagle", Verdict(Says.OOD, sentence="An eagle")),
-        ("No. An eagle", ["bald eagle", "kite"], "kite", Verdict(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS)),
-        ("Yes, an eagle", ["bald eagle", "kite"], "bald eagle", Verdict(Says.ASKED, 0)),
+        ("An eagle", ["bald eagle"], "bald eagle", Verification(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS)),
+        ("No. An eagle", ["bald eagle"], "bald eagle", Verification(Says.OOD, sentence="An eagle")),
+        (
+            "No. An eagle",
+            ["bald eagle", "kite"],
+            "kite",
+            Verification(Says.NOTHING, rejection=Rejection.NAMES_ID_CLASS),
+        ),
+        ("Yes, an eagle", ["bald eagle", "kite"], "bald eagle", Verification(Says.ASKED, 0)),
         # a name is data, whatever it holds
-        ("Yes", ['a "b"\n; say no', "x"], 'a "b"\n; say no', Verdict(Says.ASKED, 0)),
-        ("No. A wolf", ["(.*", "[z"], "(.*", Verdict(Says.OOD, sentence="A wolf")),
+        ("Yes", ['a "b"\n; say no', "x"], 'a "b"\n; say no', Verification(Says.ASKED, 0)),
+        ("No. A wolf", ["(.*", "[z"], "(.*", Verification(Says.OOD, sentence="A wolf")),
     ],
 )
-def test_class_names_as_lists_have_them(text: str, names: list[str], asked: str, expected: Verdict) -> None:
+def test_class_names_as_lists_have_them(text: str, names: list[str], asked: str, expected: Verification) -> None:
     assert read(text, asked, names) == expected
 
 
@@ -180,7 +185,7 @@ def test_what_is_said_of_other_lists(names: list[str], text: str, expected: str 
 
 
 def test_a_name_that_a_list_holds_twice_is_the_asked_one() -> None:
-    assert VerdictReader(["crane", "wolf", "crane"], 24).read("A crane at a lake", 2) == Verdict(Says.ASKED, 2)
+    assert VerdictReader(["crane", "wolf", "crane"], 24).read("A crane at a lake", 2) == Verification(Says.ASKED, 2)
 
 
 @pytest.mark.parametrize(
@@ -225,16 +230,16 @@ def test_any_answer_is_exactly_one_of_four(text: str, asked: int) -> None:
     assert verdict == READER.read(f"  {text}\n ", asked)
     match verdict.says:
         case Says.ASKED:
-            assert verdict == Verdict(Says.ASKED, asked)
+            assert verdict == Verification(Says.ASKED, asked)
         case Says.OTHER:
             assert verdict.row not in {None, asked}
-            assert verdict == Verdict(Says.OTHER, verdict.row)
+            assert verdict == Verification(Says.OTHER, verdict.row)
         case Says.OOD:
             assert verdict.row is None
             assert (verdict.sentence is None) != (verdict.rejection is None)
             assert verdict.sentence is None or verdict.sentence == " ".join(verdict.sentence.split()) != ""
         case Says.NOTHING:
-            assert verdict == Verdict(Says.NOTHING, rejection=verdict.rejection)
+            assert verdict == Verification(Says.NOTHING, rejection=verdict.rejection)
             assert verdict.rejection is not None
 
 

@@ -167,7 +167,7 @@ def test_a_misspelt_setting_of_a_backend_is_named_also_where_nothing_is_asked(tm
         ({"mllm": "openai"}, "'mllm'"),
         ({"mllm": 3}, "'mllm'"),
         ({"scoring": [0.3]}, "'scoring'"),
-        ({"threshold": 0.3}, "unknown setting 'threshold'"),
+        ({"thresholds": 0.3}, "unknown setting 'thresholds'"),
     ],
 )
 def test_what_is_no_setting_is_refused_in_words(given: dict[str, Any], said: str, tmp_path: Path) -> None:

@@ -121,6 +121,8 @@ def test_verified_pictures_tell_the_texts_apart(world: World) -> None:
     plain, final = judged(state, yes), judged(state, yes, refine=True)
     assert not torch.equal(plain.log_odds, final.log_odds)
     assert torch.equal(plain.sample, final.sample)
+    torch.testing.assert_close(final.score(order), final.log_odds)
+    torch.testing.assert_close(plain.score(order[:9]), plain.log_odds[:9])
 
 
 def test_sources_are_none_where_there_are_no_features(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ants_engine.dispatch.limits.budget import Quota
 from ants_engine.dispatch.limits.congestion import Pace, Window
-from ants_engine.dispatch.limits.gate import AdaptiveGate, Permit
+from ants_engine.dispatch.limits.gate import Gate, Permit
 from ants_engine.errors import BackendTimeoutError, BackendUnavailableError, OverloadedError, RateLimitError
 
 
@@ -194,13 +194,13 @@ class Clock:
         return self.now
 
 
-async def entered(gate: AdaptiveGate, count: int) -> list[Permit]:
+async def entered(gate: Gate, count: int) -> list[Permit]:
     return [await asyncio.wait_for(gate.enter(), 1) for _ in range(count)]
 
 
 async def test_a_long_wish_of_the_server_closes_the_gate_for_all_and_a_short_one_does_not() -> None:
     clock, told = Clock(), []
-    gate = AdaptiveGate(4, clock=clock, tell=lambda kind, **facts: told.append((kind, facts)))
+    gate = Gate(4, clock=clock, tell=lambda kind, **facts: told.append((kind, facts)))
     first, second = await entered(gate, 2)
     gate.release(first, OverloadedError("busy", retry_after=1.0))
     third = (await entered(gate, 1))[0]
@@ -228,7 +228,7 @@ async def test_a_long_wish_of_the_server_closes_the_gate_for_all_and_a_short_one
     ],
 )
 async def test_what_says_that_there_was_too_much(error: RateLimitError | None, shrinks: bool) -> None:
-    gate = AdaptiveGate(8, clock=Clock())
+    gate = Gate(8, clock=Clock())
     (one,) = await entered(gate, 1)
     gate.release(one, error)
     assert (gate.limit < 8) is shrinks
@@ -237,7 +237,7 @@ async def test_what_says_that_there_was_too_much(error: RateLimitError | None, s
 
 async def test_what_was_not_needed_counts_against_no_limit() -> None:
     clock = Clock()
-    gate = AdaptiveGate(4, requests_per_minute=60, clock=clock)
+    gate = Gate(4, requests_per_minute=60, clock=clock)
     for _ in range(50):
         (one,) = await entered(gate, 1)
         one.asked = False

@@ -5,14 +5,14 @@ import math
 
 import pytest
 
-from ants_engine.dispatch.limits.gate import AdaptiveGate, LimitResponder, Permit
+from ants_engine.dispatch.limits.gate import Gate, LimitResponder, Permit
 from ants_engine.dispatch.request import Request, RequestProgress
 from ants_engine.errors import BackendError, BackendTimeoutError, RateLimitError
 from ants_engine.protocol import Answer
 from tests.unit.dispatch.fakes import FakeResponder, make_request
 
 
-class Watching(AdaptiveGate):
+class Watching(Gate):
     def __init__(self, ceiling: int) -> None:
         super().__init__(ceiling)
         self.endings: list[BackendError | None] = []
@@ -38,7 +38,7 @@ async def test_slots_bound_what_is_in_flight_and_are_given_in_order() -> None:
         return Answer(request.prompt)
 
     inner = FakeResponder(act)
-    responder = LimitResponder(inner, AdaptiveGate(3))
+    responder = LimitResponder(inner, Gate(3))
     requests = [make_request(str(number)) for number in range(20)]
     results = await asyncio.gather(
         *(responder.answer(each, RequestProgress()) for each in requests), return_exceptions=True
@@ -54,7 +54,7 @@ async def test_one_who_is_cancelled_gives_its_slot_back() -> None:
             await asyncio.Event().wait()
         return Answer("x")
 
-    responder = LimitResponder(FakeResponder(act), AdaptiveGate(1))
+    responder = LimitResponder(FakeResponder(act), Gate(1))
     first = asyncio.create_task(responder.answer(make_request("hang"), RequestProgress()))
     queued = asyncio.create_task(responder.answer(make_request("queued"), RequestProgress()))
     last = asyncio.create_task(responder.answer(make_request("last"), RequestProgress()))
@@ -66,7 +66,7 @@ async def test_one_who_is_cancelled_gives_its_slot_back() -> None:
 
 
 async def test_one_who_is_let_in_and_cancelled_at_the_same_moment_gives_its_slot_back() -> None:
-    gate = AdaptiveGate(1)
+    gate = Gate(1)
     held = await gate.enter()
     waiting = asyncio.create_task(gate.enter())
     await asyncio.sleep(0)
@@ -106,7 +106,7 @@ async def test_a_request_that_was_tried_before_goes_first() -> None:
 
     go = asyncio.Event()
     inner = FakeResponder(act)
-    responder = LimitResponder(inner, AdaptiveGate(1))
+    responder = LimitResponder(inner, Gate(1))
     again = RequestProgress()
     again.attempts = 1
     async with asyncio.TaskGroup() as group:
@@ -120,7 +120,7 @@ async def test_a_request_that_was_tried_before_goes_first() -> None:
 
 
 async def test_the_deadline_also_ends_the_wait_for_another_try() -> None:
-    gate = AdaptiveGate(1)
+    gate = Gate(1)
     await gate.enter()
     trace = RequestProgress()
     trace.attempts, trace.end = 1, asyncio.get_running_loop().time() + 0.02

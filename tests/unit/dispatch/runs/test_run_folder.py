@@ -180,20 +180,20 @@ def test_a_full_disk_is_one_warning_and_the_lines_after_it_are_whole(
 def test_a_slow_disk_costs_lines_not_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_folder, "MAX_WAITING", 5)
     folder, gate = RunFolder(root, Settings()), threading.Event()
+    let_go: list[bool] = []
     real = os.write
 
     def slow(descriptor: int, data: bytes) -> int:
-        gate.wait(5)
+        let_go.append(gate.wait(60))
         return real(descriptor, data)
 
     monkeypatch.setattr(run_folder.os, "write", slow)
     folder.begin(FACTS)
-    started = time.perf_counter()
     for number in range(100):
         folder.ended(answered(number))
-    assert time.perf_counter() - started < 1
     gate.set()
     folder.close("done")
+    assert all(let_go), "nobody has waited for the disk"
     assert folder.path is not None
     kept = len(lines(folder.path / "responses.jsonl")) + len(lines(folder.path / "events.jsonl"))
     dropped = record(folder)["lines_dropped"]
