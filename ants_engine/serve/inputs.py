@@ -18,11 +18,32 @@ from pydantic import BaseModel, ConfigDict, Field
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.datastructures import Headers
+from starlette.types import Receive
 
 from ants_engine.serve.json_reader import PIECE, JSONReader, unfit
 from ants_engine.serve.options import Refusal, ServeOptions
 
 LONGEST_NAME = 255
+STEP = 1 << 16
+"""Bytes that a body has to send every `PATIENCE` seconds; a slower one is ended when the budget is used up."""
+PATIENCE = 1.0
+WIDEST_FEATURE = 8192
+FIELD = "pictures"
+_INLINE = 1 << 16
+"""Bytes of a body that is parsed on the loop; more would delay other requests."""
+_LONGEST_TYPE = 1000
+"""Characters of a Content-Type that are parsed; the time grows with their square."""
+_SPACES = b" \t\r\n\v\f"
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+"""From the URL-safe alphabet of base64 to the standard one."""
+_EXTENDED = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']{0,20}'([^;\s]+)", re.IGNORECASE)
+"""A file name in the form of RFC 5987, which RFC 7578 forbids in forms and some clients send all the same."""
+_NOT_BASE64 = (
+    "is not base64: the standard and the URL-safe alphabet are taken, with or without padding and line breaks, "
+    "also as a data URI (data:image/jpeg;base64,…)"
+)
+
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +62,6 @@ class Item:
 def item_name(given: str | None, index: int) -> str:
     """Return an item's name: the given one, cut, or its position."""
     return (given or "").strip()[:LONGEST_NAME] or f"#{index}"
-
-
-Receive = Any
-
-STEP = 1 << 16
-"""Bytes that a body has to send every `PATIENCE` seconds; a slower one is ended when the budget is used up."""
-PATIENCE = 1.0
 
 
 class ByteBudget:
@@ -169,25 +183,6 @@ class Upload:
         return Refusal(
             413, "too_large", f"a request may have {self._options.max_body:,} bytes; send fewer pictures at once"
         )
-
-
-WIDEST_FEATURE = 8192
-FIELD = "pictures"
-_INLINE = 1 << 16
-"""Bytes of a body that is parsed on the loop; more would delay other requests."""
-_LONGEST_TYPE = 1000
-"""Characters of a Content-Type that are parsed; the time grows with their square."""
-_SPACES = b" \t\r\n\v\f"
-_STANDARD = bytes.maketrans(b"-_", b"+/")
-"""From the URL-safe alphabet of base64 to the standard one."""
-_EXTENDED = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']{0,20}'([^;\s]+)", re.IGNORECASE)
-"""A file name in the form of RFC 5987, which RFC 7578 forbids in forms and some clients send all the same."""
-_NOT_BASE64 = (
-    "is not base64: the standard and the URL-safe alphabet are taken, with or without padding and line breaks, "
-    "also as a data URI (data:image/jpeg;base64,…)"
-)
-
-Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 
 
 class EncodedPicture(BaseModel):
