@@ -39,7 +39,7 @@ class ReadyResponder:
         self._ready = False
         self._failure: ANTSError | None = None
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Answer when the backend is loaded.
 
         Raises:
@@ -52,7 +52,7 @@ class ReadyResponder:
                 raise self._failure
             if not self._ready:
                 await self._load()
-        return await self._inner.answer(request, trace)
+        return await self._inner.answer(request, progress)
 
     async def _load(self) -> None:
         try:
@@ -97,7 +97,7 @@ class AttemptResponder:
         self._observer = observer
         self._clock = clock
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Make one attempt.
 
         Raises:
@@ -105,29 +105,29 @@ class AttemptResponder:
             ANTSError: what ``inner`` raises.
         """
         began = self._clock()
-        if math.isinf(trace.end):
-            trace.end = began + self._deadline
-        before = trace.attempts
-        trace.update(attempts=before + 1)
-        trace.unsent = False
-        trace.usage = (None, None)
+        if math.isinf(progress.end):
+            progress.end = began + self._deadline
+        before = progress.attempts
+        progress.update(attempts=before + 1)
+        progress.unsent = False
+        progress.usage = (None, None)
         ending: Answer | Exception | None = None
         try:
-            ending = await self._limited(request, trace, max(0.0, trace.end - began))
+            ending = await self._limited(request, progress, max(0.0, progress.end - began))
         except Exception as error:
             ending = error
             raise
         finally:
-            if trace.unsent:
-                trace.update(attempts=before)
+            if progress.unsent:
+                progress.update(attempts=before)
             elif ending is not None:
-                self._observer.attempted(request, trace.attempts, self._clock() - began, ending)
+                self._observer.attempted(request, progress.attempts, self._clock() - began, ending)
         return ending
 
-    async def _limited(self, request: Request, trace: RequestProgress, left: float) -> Answer:
+    async def _limited(self, request: Request, progress: RequestProgress, left: float) -> Answer:
         try:
             async with asyncio.timeout(min(self._timeout, left)) as scope:
-                return await self._inner.answer(request, trace)
+                return await self._inner.answer(request, progress)
         except TimeoutError as error:
             if not scope.expired():
                 raise
@@ -148,7 +148,7 @@ class BackendResponder:
         """Ask this backend."""
         self._backend = backend
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Ask once.
 
         Raises:
@@ -161,20 +161,20 @@ class BackendResponder:
             FinalBackendError: the backend raised an error of no `ANTSError` class, which is chained.
             BackendError: what the backend raised.
         """
-        trace.answered, trace.unsent = False, True
+        progress.answered, progress.unsent = False, True
         self._check_capabilities(request)
         picture = await self._picture(request)
-        trace.unsent = False
-        trace.update(phase="asking")
+        progress.unsent = False
+        progress.update(phase="asking")
         try:
             came = await self._backend.generate(Call(request.prompt, picture, request.decoding))
             _check_form(came)
-            trace.usage = (came.prompt_tokens, came.completion_tokens)
+            progress.usage = (came.prompt_tokens, came.completion_tokens)
             answer = _checked(came, request)
-            trace.answered = True
+            progress.answered = True
         except ANTSError as error:
             # a backend that cannot be used has sent nothing
-            trace.unsent = isinstance(error, UsageError) or (isinstance(error, BackendError) and not error.sent)
+            progress.unsent = isinstance(error, UsageError) or (isinstance(error, BackendError) and not error.sent)
             raise
         except Exception as error:
             # the text of another error may hold pictures or keys: only its class is named
@@ -183,7 +183,7 @@ class BackendResponder:
                 "which is none of ants_engine.errors: a defect of the backend"
             ) from error
         finally:
-            trace.update(phase="waiting")
+            progress.update(phase="waiting")
         return answer
 
     def _check_capabilities(self, request: Request) -> None:

@@ -154,7 +154,7 @@ class RetryResponder:
         self._sleep = sleep
         self._clock = clock
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Answer, with retries.
 
         Raises:
@@ -163,27 +163,27 @@ class RetryResponder:
         """
 
         async def attempt() -> Answer:
-            return await self._inner.answer(request, trace)
+            return await self._inner.answer(request, progress)
 
         def tries(state: RetryCallState) -> int:
-            return state.attempt_number - self._outage.excused(trace)
+            return state.attempt_number - self._outage.excused(progress)
 
         def stop(state: RetryCallState) -> bool:
             now = self._clock()
-            late = now + state.upcoming_sleep >= trace.end or now >= self._outage.expires
-            return tries(state) >= self._attempts or late or trace.abandoned
+            late = now + state.upcoming_sleep >= progress.end or now >= self._outage.expires
+            return tries(state) >= self._attempts or late or progress.abandoned
 
         def wait(state: RetryCallState) -> float:
-            return 0.0 if self._outage.waits_for(trace) else self._pause(tries(state), state, trace)
+            return 0.0 if self._outage.waits_for(progress) else self._pause(tries(state), state, progress)
 
         async def pause(seconds: float) -> None:
             if not seconds:
                 return
-            trace.update(phase="pausing")
+            progress.update(phase="pausing")
             try:
                 await self._sleep(seconds)
             finally:
-                trace.update(phase="waiting")
+                progress.update(phase="waiting")
 
         # one per request: tenacity keeps a call's state on the object
         retrying = AsyncRetrying(
@@ -197,11 +197,11 @@ class RetryResponder:
         self._common.ended(request.task, None)
         return answer
 
-    def _pause(self, tries: int, state: RetryCallState, trace: RequestProgress) -> float:
+    def _pause(self, tries: int, state: RetryCallState, progress: RequestProgress) -> float:
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(max(tries - 1, 0), 30))
         pause = longest * (0.5 + 0.5 * self._jitter.random())
         error = state.outcome.exception() if state.outcome is not None else None
-        wish = error.retry_after if isinstance(error, TransientBackendError) and not trace.crowded else None
+        wish = error.retry_after if isinstance(error, TransientBackendError) and not progress.crowded else None
         if wish is not None and wish == wish:  # noqa: PLR0124  # not NaN
             # Retry-After is a minimum; the jitter spreads requests that were told the same
             return max(pause, wish + FIRST_PAUSE * self._jitter.random())

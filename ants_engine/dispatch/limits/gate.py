@@ -152,11 +152,11 @@ class Gate:
         self._admit()
         return crowded
 
-    def learn_outage(self, trace: RequestProgress, permit: Permit, error: BackendError | None) -> None:
+    def learn_outage(self, progress: RequestProgress, permit: Permit, error: BackendError | None) -> None:
         """Tell the circuit breaker how a call ended; what the window learned during an outage is void."""
         if not self.outage.failing:
             self._size_before = self.window.size
-        if self.outage.learn(trace, permit.entered, error):
+        if self.outage.learn(progress, permit.entered, error):
             self.window.restore(self._size_before)
 
     def _learn(self, permit: Permit, error: BackendError | None, now: float, *, full: bool) -> bool:
@@ -272,7 +272,7 @@ class LimitResponder:
         self._clock = clock
         self._common = common or CommonCause()
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Make one attempt when admitted.
 
         Raises:
@@ -281,14 +281,14 @@ class LimitResponder:
             NotEnoughAnswersError: every question of this task has failed with the same cause.
             ANTSError: what ``inner`` raises.
         """
-        before = trace.attempts
-        permit = await self._enter(request, trace)
+        before = progress.attempts
+        permit = await self._enter(request, progress)
         failure: BackendError | None = None
         answered = False
         try:
             await self._common.enter(request.task)
             try:
-                answer = await self._inner.answer(request, trace)
+                answer = await self._inner.answer(request, progress)
             finally:
                 self._common.leave(request.task)
             answered = True
@@ -297,24 +297,24 @@ class LimitResponder:
             raise
         finally:
             # nothing is sent when the picture is gone, the store has the answer, or another process asks
-            permit.asked = trace.attempts > before
-            permit.cancelled = failure is None and not (answered or trace.answered)
+            permit.asked = progress.attempts > before
+            permit.cancelled = failure is None and not (answered or progress.answered)
             if failure is not None or (permit.asked and not permit.cancelled):
-                self._gate.learn_outage(trace, permit, failure)
-            used = self._estimate.learn(request, trace.usage) if permit.asked else None
-            trace.crowded = self._gate.release(permit, failure, used)
+                self._gate.learn_outage(progress, permit, failure)
+            used = self._estimate.learn(request, progress.usage) if permit.asked else None
+            progress.crowded = self._gate.release(permit, failure, used)
         return answer
 
-    async def _enter(self, request: Request, trace: RequestProgress) -> Permit:
-        tried = trace.attempts > 0 or math.isfinite(trace.end)
-        left = trace.end - self._clock()
+    async def _enter(self, request: Request, progress: RequestProgress) -> Permit:
+        tried = progress.attempts > 0 or math.isfinite(progress.end)
+        left = progress.end - self._clock()
         try:
             async with asyncio.timeout(None if math.isinf(left) else max(0.0, left)) as scope:
                 return await self._gate.enter(again=tried, tokens=self._estimate.of(request))
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            if self._gate.outage.waits_for(trace):
+            if self._gate.outage.waits_for(progress):
                 limit = "longer than this request had (dispatch.deadline)"
                 raise self._gate.outage.error(limit) from None
             raise BackendTimeoutError("no answer within the request's deadline: it waited to be retried") from error
