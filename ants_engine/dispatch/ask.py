@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from ants_engine.common.canonical_json import excerpt
 from ants_engine.dispatch.observer import Observer
@@ -67,35 +67,21 @@ class ReadyResponder:
         self._ready = True
 
 
+@dataclass(eq=False)
 class AttemptResponder:
     """Applies the time limit of an attempt, and the deadline of a request from its first attempt on.
 
     It stands inside of the gate, so waiting for a permit uses up no time. An attempt that sent nothing does not count.
     """
 
-    def __init__(
-        self,
-        inner: Responder,
-        *,
-        timeout: float,
-        deadline: float,
-        observer: Observer,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Wrap ``inner``.
-
-        Args:
-            inner: the backend.
-            timeout: seconds for one attempt.
-            deadline: seconds for one request with its attempts and pauses.
-            observer: told how each attempt ended.
-            clock: monotonic, in seconds.
-        """
-        self._inner = inner
-        self._timeout = timeout
-        self._deadline = deadline
-        self._observer = observer
-        self._clock = clock
+    inner: Responder
+    _: KW_ONLY
+    timeout: float
+    """Seconds for one attempt."""
+    deadline: float
+    """Seconds for one request with its attempts and pauses."""
+    observer: Observer
+    clock: Callable[[], float] = time.monotonic
 
     async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Make one attempt.
@@ -104,9 +90,9 @@ class AttemptResponder:
             BackendTimeoutError: no answer within the attempt's limit or the request's deadline.
             ANTSError: what ``inner`` raises.
         """
-        began = self._clock()
+        began = self.clock()
         if math.isinf(progress.end):
-            progress.end = began + self._deadline
+            progress.end = began + self.deadline
         before = progress.attempts
         progress.update(attempts=before + 1)
         progress.unsent = False
@@ -121,17 +107,17 @@ class AttemptResponder:
             if progress.unsent:
                 progress.update(attempts=before)
             elif ending is not None:
-                self._observer.attempted(request, progress.attempts, self._clock() - began, ending)
+                self.observer.attempted(request, progress.attempts, self.clock() - began, ending)
         return ending
 
     async def _limited(self, request: Request, progress: RequestProgress, left: float) -> Answer:
         try:
-            async with asyncio.timeout(min(self._timeout, left)) as scope:
-                return await self._inner.answer(request, progress)
+            async with asyncio.timeout(min(self.timeout, left)) as scope:
+                return await self.inner.answer(request, progress)
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            what = f"{self._timeout:g} s" if self._timeout <= left else "the request's deadline"
+            what = f"{self.timeout:g} s" if self.timeout <= left else "the request's deadline"
             raise BackendTimeoutError(f"no answer within {what}") from error
 
 
