@@ -5,7 +5,7 @@ import math
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 from ants_engine.common.canonical_json import excerpt
 from ants_engine.dispatch.observer import Observer
@@ -39,7 +39,7 @@ class ReadyResponder:
         self._ready = False
         self._failure: ANTSError | None = None
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Answer when the backend is loaded.
 
         Raises:
@@ -52,7 +52,7 @@ class ReadyResponder:
                 raise self._failure
             if not self._ready:
                 await self._load()
-        return await self._inner.answer(request, trace)
+        return await self._inner.answer(request, progress)
 
     async def _load(self) -> None:
         try:
@@ -67,71 +67,57 @@ class ReadyResponder:
         self._ready = True
 
 
+@dataclass(eq=False)
 class AttemptResponder:
     """Applies the time limit of an attempt, and the deadline of a request from its first attempt on.
 
     It stands inside of the gate, so waiting for a permit uses up no time. An attempt that sent nothing does not count.
     """
 
-    def __init__(
-        self,
-        inner: Responder,
-        *,
-        timeout: float,
-        deadline: float,
-        observer: Observer,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Wrap ``inner``.
+    inner: Responder
+    _: KW_ONLY
+    timeout: float
+    """Seconds for one attempt."""
+    deadline: float
+    """Seconds for one request with its attempts and pauses."""
+    observer: Observer
+    clock: Callable[[], float] = time.monotonic
 
-        Args:
-            inner: the backend.
-            timeout: seconds for one attempt.
-            deadline: seconds for one request with its attempts and pauses.
-            observer: told how each attempt ended.
-            clock: monotonic, in seconds.
-        """
-        self._inner = inner
-        self._timeout = timeout
-        self._deadline = deadline
-        self._observer = observer
-        self._clock = clock
-
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Make one attempt.
 
         Raises:
             BackendTimeoutError: no answer within the attempt's limit or the request's deadline.
             ANTSError: what ``inner`` raises.
         """
-        began = self._clock()
-        if math.isinf(trace.end):
-            trace.end = began + self._deadline
-        before = trace.attempts
-        trace.update(attempts=before + 1)
-        trace.unsent = False
-        trace.usage = (None, None)
+        began = self.clock()
+        if math.isinf(progress.end):
+            progress.end = began + self.deadline
+        before = progress.attempts
+        progress.update(attempts=before + 1)
+        progress.unsent = False
+        progress.usage = (None, None)
         ending: Answer | Exception | None = None
         try:
-            ending = await self._limited(request, trace, max(0.0, trace.end - began))
+            ending = await self._limited(request, progress, max(0.0, progress.end - began))
         except Exception as error:
             ending = error
             raise
         finally:
-            if trace.unsent:
-                trace.update(attempts=before)
+            if progress.unsent:
+                progress.update(attempts=before)
             elif ending is not None:
-                self._observer.attempted(request, trace.attempts, self._clock() - began, ending)
+                self.observer.attempted(request, progress.attempts, self.clock() - began, ending)
         return ending
 
-    async def _limited(self, request: Request, trace: RequestProgress, left: float) -> Answer:
+    async def _limited(self, request: Request, progress: RequestProgress, left: float) -> Answer:
         try:
-            async with asyncio.timeout(min(self._timeout, left)) as scope:
-                return await self._inner.answer(request, trace)
+            async with asyncio.timeout(min(self.timeout, left)) as scope:
+                return await self.inner.answer(request, progress)
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            what = f"{self._timeout:g} s" if self._timeout <= left else "the request's deadline"
+            what = f"{self.timeout:g} s" if self.timeout <= left else "the request's deadline"
             raise BackendTimeoutError(f"no answer within {what}") from error
 
 
@@ -148,7 +134,7 @@ class BackendResponder:
         """Ask this backend."""
         self._backend = backend
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Ask once.
 
         Raises:
@@ -161,20 +147,20 @@ class BackendResponder:
             FinalBackendError: the backend raised an error of no `ANTSError` class, which is chained.
             BackendError: what the backend raised.
         """
-        trace.answered, trace.unsent = False, True
+        progress.answered, progress.unsent = False, True
         self._check_capabilities(request)
         picture = await self._picture(request)
-        trace.unsent = False
-        trace.update(phase="asking")
+        progress.unsent = False
+        progress.update(phase="asking")
         try:
             came = await self._backend.generate(Call(request.prompt, picture, request.decoding))
             _check_form(came)
-            trace.usage = (came.prompt_tokens, came.completion_tokens)
+            progress.usage = (came.prompt_tokens, came.completion_tokens)
             answer = _checked(came, request)
-            trace.answered = True
+            progress.answered = True
         except ANTSError as error:
             # a backend that cannot be used has sent nothing
-            trace.unsent = isinstance(error, UsageError) or (isinstance(error, BackendError) and not error.sent)
+            progress.unsent = isinstance(error, UsageError) or (isinstance(error, BackendError) and not error.sent)
             raise
         except Exception as error:
             # the text of another error may hold pictures or keys: only its class is named
@@ -183,7 +169,7 @@ class BackendResponder:
                 "which is none of ants_engine.errors: a defect of the backend"
             ) from error
         finally:
-            trace.update(phase="waiting")
+            progress.update(phase="waiting")
         return answer
 
     def _check_capabilities(self, request: Request) -> None:

@@ -289,24 +289,24 @@ class Coordinator:
         flights = self._flights
         assert flights is not None  # noqa: S101  # checked by submit
 
-        def changed(trace: RequestProgress) -> None:
+        def changed(progress: RequestProgress) -> None:
             nonlocal phase
-            if trace.phase != phase:
+            if progress.phase != phase:
                 self._phases[phase] -= 1
-                self._phases[trace.phase] += 1
-                if trace.phase == "asking":
-                    self._monitor.asking(id(trace))
+                self._phases[progress.phase] += 1
+                if progress.phase == "asking":
+                    self._monitor.asking(id(progress))
                 elif phase == "asking":
-                    self._monitor.came_back(id(trace), answered=trace.answered)
-                phase = trace.phase
+                    self._monitor.came_back(id(progress), answered=progress.answered)
+                phase = progress.phase
                 self._tell()
 
-        trace = RequestProgress(changed)
+        progress = RequestProgress(changed)
         answer: Answer | None = None
         error: Exception | None = None
         self._phases[phase] += 1
         try:
-            answer = await flights.answer(request, trace)
+            answer = await flights.answer(request, progress)
         except asyncio.CancelledError:
             self._endings["asked"] -= 1
             raise
@@ -315,13 +315,13 @@ class Coordinator:
             error = caught
         finally:
             if phase == "asking":
-                self._monitor.came_back(id(trace), answered=False)
+                self._monitor.came_back(id(progress), answered=False)
             self._phases[phase] -= 1
-        self._count(trace.source, answered=answer is not None)
+        self._count(progress.source, answered=answer is not None)
         # an outcome lives long: it must not keep the picture, or frames that hold it
         shown = request.without_picture()
         bare = None if error is None else _without_frames(error)
-        outcome = Outcome(shown, answer, bare, trace.source, trace.attempts, time.monotonic() - started)
+        outcome = Outcome(shown, answer, bare, progress.source, progress.attempts, time.monotonic() - started)
         self._observers.ended(outcome)
         return outcome
 

@@ -54,11 +54,11 @@ class Pipeline:
         self._backend = backend
         self._observer = observer
         self._sleep = sleep
-        self._jitter = jitter
+        self._jitter = jitter or random.Random()  # noqa: S311  # spreads load, protects nothing
         self._estimate = TokenEstimate()
         self.slots = dispatch.max_concurrency or capabilities.max_concurrency
         self.outage = Outage(
-            dispatch.deadline if capabilities.enforce_timeouts else math.inf, jitter=jitter, tell=observer.event
+            dispatch.deadline if capabilities.enforce_timeouts else math.inf, jitter=self._jitter, tell=observer.event
         )
         # without a minimum of answers every question is asked
         self._common = CommonCause(enabled=dispatch.min_success > 0)

@@ -159,7 +159,7 @@ class LookupResponder:
         self._store = store
         self._locks = locks
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Answer from the store, or ask. A stored failure is asked again.
 
         Raises:
@@ -168,15 +168,15 @@ class LookupResponder:
         """
         try:
             while True:
-                answer = await stored_answer(self._store, request, trace)
+                answer = await stored_answer(self._store, request, progress)
                 if answer is not None:
                     return answer
                 try:
-                    return await self._inner.answer(request, trace)
+                    return await self._inner.answer(request, progress)
                 except LockedElsewhereError:
-                    trace.update(phase="sharing")
+                    progress.update(phase="sharing")
                     await self._locks.take_later(request.key)
-                    trace.update(phase="waiting")
+                    progress.update(phase="waiting")
         finally:
             self._locks.release(request.key)
 
@@ -193,21 +193,21 @@ class LockResponder:
         self._store = store
         self._locks = locks
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Ask, unless another process does or did.
 
         Raises:
             LockedElsewhereError: another process is asking.
             ANTSError: what ``inner`` raises.
         """
-        if not trace.attempts:
+        if not progress.attempts:
             if not self._locks.take(request.key):
                 raise LockedElsewhereError
             # without other processes nobody can have answered it since
-            answer = None if self._locks.alone() else await stored_answer(self._store, request, trace)
+            answer = None if self._locks.alone() else await stored_answer(self._store, request, progress)
             if answer is not None:
                 return answer
-        return await self._inner.answer(request, trace)
+        return await self._inner.answer(request, progress)
 
 
 class KeepResponder:
@@ -221,7 +221,7 @@ class KeepResponder:
         self._inner = inner
         self._store = store
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Ask, and store the answer.
 
         Raises:
@@ -230,18 +230,18 @@ class KeepResponder:
         """
         self._store.check()
         try:
-            answer = await self._inner.answer(request, trace)
+            answer = await self._inner.answer(request, progress)
         except BackendError as error:
             if not isinstance(error, TransientBackendError):
                 # before the permit is released, so that a common cause stops further requests
                 await self._store.keep(Entry(request, Failure.of(error)))
-                trace.kept = True
+                progress.kept = True
             raise
-        trace.update(phase="storing")
+        progress.update(phase="storing")
         try:
             await self._store.keep(Entry(request, answer))
         finally:
-            trace.update(phase="waiting")
+            progress.update(phase="waiting")
         return answer
 
 
@@ -253,24 +253,24 @@ class KeepFailureResponder:
         self._inner = inner
         self._store = store
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Ask, and store the failure.
 
         Raises:
             ANTSError: what ``inner`` raises, or the store's error.
         """
         try:
-            return await self._inner.answer(request, trace)
+            return await self._inner.answer(request, progress)
         except BackendError as error:
-            if not trace.kept:
+            if not progress.kept:
                 await self._store.keep(Entry(request, Failure.of(error)))
             raise
 
 
-async def stored_answer(store: PatientStore, request: Request, trace: RequestProgress) -> Answer | None:
-    """Return the stored answer, and note on the trace where it came from."""
+async def stored_answer(store: PatientStore, request: Request, progress: RequestProgress) -> Answer | None:
+    """Return the stored answer, and note in ``progress`` where it came from."""
     entry = await store.get(request.key)
     if entry is None or isinstance(entry.ending, Failure):
         return None
-    trace.update(source="store")
+    progress.update(source="store")
     return entry.ending

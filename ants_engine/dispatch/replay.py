@@ -26,7 +26,7 @@ class ReplayResponder:
         self._explained = 0
         self._explaining = asyncio.Lock()
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Answer from the store.
 
         Raises:
@@ -35,7 +35,7 @@ class ReplayResponder:
             BackendError: the request failed when it was recorded, and did not succeed later.
         """
         entry = await self._store.get(request.key)
-        trace.update(source="store")
+        progress.update(source="store")
         if entry is None:
             raise ReplayMissError(
                 f"never recorded: {request.describe()}; {await self._explain(request)}. "

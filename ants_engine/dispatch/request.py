@@ -325,7 +325,7 @@ class RequestProgress:
             self._on_change(self)
 
     def follow(self, other: "RequestProgress") -> None:
-        """Copy another trace's progress."""
+        """Copy another request's progress."""
         self.answered = other.answered
         self.update(phase=other.phase, source=other.source, attempts=other.attempts)
 
@@ -348,8 +348,8 @@ class Outcome:
 class Responder(Protocol):
     """A layer: answers requests itself or with an inner layer."""
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-        """Answer one request, and report progress on ``trace``.
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
+        """Answer one request, and report to ``progress``.
 
         Raises:
             ANTSError: there is no answer; the class says why.

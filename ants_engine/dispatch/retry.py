@@ -6,7 +6,7 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
@@ -117,6 +117,7 @@ class CommonCause:
         return self._enabled and state.failed >= (MANY if state.answered else self._few)
 
 
+@dataclass(eq=False)
 class RetryResponder:
     """Retries `TransientBackendError` until an answer, the last attempt or the deadline (`RequestProgress.end`).
 
@@ -124,37 +125,18 @@ class RetryResponder:
     not counted and need no pause: the gate waits until the server is up.
     """
 
-    def __init__(
-        self,
-        inner: Responder,
-        *,
-        attempts: int,
-        outage: Outage | None = None,
-        common: CommonCause | None = None,
-        jitter: random.Random | None = None,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Wrap ``inner``.
+    inner: Responder
+    _: KW_ONLY
+    attempts: int
+    """Attempts per request, the first one included."""
+    outage: Outage = field(default_factory=lambda: Outage(math.inf))
+    common: CommonCause = field(default_factory=CommonCause)
+    jitter: random.Random = field(default_factory=random.Random)
+    """Randomness of the pauses, so that processes do not retry in step."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
 
-        Args:
-            inner: what is asked.
-            attempts: attempts per request, the first one included.
-            outage: the circuit breaker.
-            common: told how requests end.
-            jitter: randomness of the pauses, so that processes do not retry in step.
-            sleep: how to pause.
-            clock: monotonic, in seconds.
-        """
-        self._inner = inner
-        self._attempts = attempts
-        self._outage = outage or Outage(math.inf)
-        self._common = common or CommonCause()
-        self._jitter = jitter or random.Random()  # noqa: S311  # spreads load, protects nothing
-        self._sleep = sleep
-        self._clock = clock
-
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Answer, with retries.
 
         Raises:
@@ -163,27 +145,27 @@ class RetryResponder:
         """
 
         async def attempt() -> Answer:
-            return await self._inner.answer(request, trace)
+            return await self.inner.answer(request, progress)
 
         def tries(state: RetryCallState) -> int:
-            return state.attempt_number - self._outage.excused(trace)
+            return state.attempt_number - self.outage.excused(progress)
 
         def stop(state: RetryCallState) -> bool:
-            now = self._clock()
-            late = now + state.upcoming_sleep >= trace.end or now >= self._outage.expires
-            return tries(state) >= self._attempts or late or trace.abandoned
+            now = self.clock()
+            late = now + state.upcoming_sleep >= progress.end or now >= self.outage.expires
+            return tries(state) >= self.attempts or late or progress.abandoned
 
         def wait(state: RetryCallState) -> float:
-            return 0.0 if self._outage.waits_for(trace) else self._pause(tries(state), state, trace)
+            return 0.0 if self.outage.waits_for(progress) else self._pause(tries(state), state, progress)
 
         async def pause(seconds: float) -> None:
             if not seconds:
                 return
-            trace.update(phase="pausing")
+            progress.update(phase="pausing")
             try:
-                await self._sleep(seconds)
+                await self.sleep(seconds)
             finally:
-                trace.update(phase="waiting")
+                progress.update(phase="waiting")
 
         # one per request: tenacity keeps a call's state on the object
         retrying = AsyncRetrying(
@@ -192,17 +174,17 @@ class RetryResponder:
         try:
             answer: Answer = await retrying(attempt)
         except BackendError as error:
-            self._common.ended(request.task, error)
+            self.common.ended(request.task, error)
             raise
-        self._common.ended(request.task, None)
+        self.common.ended(request.task, None)
         return answer
 
-    def _pause(self, tries: int, state: RetryCallState, trace: RequestProgress) -> float:
+    def _pause(self, tries: int, state: RetryCallState, progress: RequestProgress) -> float:
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** min(max(tries - 1, 0), 30))
-        pause = longest * (0.5 + 0.5 * self._jitter.random())
+        pause = longest * (0.5 + 0.5 * self.jitter.random())
         error = state.outcome.exception() if state.outcome is not None else None
-        wish = error.retry_after if isinstance(error, TransientBackendError) and not trace.crowded else None
+        wish = error.retry_after if isinstance(error, TransientBackendError) and not progress.crowded else None
         if wish is not None and wish == wish:  # noqa: PLR0124  # not NaN
             # Retry-After is a minimum; the jitter spreads requests that were told the same
-            return max(pause, wish + FIRST_PAUSE * self._jitter.random())
+            return max(pause, wish + FIRST_PAUSE * self.jitter.random())
         return pause

@@ -29,7 +29,7 @@ _PRESENCE = 1 << 61
 @dataclass(eq=False, slots=True)
 class _Flight:
     task: asyncio.Task[Answer]
-    trace: RequestProgress
+    progress: RequestProgress
     waiters: list[RequestProgress] = field(default_factory=list)
 
 
@@ -57,7 +57,7 @@ class SingleFlight:
         """Calls that have not ended."""
         return len(self._flights)
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Answer, together with all who ask the same.
 
         A cancelled waiter leaves the others alone. When the last one leaves, the call is cancelled, unless it may
@@ -67,15 +67,15 @@ class SingleFlight:
             ANTSError: what ``inner`` raises, for all who wait.
         """
         flight = self._flights.get(request.key) or self._start(request)
-        flight.waiters.append(trace)
-        flight.trace.abandoned = False
-        trace.follow(flight.trace)
+        flight.waiters.append(progress)
+        flight.progress.abandoned = False
+        progress.follow(flight.progress)
         try:
             # unlike awaiting the task, this does not cancel it with the waiter
             await asyncio.wait([flight.task])
         finally:
-            # by identity: traces may be equal
-            flight.waiters[:] = [each for each in flight.waiters if each is not trace]
+            # by identity
+            flight.waiters[:] = [each for each in flight.waiters if each is not progress]
             if not flight.waiters and not flight.task.done():
                 await self._abandon(request.key, flight)
         return flight.task.result()
@@ -99,8 +99,8 @@ class SingleFlight:
         return len(late)
 
     async def _abandon(self, key: str, flight: _Flight) -> None:
-        if self._finish_detached and flight.trace.phase in PAID:
-            flight.trace.abandoned = True
+        if self._finish_detached and flight.progress.phase in PAID:
+            flight.progress.abandoned = True
             return
         self._forget(key, flight)
         flight.task.cancel()
@@ -109,9 +109,9 @@ class SingleFlight:
     def _start(self, request: Request) -> _Flight:
         waiters: list[RequestProgress] = []
 
-        def tell(trace: RequestProgress) -> None:
+        def tell(progress: RequestProgress) -> None:
             for waiter in waiters:
-                waiter.follow(trace)
+                waiter.follow(progress)
 
         def ended(task: asyncio.Task[Answer]) -> None:
             self._forget(request.key, flight)
@@ -119,9 +119,9 @@ class SingleFlight:
                 # marks an error as retrieved: there may be no waiter left
                 task.exception()
 
-        trace = RequestProgress(tell)
-        task = asyncio.get_running_loop().create_task(self._inner.answer(request, trace))
-        flight = self._flights[request.key] = _Flight(task, trace, waiters)
+        progress = RequestProgress(tell)
+        task = asyncio.get_running_loop().create_task(self._inner.answer(request, progress))
+        flight = self._flights[request.key] = _Flight(task, progress, waiters)
         task.add_done_callback(ended)
         return flight
 

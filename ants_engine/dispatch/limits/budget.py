@@ -206,7 +206,7 @@ class BudgetResponder:
         self._inner = inner
         self._budget = budget
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Answer within the budget.
 
         Raises:
@@ -216,13 +216,13 @@ class BudgetResponder:
         token = await self._budget.reserve(request)
         free = False
         try:
-            return await self._inner.answer(request, trace)
+            return await self._inner.answer(request, progress)
         except Exception as error:
             # an unusable answer was generated nonetheless, and a timed-out one may have been
             free = not isinstance(error, UnusableAnswerError | BackendTimeoutError)
             raise
         finally:
-            if trace.unsent:
+            if progress.unsent:
                 self._budget.cancel(token)
             else:
-                self._budget.settle(token, trace.usage, known_free=free)
+                self._budget.settle(token, progress.usage, known_free=free)

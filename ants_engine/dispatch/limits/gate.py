@@ -5,7 +5,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ants_engine.dispatch.limits import constants
 from ants_engine.dispatch.limits.budget import Quota, TokenEstimate
@@ -152,11 +152,11 @@ class Gate:
         self._admit()
         return crowded
 
-    def learn_outage(self, trace: RequestProgress, permit: Permit, error: BackendError | None) -> None:
+    def learn_outage(self, progress: RequestProgress, permit: Permit, error: BackendError | None) -> None:
         """Tell the circuit breaker how a call ended; what the window learned during an outage is void."""
         if not self.outage.failing:
             self._size_before = self.window.size
-        if self.outage.learn(trace, permit.entered, error):
+        if self.outage.learn(progress, permit.entered, error):
             self.window.restore(self._size_before)
 
     def _learn(self, permit: Permit, error: BackendError | None, now: float, *, full: bool) -> bool:
@@ -246,33 +246,17 @@ class Gate:
             self._timer.cancel()
 
 
+@dataclass(eq=False)
 class LimitResponder:
     """Sends each attempt through the gate. Retries go before new requests."""
 
-    def __init__(
-        self,
-        inner: Responder,
-        gate: Gate,
-        estimate: TokenEstimate | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        common: CommonCause | None = None,
-    ) -> None:
-        """Put ``gate`` before ``inner``.
+    inner: Responder
+    gate: Gate
+    estimate: TokenEstimate = field(default_factory=TokenEstimate)
+    clock: Callable[[], float] = time.monotonic
+    common: CommonCause = field(default_factory=CommonCause)
 
-        Args:
-            inner: what is asked.
-            gate: admits attempts.
-            estimate: estimates tokens.
-            clock: monotonic, in seconds.
-            common: fails fast where every request fails.
-        """
-        self._inner = inner
-        self._gate = gate
-        self._estimate = estimate or TokenEstimate()
-        self._clock = clock
-        self._common = common or CommonCause()
-
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         """Make one attempt when admitted.
 
         Raises:
@@ -281,40 +265,40 @@ class LimitResponder:
             NotEnoughAnswersError: every question of this task has failed with the same cause.
             ANTSError: what ``inner`` raises.
         """
-        before = trace.attempts
-        permit = await self._enter(request, trace)
+        before = progress.attempts
+        permit = await self._enter(request, progress)
         failure: BackendError | None = None
         answered = False
         try:
-            await self._common.enter(request.task)
+            await self.common.enter(request.task)
             try:
-                answer = await self._inner.answer(request, trace)
+                answer = await self.inner.answer(request, progress)
             finally:
-                self._common.leave(request.task)
+                self.common.leave(request.task)
             answered = True
         except BackendError as error:
             failure = error
             raise
         finally:
             # nothing is sent when the picture is gone, the store has the answer, or another process asks
-            permit.asked = trace.attempts > before
-            permit.cancelled = failure is None and not (answered or trace.answered)
+            permit.asked = progress.attempts > before
+            permit.cancelled = failure is None and not (answered or progress.answered)
             if failure is not None or (permit.asked and not permit.cancelled):
-                self._gate.learn_outage(trace, permit, failure)
-            used = self._estimate.learn(request, trace.usage) if permit.asked else None
-            trace.crowded = self._gate.release(permit, failure, used)
+                self.gate.learn_outage(progress, permit, failure)
+            used = self.estimate.learn(request, progress.usage) if permit.asked else None
+            progress.crowded = self.gate.release(permit, failure, used)
         return answer
 
-    async def _enter(self, request: Request, trace: RequestProgress) -> Permit:
-        tried = trace.attempts > 0 or math.isfinite(trace.end)
-        left = trace.end - self._clock()
+    async def _enter(self, request: Request, progress: RequestProgress) -> Permit:
+        tried = progress.attempts > 0 or math.isfinite(progress.end)
+        left = progress.end - self.clock()
         try:
             async with asyncio.timeout(None if math.isinf(left) else max(0.0, left)) as scope:
-                return await self._gate.enter(again=tried, tokens=self._estimate.of(request))
+                return await self.gate.enter(again=tried, tokens=self.estimate.of(request))
         except TimeoutError as error:
             if not scope.expired():
                 raise
-            if self._gate.outage.waits_for(trace):
+            if self.gate.outage.waits_for(progress):
                 limit = "longer than this request had (dispatch.deadline)"
-                raise self._gate.outage.error(limit) from None
+                raise self.gate.outage.error(limit) from None
             raise BackendTimeoutError("no answer within the request's deadline: it waited to be retried") from error

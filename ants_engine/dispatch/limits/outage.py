@@ -106,11 +106,11 @@ class Outage:
         self._next_probe = self._clock() + self._pause * (0.5 + 0.5 * self._jitter.random())
         self._pause = min(constants.OUTAGE_LONGEST_PROBE, 2.0 * self._pause)
 
-    def learn(self, trace: RequestProgress, started: float, error: BackendError | None) -> bool:
+    def learn(self, progress: RequestProgress, started: float, error: BackendError | None) -> bool:
         """Learn how a call ended; return whether that opened the breaker.
 
         Args:
-            trace: the request's.
+            progress: the request's.
             started: when the call began.
             error: how it ended; None for an answer.
         """
@@ -124,10 +124,10 @@ class Outage:
                 self._answered(now)
             return False
         if error.sent:
-            if self._alive_at >= trace.failed_at:
+            if self._alive_at >= progress.failed_at:
                 return False
-            trace.failed_at = min(trace.failed_at, started)
-        trace.series.append(self._series)
+            progress.failed_at = min(progress.failed_at, started)
+        progress.series.append(self._series)
         self._last = error
         if not self._failures:
             self._first_at = now
@@ -139,13 +139,13 @@ class Outage:
         self._begin(now)
         return True
 
-    def excused(self, trace: RequestProgress) -> int:
+    def excused(self, progress: RequestProgress) -> int:
         """Count the attempts of a request that were part of an outage."""
-        return sum(series in self._outages for series in trace.series)
+        return sum(series in self._outages for series in progress.series)
 
-    def waits_for(self, trace: RequestProgress) -> bool:
+    def waits_for(self, progress: RequestProgress) -> bool:
         """Tell whether a request's last attempt was part of the current outage."""
-        return self.open and bool(trace.series) and trace.series[-1] == self._series
+        return self.open and bool(progress.series) and progress.series[-1] == self._series
 
     def error(self, limit: str = "") -> BackendUnavailableError:
         """Build the error of a request that has waited for too long.

@@ -74,7 +74,7 @@ class FakeResponder:
         self.act = act
         self.asked: list[Request] = []
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         self.asked.append(request)
         return await self.act(request)
 

@@ -24,8 +24,8 @@ async def ask(answer: Any) -> Answer:
 async def test_a_request_becomes_one_call() -> None:
     backend = FakeBackend()
     phases: list[str] = []
-    trace = RequestProgress(lambda each: phases.append(each.phase))
-    answer = await BackendResponder(backend).answer(make_request(**SHOWN), trace)
+    progress = RequestProgress(lambda each: phases.append(each.phase))
+    answer = await BackendResponder(backend).answer(make_request(**SHOWN), progress)
     assert backend.calls == [Call("Name 5 things.", PICTURE, Decoding(16))]
     assert answer == Answer("answer to Name 5 things.")
     assert phases == ["asking", "waiting"]

@@ -35,10 +35,10 @@ async def test_an_answer_is_asked_for_once(store: ResponseStore) -> None:
 
     inner = FakeResponder(act)
     responder = recording(inner, store)
-    traces = [RequestProgress(), RequestProgress()]
-    answers = [await responder.answer(make_request("a"), trace) for trace in traces]
+    progresses = [RequestProgress(), RequestProgress()]
+    answers = [await responder.answer(make_request("a"), progress) for progress in progresses]
     assert answers == [Answer("a")] * 2
-    assert [trace.source for trace in traces] == ["backend", "store"]
+    assert [progress.source for progress in progresses] == ["backend", "store"]
     assert len(inner.asked) == 1
 
 
@@ -55,9 +55,9 @@ async def test_a_failure_is_kept_for_replay_and_asked_again(store: ResponseStore
     entry = await store.get(make_request().key)
     assert entry is not None
     assert not isinstance(entry.ending, Answer)
-    trace = RequestProgress()
-    assert (await responder.answer(make_request(), trace)).text == "x"
-    assert trace.source == "backend"
+    progress = RequestProgress()
+    assert (await responder.answer(make_request(), progress)).text == "x"
+    assert progress.source == "backend"
 
 
 async def test_errors_that_are_not_the_backends_are_not_kept(store: ResponseStore) -> None:
@@ -92,13 +92,13 @@ async def test_what_another_is_asking_is_waited_for_and_taken_from_the_store(
     go = asyncio.Event()
     first = asyncio.create_task(recording(FakeResponder(slow), store, two[0]).answer(make_request(), RequestProgress()))
     await asyncio.sleep(0.05)
-    trace = RequestProgress()
-    second = asyncio.create_task(recording(FakeResponder(never), store, two[1]).answer(make_request(), trace))
-    while trace.phase != "sharing":
+    progress = RequestProgress()
+    second = asyncio.create_task(recording(FakeResponder(never), store, two[1]).answer(make_request(), progress))
+    while progress.phase != "sharing":
         await asyncio.sleep(0.01)
     go.set()
     assert (await asyncio.wait_for(second, 5)).text == "the first one's"
-    assert (trace.source, trace.attempts) == ("store", 0)
+    assert (progress.source, progress.attempts) == ("store", 0)
     await first
 
 

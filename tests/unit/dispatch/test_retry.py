@@ -56,9 +56,9 @@ def retry(inner: FakeResponder, clock: Clock | None = None, **changes: Any) -> R
 
 async def test_it_tries_until_there_is_an_answer() -> None:
     inner = failing(errors.BackendTimeoutError("1"), errors.RateLimitError("2"), errors.BackendUnavailableError("3"))
-    trace = RequestProgress()
-    assert (await retry(inner).answer(make_request(), trace)).text == "at last"
-    assert trace.attempts == len(inner.asked) == 4
+    progress = RequestProgress()
+    assert (await retry(inner).answer(make_request(), progress)).text == "at last"
+    assert progress.attempts == len(inner.asked) == 4
 
 
 @pytest.mark.parametrize(
@@ -125,12 +125,12 @@ async def test_so_is_one_that_comes_with_another_failure() -> None:
 
 async def test_what_nobody_waits_for_any_more_is_not_tried_again() -> None:
     async def act(_: Request) -> Answer:
-        trace.abandoned = True
+        progress.abandoned = True
         raise errors.BackendUnavailableError("x")
 
-    trace, inner = RequestProgress(), FakeResponder(act)
+    progress, inner = RequestProgress(), FakeResponder(act)
     with pytest.raises(errors.BackendUnavailableError):
-        await retry(inner).answer(make_request(), trace)
+        await retry(inner).answer(make_request(), progress)
     assert len(inner.asked) == 1
 
 
@@ -194,14 +194,14 @@ async def test_a_cancellation_is_never_swallowed_while_pausing() -> None:
         await asyncio.Event().wait()
 
     inner = failing(errors.RateLimitError("x"))
-    trace = RequestProgress()
-    task = asyncio.create_task(retry(inner, sleep=pause).answer(make_request(), trace))
-    while str(trace.phase) != "pausing":
+    progress = RequestProgress()
+    task = asyncio.create_task(retry(inner, sleep=pause).answer(make_request(), progress))
+    while str(progress.phase) != "pausing":
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert trace.phase == "waiting"
+    assert progress.phase == "waiting"
     assert len(inner.asked) == 1
 
 
@@ -222,9 +222,9 @@ async def test_many_requests_do_not_disturb_each_other() -> None:
 
     seen: dict[str, int] = {}
     responder = retry(FakeResponder(act), attempts=5)
-    traces = [RequestProgress() for _ in range(5)]
+    progresses = [RequestProgress() for _ in range(5)]
     answers = await asyncio.gather(
-        *(responder.answer(make_request(str(number)), trace) for number, trace in enumerate(traces))
+        *(responder.answer(make_request(str(number)), progress) for number, progress in enumerate(progresses))
     )
     assert [answer.text for answer in answers] == ["0", "1", "2", "3", "4"]
-    assert [trace.attempts for trace in traces] == [1, 2, 3, 4, 5]
+    assert [progress.attempts for progress in progresses] == [1, 2, 3, 4, 5]

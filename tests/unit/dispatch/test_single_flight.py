@@ -118,20 +118,20 @@ async def test_an_error_that_nobody_waits_for_any_more_makes_no_noise() -> None:
 
 async def test_all_see_what_the_call_is_doing() -> None:
     class Talking:
-        async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-            trace.update(phase="asking", attempts=2)
+        async def answer(self, request: Request, progress: RequestProgress) -> Answer:
+            progress.update(phase="asking", attempts=2)
             await go.wait()
-            trace.update(phase="waiting", source="store")
+            progress.update(phase="waiting", source="store")
             return Answer("x")
 
     go = asyncio.Event()
     flight = SingleFlight(Talking())
-    traces = [RequestProgress(), RequestProgress()]
-    first = asyncio.create_task(flight.answer(make_request(), traces[0]))
+    progresses = [RequestProgress(), RequestProgress()]
+    first = asyncio.create_task(flight.answer(make_request(), progresses[0]))
     await settle()
-    second = asyncio.create_task(flight.answer(make_request(), traces[1]))
+    second = asyncio.create_task(flight.answer(make_request(), progresses[1]))
     await settle()
-    assert [(trace.phase, trace.attempts) for trace in traces] == [("asking", 2)] * 2
+    assert [(progress.phase, progress.attempts) for progress in progresses] == [("asking", 2)] * 2
     go.set()
     await asyncio.gather(first, second)
-    assert [(trace.phase, trace.source) for trace in traces] == [("waiting", "store")] * 2
+    assert [(progress.phase, progress.source) for progress in progresses] == [("waiting", "store")] * 2

@@ -26,10 +26,10 @@ class Costly:
         self.rng = random.Random(seed)
         self.asked = 0
 
-    async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+    async def answer(self, request: Request, progress: RequestProgress) -> Answer:
         self.asked += 1
         await asyncio.sleep(self.rng.uniform(0, 0.003))
-        trace.usage = (10, self.rng.randint(1, 16))
+        progress.usage = (10, self.rng.randint(1, 16))
         return Answer("x")
 
 
@@ -85,8 +85,8 @@ async def test_a_failure_is_booked_with_what_it_may_have_cost(
     error: Exception, usage: tuple[int | None, int | None], booked: int
 ) -> None:
     class Failing:
-        async def answer(self, request: Request, trace: RequestProgress) -> Answer:
-            trace.usage = usage
+        async def answer(self, request: Request, progress: RequestProgress) -> Answer:
+            progress.usage = usage
             raise error
 
     account = budget()
@@ -98,7 +98,7 @@ async def test_a_failure_is_booked_with_what_it_may_have_cost(
 
 async def test_one_who_is_cancelled_while_under_way_is_booked_and_leaves_nothing_reserved() -> None:
     class Hanging:
-        async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+        async def answer(self, request: Request, progress: RequestProgress) -> Answer:
             await asyncio.Event().wait()
             raise AssertionError
 

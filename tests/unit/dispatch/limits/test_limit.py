@@ -80,10 +80,10 @@ async def test_one_who_is_let_in_and_cancelled_at_the_same_moment_gives_its_slot
 
 async def test_a_gate_learns_how_tries_ended_and_which_were_not_needed() -> None:
     class Inner:
-        async def answer(self, request: Request, trace: RequestProgress) -> Answer:
+        async def answer(self, request: Request, progress: RequestProgress) -> Answer:
             if request.prompt == "stored":
                 return Answer("x")
-            trace.update(attempts=trace.attempts + 1)
+            progress.update(attempts=progress.attempts + 1)
             if request.prompt == "bad":
                 raise failure
             return Answer("x")
@@ -122,9 +122,9 @@ async def test_a_request_that_was_tried_before_goes_first() -> None:
 async def test_the_deadline_also_ends_the_wait_for_another_try() -> None:
     gate = Gate(1)
     await gate.enter()
-    trace = RequestProgress()
-    trace.attempts, trace.end = 1, asyncio.get_running_loop().time() + 0.02
+    progress = RequestProgress()
+    progress.attempts, progress.end = 1, asyncio.get_running_loop().time() + 0.02
     responder = LimitResponder(FakeResponder(lambda _: asyncio.sleep(0, Answer("x"))), gate)
     with pytest.raises(BackendTimeoutError, match="deadline"):
-        await asyncio.wait_for(responder.answer(make_request(), trace), 5)
-    assert trace.end < math.inf
+        await asyncio.wait_for(responder.answer(make_request(), progress), 5)
+    assert progress.end < math.inf

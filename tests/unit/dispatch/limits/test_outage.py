@@ -44,35 +44,35 @@ def outage(clock: Clock, *, alive: bool = True, patience: float = 600.0) -> Outa
     return made
 
 
-def fail(made: Outage, clock: Clock, error: BackendError, trace: RequestProgress | None = None) -> RequestProgress:
+def fail(made: Outage, clock: Clock, error: BackendError, progress: RequestProgress | None = None) -> RequestProgress:
     """Let a call take a second and fail."""
-    trace = trace or RequestProgress()
+    progress = progress or RequestProgress()
     started = clock.now
     clock.now += 1
-    made.learn(trace, started, error)
-    return trace
+    made.learn(progress, started, error)
+    return progress
 
 
 def test_one_refused_connection_is_an_outage_and_uses_up_no_try() -> None:
     clock = Clock()
     made = outage(clock)
-    trace = fail(made, clock, refused())
+    progress = fail(made, clock, refused())
     assert made.open
-    assert made.waits_for(trace)
-    assert made.excused(trace) == 1
-    assert trace.failed_at == float("inf"), "what was never sent puts no question under suspicion"
+    assert made.waits_for(progress)
+    assert made.excused(progress) == 1
+    assert progress.failed_at == float("inf"), "what was never sent puts no question under suspicion"
 
 
 @pytest.mark.parametrize("error", [gateway(), OverloadedError("HTTP 503")])
 def test_a_gateways_word_is_believed_when_every_call_ends_so(error: BackendUnavailableError) -> None:
     clock = Clock()
     made = outage(clock)
-    traces = [fail(made, clock, error) for _ in range(2)]
+    progresses = [fail(made, clock, error) for _ in range(2)]
     assert not made.open
-    assert [made.excused(trace) for trace in traces] == [0, 0]
-    traces.append(fail(made, clock, error))
+    assert [made.excused(progress) for progress in progresses] == [0, 0]
+    progresses.append(fail(made, clock, error))
     assert made.open
-    assert [made.excused(trace) for trace in traces] == [1, 1, 1], "the first ones too"
+    assert [made.excused(progress) for progress in progresses] == [1, 1, 1], "the first ones too"
 
 
 def test_calls_that_fail_in_one_moment_are_not_enough() -> None:
