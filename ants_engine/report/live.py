@@ -19,8 +19,8 @@ class LivePage:
     """Serves a page that grows, on loopback; an async context manager.
 
     Hand `state` to a build or a stream as one of its observers, and open `url`. Only who knows the address, which has a
-    random part, can read the page. Leaving the context makes the thumbnails that are still missing if somebody looks, in
-    five seconds at most, then tells the page how it ended, and waits a second for it at most.
+    random part, can read the page. Leaving the context makes the thumbnails that are still missing, if somebody looks
+    and for five seconds at most, then tells the page how it ended, and waits a second for it at most.
     """
 
     def __init__(self, title: str = "ANTS", port: int = 0) -> None:
