@@ -20,7 +20,8 @@ demo: $(STAMP)
 	$(BIN)/ants demo examples/emoji_world
 
 # torch's idle threads sleep: spinning, they would take the cores from the other half of the tests
-PYTEST := OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+# compiled modules are kept: hundreds of processes that tests start would each compile the engine anew
+PYTEST := OMP_WAIT_POLICY=PASSIVE PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test: $(STAMP) browser
 	$(PYTEST)

@@ -43,7 +43,12 @@ def images() -> list[Image.Image]:
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, Any]:
     """Settings for a small detector: every picture is a candidate, everything is kept below ``tmp_path``."""
-    lexicon = tmp_path / "lexicon.txt"
+    return small_settings(tmp_path)
+
+
+def small_settings(folder: Path) -> dict[str, Any]:
+    """The same below another folder, for what several tests share."""
+    lexicon = folder / "lexicon.txt"
     words = ["table", "wheel", "house", "stone", "river", "lamp", "shoe", "window"]
     lexicon.write_text("".join(f"{word}\tnoun\n" for word in words) + "green\tadjective\nbig\tadjective\n")
     return {
@@ -52,7 +57,7 @@ def settings(tmp_path: Path) -> dict[str, Any]:
         "neglabel": {"groups": 3, "min_group_length": 3},
         "mining": {"gamma": 1.0},
         "mllm": {"backend": "scripted"},
-        "dispatch": {"store": str(tmp_path / "store"), "attempts": 1, "runs": None, "grace": 0.5},
+        "dispatch": {"store": str(folder / "store"), "attempts": 1, "runs": None, "grace": 0.5},
         "text": {"feature_cache": None},
         "progress": {"bar": "off"},
     }

@@ -28,7 +28,7 @@ from ants_engine.errors import (
 )
 from ants_engine.protocol import Call
 from ants_engine.report.truth import Label, Truth
-from tests.integration.conftest import CLASSES, OBJECTS, describe, shuffled_mllm
+from tests.integration.conftest import CLASSES, OBJECTS, describe, shuffled_mllm, small_settings
 from tests.support.features import image_features
 
 COLUMNS = ("id_score", "ens_score", "vsnl_score", "neglabel_score", "predicted")
@@ -76,6 +76,21 @@ async def test_the_prompt_shows_the_predicted_class_as_quoted_data(
     assert all(call.prompt.count("fewer than 8 words") == 1 for call in mllm.calls if call.picture is not None)
 
 
+@pytest.fixture(scope="module")
+def built(
+    encoder: ClipEncoder, images: list[Image.Image], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], Scores]:
+    """Settings whose store has the answers about the pictures, and how a detector of these scores them."""
+    settings = small_settings(tmp_path_factory.mktemp("built"))
+    mllm = ScriptedBackend.from_callable(describe)
+
+    async def build() -> Scores:
+        ants = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **settings)
+        return await ants.score(images)
+
+    return settings, asyncio.run(build())
+
+
 @pytest.mark.parametrize(
     "kind", ["paths", "folder", "glob", "generator", "async generator", "arrays", "bytes", "batch"]
 )
@@ -83,7 +98,7 @@ async def test_every_kind_of_input_gives_the_same_detector(
     kind: str,
     encoder: ClipEncoder,
     images: list[Image.Image],
-    settings: dict[str, Any],
+    built: tuple[dict[str, Any], Scores],
     mllm: ScriptedBackend,
     tmp_path: Path,
 ) -> None:
@@ -112,10 +127,10 @@ async def test_every_kind_of_input_gives_the_same_detector(
         "bytes": lambda: [encoded(image) for image in images],
         "batch": lambda: np.stack([np.asarray(image) for image in images]),
     }[kind]()
-    expected = await ANTS.build(CLASSES, images, encoder=encoder, backend=mllm, **settings)
+    settings, expected = built
     other = await ANTS.build(CLASSES, given, encoder=encoder, backend=mllm, **settings)
     assert other.report.asked == 0, "the same pictures must have the same keys"
-    assert same_bits(await expected.score(images), await other.score(images))
+    assert same_bits(expected, await other.score(images))
 
 
 async def test_features_stand_in_for_pictures_and_the_mllm_still_sees_them(

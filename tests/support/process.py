@@ -27,7 +27,7 @@ class Server:
 
 
 ANTS = str(Path(sys.executable).parent / "ants")
-WAIT = 300.0
+WAIT = 600.0
 """Seconds for what takes a few where a machine is idle: it may have ten times as much to do."""
 
 
