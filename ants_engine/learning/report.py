@@ -11,6 +11,7 @@ from pydantic import PlainValidator
 
 from ants_engine.common.terminal_text import encodable
 from ants_engine.dispatch.request import Outcome, Request
+from ants_engine.method.judge import JudgedThreshold
 from ants_engine.protocol import JSON, Answer
 
 
@@ -129,8 +130,9 @@ class BuildReport:
     batches: list[BatchRecord] = field(default_factory=list)
     """What streams did since, batch by batch; the latest 1,000."""
 
-    def note_batch(self, record: BatchRecord) -> None:
-        """Note a batch that was delivered."""
+    def note_batch(self, record: BatchRecord, judged: Mapping[str, Any] | None) -> None:
+        """Note a batch that was delivered, and what the judge has said by then, if anything."""
+        self.judged = self.judged if judged is None else dict(judged)
         self.batches.append(record)
         del self.batches[:-KEPT]
 
@@ -173,6 +175,8 @@ class BuildReport:
             lines.append(f"{self.verified} pictures were confirmed to show a known class")
         if self.near_duplicates:
             lines.insert(1, f"{self.near_duplicates} of these look like another of them and were not described again")
+        if self.judged is not None:
+            lines.append(f"verdicts: {JudgedThreshold.from_dict(self.judged).line}")
         for (what, reason), count in self.reasons().most_common(8):
             lines.append(f"set aside: {count} {what}{'s' if count > 1 else ''}: {reason}")
         if self.set_aside_count > len(self.set_aside):
