@@ -285,9 +285,9 @@ class ANTS:
             state = replace(state, detector=replace(state.detector, calibration=calibration).recalibrated())
         self._state = state
 
-    def note_batch(self, record: BatchRecord) -> None:
+    def note_batch(self, record: BatchRecord, judged: Mapping[str, Any] | None) -> None:
         """Keep the record of a delivered batch, for `write_report`. Called by the stream."""
-        self._report.note_batch(record)
+        self._report.note_batch(record, judged)
 
     def reset(self) -> None:
         """Forget every picture: back to the cold start. Class names, lexicon and settings stay.
@@ -300,6 +300,7 @@ class ANTS:
             raise UsageError("a stream of this detector is under way: finish it, or `await stream.aclose()`")
         self._state = AdaptationState.cold(self._state.detector, self._settings)
         self._report.batches.clear()
+        self._report.judged = None
 
     async def score(self, images: Any, *, on_progress: ProgressCallback | None = None) -> Scores:
         """Score pictures against the frozen negative space: one entry per picture, in input order.
@@ -499,6 +500,8 @@ class ANTS:
             # what is misspelt would otherwise be found when a stream asks, and else never
             news = set(merged.mllm.model_extra or {}) - set(saved.settings.mllm.model_extra or {})
             check_option_names(merged.mllm, sorted(news))
+        if merged.scoring.threshold != "judge":
+            saved.report.judged = None
         ants = cls(saved.state, merged, saved.report, None, backend)
         ants._unconfirmed = unconfirmed(saved.settings, settings)
         if encoder is not None:
@@ -595,6 +598,7 @@ class ANTS:
             raise SettingError(f"the threshold has to be a number, not {str(value)[:80]!r}") from None
         # what a person has set stays, however the stream goes on
         self._settings = load_settings(self._settings, scoring={"threshold": number})
+        self._report.judged = None
         self._state = replace(self._state, detector=replace(self._state.detector, threshold=number))
 
     @property

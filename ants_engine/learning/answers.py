@@ -190,7 +190,7 @@ class Tally:
                 [error for error, _ in ranked],
             )
         text, count, different = self._commonest()
-        if least > 0 and different >= ENOUGH_ALIKE and count >= NEARLY_ALL * len(self._said):
+        if least > 0 and different >= ENOUGH_ALIKE and count >= NEARLY_ALL * self._heard:
             message = (
                 f"{self._in_words(text, count)}: the {_SHOWN[self.task]} does not seem to reach the MLLM. See whether "
                 "this model and this server take what they are sent, or set dispatch.min_success = 0 if that is right"
@@ -209,7 +209,7 @@ class Tally:
                 f"raise {self.task}.max_new_tokens"
             )
         text, count, different = self._commonest()
-        if different >= FEW_ALIKE and count >= NOTED_ALIKE * len(self._said):
+        if different >= FEW_ALIKE and count >= NOTED_ALIKE * self._heard:
             notes.append(f"{self._in_words(text, count)}: does the {_SHOWN[self.task]} reach the MLLM?")
         return notes
 
@@ -227,7 +227,12 @@ class Tally:
     def _in_words(self, text: str, count: int) -> str:
         about, what = _ABOUT[self.task]
         shown = text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
-        return f"{self.task}: {count} of {len(self._said)} {about} got the same {what} ({shown!r})"
+        return f"{self.task}: {count} of {self._heard} {about} got the same {what} ({shown!r})"
+
+    @property
+    def _heard(self) -> int:
+        """Answers that count: where others were confirmed pictures, one sentence for the rest is no defect."""
+        return len(self._said) + self.verified
 
     def _commonest(self) -> tuple[str, int, int]:
         """Return the commonest answer, how often it was given, and to how many different questions, up to a bound."""

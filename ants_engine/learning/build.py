@@ -21,7 +21,7 @@ from ants_engine.learning.answers import ENDS_A_BUILD
 from ants_engine.learning.engine import LearningEngine, compose
 from ants_engine.learning.initial_detector import class_features, initial_detector
 from ants_engine.learning.pictures import PictureBatch, Pictures
-from ants_engine.learning.policy import PaperPolicy, to_describe
+from ants_engine.learning.policy import PaperPolicy, sample_due, to_describe
 from ants_engine.learning.run_observer import FirstLook, RunStart
 from ants_engine.learning.state import (
     UNBOUNDED,
@@ -54,7 +54,7 @@ class Build:
         self._certain = CertainNegatives(mining.gamma, mining.eta, mining.max_images)
         self._low: dict[int, Candidate] = {}
         """By its place among the pictures that could be read: every picture below gamma."""
-        self._judges = engine.judges
+        self._judges, self._features_only = engine.judges, False
         self._reservoir = Reservoir(SPREAD * engine.settings.threshold.questions, engine.settings.seed)
         self._sampled: dict[int, tuple[int, Candidate]] = {}
         """Pictures that the judge may be asked about, by position: place among the readable ones, and the picture."""
@@ -74,6 +74,7 @@ class Build:
             StoreError: a replay misses an answer, or the store cannot be used.
         """
         engine, gamma = self._engine, self._settings.mining.gamma
+        self._features_only = pictures.features_only
         engine.observer.began(RunStart("build", engine.classes.names, pictures.total, self._settings, gamma))
         async with asyncio.TaskGroup() as group:
             detector = await self._initial_detector(group)
@@ -201,8 +202,8 @@ class Build:
         state = replace(state, ens_updates=1 if captions else 0)
         if self._judges:
             updates.append(self._judge(state, captions))
-        elif self._settings.scoring.threshold == "judge":
-            notes.append(engine.why_no_judge)
+            state = replace(state, sampled=max(len(updates[-1].members), sample_due(state.looked, self._settings)))
+        notes += engine.notes_on_judge(features_only=self._features_only)
         if not state.members:
             notes.append(f"no picture scored below gamma {state.gamma}: nothing looks unknown, S_nl stands in")
         elif not engine.abilities.pictures:
@@ -241,7 +242,8 @@ class Build:
         for task, tally in engine.tallies.items():
             await engine.aside(tally.check, self._settings.dispatch.min_success)
             if tally.asked and not texts[task]:
-                report.notes.append(f"{task}: none of {tally.asked} answers could be used; the bank is empty")
+                shown = f" ({tally.verified} pictures were confirmed to show a known class)" if tally.verified else ""
+                report.notes.append(f"{task}: no text came of {tally.asked} answers{shown}; the bank is empty")
             report.notes += await engine.aside(tally.notes)
         report.ens_texts, report.vsnl_texts = texts["ens"], texts["vsnl"]
         total = sum(texts.values())
@@ -254,6 +256,7 @@ class Build:
     def _settled(self, state: AdaptationState) -> AdaptationState:
         """Find lambda and the threshold from all pictures, and keep as many as a stream does."""
         state = self._engine.settle(state, complete=True).resized(self._settings)
+        self._report.judged = self._engine.judged
         # what has left the history is forgotten, as in a stream: the banks hold its texts, nothing asks for it again
         kept = [place for place, member in enumerate(state.members) if member in state.candidates.items]
         return replace(

@@ -91,17 +91,31 @@ class LearningEngine:
         fits, verifies = self.worker.encoder.fits, self.questions.verifies
         self.reader = AnswerReader(self.classes, self.settings, fits, self.report, self.tallies, verifies=verifies)
         scoring = self.settings.scoring
-        self.why_no_judge = (
-            "scoring.threshold is judge, which takes scoring.in_score = pool: the empirical null stands in"
-            if scoring.in_score != "pool"
-            else "the prompt template does not verify (ens/v3 does): no judge, the empirical null stands in"
-            if not verifies
-            else "this MLLM takes no pictures: no judge, the empirical null stands in"
-        )
         wanted = scoring.threshold == "judge" and self.settings.threshold.questions > 0
+        self.judged: dict[str, Any] | None = None
+        """How `settle` has last found the judge's threshold, see `BuildReport.judged`."""
         self.judges = wanted and scoring.in_score == "pool" and verifies and self.abilities.pictures
         # one thread for all arithmetic: each further one would keep scratch memory, and workers of torch, of its own
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ants-learning")
+
+    def notes_on_judge(self, *, features_only: bool) -> list[str]:
+        """Say why there is no judge where the settings ask for one.
+
+        Args:
+            features_only: there are no pictures to show.
+        """
+        if self.settings.scoring.threshold != "judge" or (self.judges and not features_only):
+            return []
+        why = "only features were given"
+        if self.settings.scoring.in_score != "pool":
+            why = "scoring.threshold = judge takes scoring.in_score = pool"
+        elif not self.settings.threshold.questions:
+            why = "threshold.questions is 0"
+        elif not self.questions.verifies:
+            why = "the prompt template does not verify (ens/v3 does)"
+        elif not self.abilities.pictures:
+            why = "this MLLM takes no pictures"
+        return [f"{why}: no judge, the empirical null stands in"]
 
     def asker(self, *, bounded: bool, ends_run: tuple[type[Exception], ...]) -> Asker:
         """Return who asks the questions, see `Asker`."""
@@ -112,7 +126,7 @@ class LearningEngine:
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *arguments))
 
     def settle(self, state: AdaptationState, *, complete: bool = False) -> AdaptationState:
-        """Find lambda and the threshold anew, after a bank has changed, and report what the judge said (blocking).
+        """Find lambda and the threshold anew, after a bank has changed, and note what the judge said (blocking).
 
         Args:
             state: with its banks.
@@ -121,7 +135,7 @@ class LearningEngine:
         if self.settings.scoring.in_score != "pool":
             return settle(state, self.settings, complete=complete)
         state, found = find_judged(state, self.settings)
-        self.report.judged = None if found is None else found.to_dict()
+        self.judged = None if found is None else found.to_dict()
         return state
 
     def close(self) -> None:

@@ -77,6 +77,11 @@ class Pictures:
         return self._given(worker.encoder.dim, batch_size)
 
     @property
+    def features_only(self) -> bool:
+        """Whether there are features and no pictures to show."""
+        return self._stream is None
+
+    @property
     def notes(self) -> list[str]:
         """What a reader should know of the pictures: what was left out of folders."""
         note = None if self._stream is None else self._stream.note

@@ -25,6 +25,9 @@ from ants_engine.method.mining import (
 from ants_engine.method.spread import EpsilonNet, farthest_first, share_to_describe
 from ants_engine.settings.config import MiningSettings, Settings, VsnlSettings
 
+JUDGED_BY = 1000
+"""Pictures of a stream by which the judge has been asked all of ``threshold.questions``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
@@ -98,6 +101,13 @@ def classes_of(state: AdaptationState, settings: VsnlSettings) -> tuple[int, ...
     mean = (state.feature_sum / state.looked).float()
     ranked = similar_classes(state.detector.class_features, mean, settings.delta, settings.min_classes)
     return tuple(ranked.tolist())
+
+
+def sample_due(seen: int, settings: Settings) -> int:
+    """Return how many pictures the judge is asked about by the time that a stream has seen so many."""
+    # quickly to the full number, then as many again with each history
+    quick, slow = min(seen, JUDGED_BY) / JUDGED_BY, max(0, seen - JUDGED_BY) / settings.stream.history
+    return int(settings.threshold.questions * (quick + slow))
 
 
 def looks_for_classes(state: AdaptationState, settings: VsnlSettings) -> bool:

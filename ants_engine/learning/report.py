@@ -129,8 +129,9 @@ class BuildReport:
     batches: list[BatchRecord] = field(default_factory=list)
     """What streams did since, batch by batch; the latest 1,000."""
 
-    def note_batch(self, record: BatchRecord) -> None:
-        """Note a batch that was delivered."""
+    def note_batch(self, record: BatchRecord, judged: Mapping[str, Any] | None) -> None:
+        """Note a batch that was delivered, and what the judge has said by then, if anything."""
+        self.judged = self.judged if judged is None else dict(judged)
         self.batches.append(record)
         del self.batches[:-KEPT]
 
@@ -177,7 +178,7 @@ class BuildReport:
             # torch takes seconds to import
             from ants_engine.method.judge import JudgedThreshold
 
-            lines.append(f"threshold: {JudgedThreshold.from_dict(self.judged).line}")
+            lines.append(f"verdicts: {JudgedThreshold.from_dict(self.judged).line}")
         for (what, reason), count in self.reasons().most_common(8):
             lines.append(f"set aside: {count} {what}{'s' if count > 1 else ''}: {reason}")
         if self.set_aside_count > len(self.set_aside):

@@ -103,7 +103,7 @@ class SavedState(_Strict):
     asked: list[AnyText] = Field(default_factory=list)
     """Names of the pictures that the MLLM was asked to verify; since format 4, as is what follows."""
     purity: float = Field(default=0.0, ge=0, le=1)
-    net: tuple[float, NonNegativeInt, NonNegativeInt] = (EpsilonNet().cosine, 0, 0)
+    net: tuple[Annotated[float, Field(ge=-1, le=1)], NonNegativeInt, NonNegativeInt] = (EpsilonNet().cosine, 0, 0)
     """Cosine, pictures decided, pictures described."""
     sampled: NonNegativeInt = 0
 
@@ -293,9 +293,11 @@ def _asked(saved: SavedState, tensors: Mapping[str, Tensor], dim: int, cold: Ask
 
 
 def _finite(values: Tensor, what: str) -> Tensor:
-    if values.ndim != 1 or not bool(_real(values, what).isfinite().all()):
-        raise ValueError(f"{what}: a vector of finite numbers is expected, not shape {tuple(values.shape)}")
-    return values
+    # as they are kept: float32 has no room for every float64
+    kept = _real(values, what).to(torch.float32)
+    if kept.ndim != 1 or not bool(kept.isfinite().all()):
+        raise ValueError(f"{what}: a vector of finite numbers is expected, not shape {tuple(kept.shape)}")
+    return kept
 
 
 def _update(update: Update) -> SavedUpdate:
@@ -312,8 +314,11 @@ def _restored(update: SavedUpdate, known: Mapping[int, Candidate], features: Ten
     if features is None:
         raise ValueError("the features of an update are missing")
     asked = tuple(known[key] for key in update.asked)
+    if not set(update.asked) <= set(update.members):
+        raise ValueError("an update asks about a picture that is none of its members")
     found = JudgeUpdate if update.kind == "judge" else EnsUpdate
-    return found(update.due, asked, tuple(update.members), unit_rows(features, dim, "the features of an update"))
+    rows = unit_rows(features, dim, "the features of an update", len(update.members))
+    return found(update.due, asked, tuple(update.members), rows)
 
 
 def unit_rows(features: Tensor, dim: int | None, what: str, rows: int | None = None) -> Tensor:

@@ -185,7 +185,9 @@ def looks_at(detector: Detector, features: Tensor, initial: Tensor, votes: Tenso
 
 def remember(state: AdaptationState, look: EncodedBatch) -> AdaptationState:
     """Keep the latest pictures' features, initial scores and, in a pool, the lexicon's votes."""
-    votes = state.recent_votes if look.lexicon_vote is None else state.recent_votes.append(look.lexicon_vote)
+    votes = state.recent_votes
+    # those of an earlier pool would not be of the same pictures
+    votes = replace(votes, chunks=()) if look.lexicon_vote is None else votes.append(look.lexicon_vote)
     return replace(
         state,
         recent=state.recent.append(look.features),

@@ -289,7 +289,7 @@ class AdaptationState:
     net: EpsilonNet = field(default_factory=EpsilonNet)
     """Which negative images of a stream are described, where only a share is."""
     sampled: int = 0
-    """Pictures that have been chosen for the judge's sample."""
+    """Pictures that have been chosen for the judge's sample; after a build, as many as a stream would have chosen."""
 
     @classmethod
     def cold(cls, detector: Detector, settings: Settings, *, bounded: bool = True) -> "AdaptationState":

@@ -1,9 +1,10 @@
 """A stream: pictures in, scores out batch by batch, with a detector that adapts on the way."""
 
 import asyncio
+import math
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,15 +22,12 @@ from ants_engine.detector.scores import Adaptation, Scores
 from ants_engine.errors import UsageError
 from ants_engine.learning.engine import LearningEngine, compose
 from ants_engine.learning.pictures import PictureBatch, Pictures
-from ants_engine.learning.policy import choose_policy
+from ants_engine.learning.policy import JUDGED_BY, choose_policy, sample_due
 from ants_engine.learning.report import BatchRecord, CallMeter, StreamReport
 from ants_engine.learning.run_observer import FirstLook, RunStart, ScoredBatch
 from ants_engine.learning.scoring import score_batch
 from ants_engine.learning.state import AdaptationState, Candidate, EnsUpdate, JudgeUpdate, Update, VsnlUpdate
 from ants_engine.method.judge import first_of
-
-JUDGED_BY = 1000
-"""Pictures of a stream by which the judge has been asked all of ``threshold.questions``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +37,8 @@ class Delivered:
     scores: Scores
     state: AdaptationState
     record: BatchRecord
+    judged: Mapping[str, Any] | None
+    """See `BuildReport.judged`."""
 
 
 class StreamLoop:
@@ -73,8 +73,7 @@ class StreamLoop:
             self._report.notes.append("this MLLM takes no pictures: no sentence is added")
         if not engine.abilities.words:
             self._report.notes.append("this MLLM cannot be asked without a picture: no look-alike is added")
-        if self._settings.scoring.threshold == "judge" and not engine.judges:
-            self._report.notes.append(engine.why_no_judge)
+        self._report.notes += engine.notes_on_judge(features_only=pictures.features_only)
         async with asyncio.TaskGroup() as group:
             for update in self._state.pending:
                 # asked for before the state was saved, or the stream before this one broken off
@@ -105,7 +104,7 @@ class StreamLoop:
         scores = self._scores(state, batch, columns, adaptation)
         record = self._record(adaptation, scores)
         engine.observer.scored(ScoredBatch(scores, _by_row(batch), record))
-        return Delivered(scores, state, record)
+        return Delivered(scores, state, record, self._engine.judged)
 
     def _observe(
         self, state: AdaptationState, batch: PictureBatch, look: EncodedBatch
@@ -131,12 +130,11 @@ class StreamLoop:
 
     def _sample(self, state: AdaptationState, batch: PictureBatch) -> list[int]:
         """Choose the rows of a batch that the judge is asked about: as many as are due, first by sha256."""
-        questions, history = self._settings.threshold.questions, self._settings.stream.history
-        seen = state.looked + len(batch.rows)
-        # quickly to the full number, then as many again with each history
-        due = int(questions * (min(seen, JUDGED_BY) / JUDGED_BY + max(0, seen - JUDGED_BY) / history))
+        due = sample_due(state.looked + len(batch.rows), self._settings) - state.sampled
+        # a detector that has seen pictures before it had a judge catches up bit by bit
+        most = math.ceil(self._settings.threshold.questions * len(batch.rows) / JUDGED_BY)
         ids = [str(state.pictures + row) for row in batch.rows]
-        return first_of(ids, max(0, due - state.sampled), self._settings.seed)
+        return first_of(ids, min(most, max(0, due)), self._settings.seed)
 
     async def _apply_due(self, state: AdaptationState) -> AdaptationState:
         due = [update for update in state.pending if update.due <= state.batch + 1]
@@ -275,8 +273,8 @@ class Owner(Protocol):
         """Take over the state after a delivered batch."""
         ...
 
-    def note_batch(self, record: BatchRecord) -> None:
-        """Keep the record of a delivered batch."""
+    def note_batch(self, record: BatchRecord, judged: Mapping[str, Any] | None) -> None:
+        """Keep the record of a delivered batch, and what the judge has said by then."""
         ...
 
 
@@ -363,8 +361,8 @@ class Stream:
             raise StopAsyncIteration
         self._state = delivered.state
         self._owner.adopt(delivered.state)
-        self.report.note_batch(delivered.record)
-        self._owner.note_batch(delivered.record)
+        for keeper in (self.report, self._owner):
+            keeper.note_batch(delivered.record, delivered.judged)
         return delivered.scores
 
     async def __aenter__(self) -> Self:

@@ -10,13 +10,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.verdicts import k_centre, ranking, thresholds
+from benchmarks.verdicts import face, k_centre, ranking, thresholds
 from benchmarks.verdicts.bars import Given, Part
 from benchmarks.verdicts.worlds import sources
 
 BARS: dict[str, Part] = {
     "1": ranking.pool,
     "2": thresholds.judge,
+    "3": face.run,
     "4": thresholds.calibrate,
     "6": ranking.questions,
     "7": k_centre.run,

@@ -60,7 +60,8 @@ def drawn(world: World, seed: int, prevalence: float) -> Tensor:
         (world.id_name, 0, world.ids, ids),
         (world.ood_name, world.ids, total, oods),
     ):
-        rows = sorted(range(available), key=lambda row, name=name: _digest(name, row, f"{seed} draw"))[:wanted]
+        draws = [_digest(name, row, f"{seed} draw") for row in range(available)]
+        rows = sorted(range(available), key=draws.__getitem__)[:wanted]
         marked += [(_digest(name, row, f"{seed} order"), first + row) for row in rows]
     return torch.tensor([row for _, row in sorted(marked)])
 

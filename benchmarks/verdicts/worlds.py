@@ -306,11 +306,16 @@ def emoji_worlds(path: Path) -> list[World]:
     for row, label in stored["vs_class"].tolist():
         similar[row] = (*similar.get(row, ()), label)
     worlds = []
-    for kind, parts in (("near", ["near"]), ("far", ["far"]), ("both", ["near", "far"])):
+    kinds: tuple[tuple[str, Kind, list[str]], ...] = (
+        ("near", "near", ["near"]),
+        ("far", "far", ["far"]),
+        ("both", "mixed", ["near", "far"]),
+    )
+    for name, kind, parts in kinds:
         worlds.append(
             World(
-                name=f"emoji|{kind}",
-                kind="mixed" if kind == "both" else kind,
+                name=f"emoji|{name}",
+                kind=kind,
                 classes=torch.from_numpy(stored["class_features"]),
                 lexicon=torch.from_numpy(stored["neg"]),
                 features=torch.from_numpy(np.concatenate([stored[f"{part}_x"] for part in ["id", *parts]])),

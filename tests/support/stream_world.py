@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ants_engine import ANTS, Scores
-from ants_engine.backends.scripted import ScriptedBackend
+from ants_engine.backends.scripted import ScriptedBackend, Shows, verify_or_describe
 from ants_engine.clip.encoding import GivenEncoder
 from ants_engine.protocol import Call
 from tests.golden.stream_fixture import number_of
@@ -40,6 +40,13 @@ REFERENCE: dict[str, Any] = {
     "scoring": {"in_score": "ada", "group_length": 10},
 }
 PRESETS = {"paper": PAPER, "reference": REFERENCE}
+ENGINE: dict[str, Any] = {
+    **PAPER,
+    "preset": "engine",
+    "mining": {"gamma": 0.9, "describe_least": 2},
+    "threshold": {"questions": 400},
+}
+"""With so many questions the judge is asked about enough of a hundred pictures."""
 
 
 def changed(settings: dict[str, Any], **stages: dict[str, Any]) -> dict[str, Any]:
@@ -71,17 +78,26 @@ def class_texts() -> list[str]:
 
 def picture_features(count: int, seed: int = 0, foreign: float = 0.5) -> NDArray[np.float32]:
     """Return (count, D) features, a share of them near no class; most classes become frequent one after the other."""
+    return pictures_of(count, seed, foreign)[0]
+
+
+def pictures_of(
+    count: int, seed: int = 0, foreign: float = 0.5, noise: float = 0.25
+) -> tuple[NDArray[np.float32], list[str | None]]:
+    """Return the same features, and per picture the class that it shows, or None."""
     rng = np.random.default_rng(seed)
     known, unknown = text_features(class_texts()).numpy(), text_features(NEGATIVES).numpy()
-    rows = []
+    rows, shown = [], list[str | None]()
     for number in range(count):
         phase = number * len(CLASSES) // max(1, count)
-        centre = known[(phase + rng.integers(0, 3)) % len(CLASSES)]
+        row = (phase + rng.integers(0, 3)) % len(CLASSES)
+        centre, name = known[row], CLASSES[row]
         if rng.random() < foreign:
-            centre = unknown[rng.integers(0, len(unknown))]
-        rows.append(centre + rng.normal(0, 0.25, DIM))
+            centre, name = unknown[rng.integers(0, len(unknown))], None
+        rows.append(centre + rng.normal(0, noise, DIM))
+        shown.append(name)
     features = np.asarray(rows, dtype=np.float32)
-    return features / np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.linalg.norm(features, axis=1, keepdims=True), shown
 
 
 def answer(call: Call) -> str:
@@ -97,6 +113,14 @@ def answer(call: Call) -> str:
 def mllm(**options: Any) -> ScriptedBackend:
     """Return an MLLM that answers at once."""
     return ScriptedBackend.from_callable(answer, ScriptedBackend.Options(**options))
+
+
+def verifying_mllm(shown: Sequence[str | None], *, yes: float = 1.0, false_yes: float = 0.0) -> ScriptedBackend:
+    """Return an MLLM that verifies or describes numbered pictures, with a judge's errors."""
+    said = verify_or_describe(
+        lambda call: Shows(shown[number_of(call)], answer(call)), yes=yes, false_yes=false_yes, without_picture=answer
+    )
+    return ScriptedBackend.from_callable(said)
 
 
 def unruly_mllm(seed: int) -> ScriptedBackend:
