@@ -253,9 +253,9 @@ def near_worlds(found: Sources) -> Iterator[World]:
         if not found.other_food:
             others = [name for name in CLASSES if name not in split]
             yield _cifar_world(found, f"cifar5{letter}|other5", "near", split, [found.cifar(others)], others)
-    for letter, split in zip("abc", FOOD_SPLITS, strict=True):
-        others = [name for name in found.food_names if name not in split]
-        yield _food_world(found, f"food{letter}|other", "near", split, [found.food_of(others)], others)
+    for letter, food in zip("abc", FOOD_SPLITS, strict=True):
+        others = [name for name in found.food_names if name not in food]
+        yield _food_world(found, f"food{letter}|other", "near", food, [found.food_of(others)], others)
 
 
 def far_worlds(found: Sources) -> Iterator[World]:
