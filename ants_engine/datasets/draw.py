@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ants_engine.datasets.benchmark import BenchmarkSet
 from ants_engine.errors import UsageError
-from ants_engine.method.mining import share_of
+from ants_engine.method.rounding import share_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)

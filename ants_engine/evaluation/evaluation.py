@@ -33,7 +33,7 @@ from ants_engine.evaluation.results_folder import (
 from ants_engine.evaluation.summary import SummaryRow, summarise
 from ants_engine.learning.preflight import check_mllm, check_models
 from ants_engine.method.metrics import require_metrics
-from ants_engine.method.mining import share_of
+from ants_engine.method.rounding import share_of
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
 

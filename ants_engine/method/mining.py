@@ -1,16 +1,17 @@
 """Negative images out of the history (stage 2; paper eq. 5, 6), and the classes that it looks like (stage 4; eq. 10).
 
-Beside the paper's rule: the public code's threshold out of a histogram, near-duplicates that need no sentence of their
-own, and how a share of a number becomes a whole number.
+Beside the paper's rule: the public code's threshold out of a histogram, and near-duplicates that need no sentence of
+their own.
 """
 
 import heapq
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ants_engine.method.rounding import share_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,23 +202,6 @@ def unlike(features: Tensor, known: Tensor, cosine: float) -> list[bool]:
             count += 1
     found: list[bool] = free.tolist()
     return found
-
-
-def share_of(share: float, count: int) -> int:
-    """Round ``share * count`` up: any share of something is at least one.
-
-    The product's last bits are forgiven, so that 0.1 of 30 is 3 and not 4.
-
-    Args:
-        share: in (0, 1].
-        count: at least 0.
-
-    Raises:
-        ValueError: ``share`` or ``count`` is outside its range.
-    """
-    if not 0.0 < share <= 1.0 or count < 0:
-        raise ValueError(f"share must be in (0, 1] and count at least 0, not {share} and {count}")
-    return min(count, math.ceil(share * count * (1.0 - 1e-12)))
 
 
 def similar_classes(class_features: Tensor, mean_feature: Tensor, delta: float, min_classes: int = 1) -> Tensor:

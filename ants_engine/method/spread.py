@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ants_engine.method.mining import share_of
+from ants_engine.method.rounding import share_of
 
 _MEMBERS = 2048
 """Candidates that a round of picks is made among."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ants_engine.method.mining import share_of
+from ants_engine.method.rounding import share_of
 
 
 def otsu_threshold(scores: Tensor) -> float:

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ants_engine.method.mining import CertainNegatives, mine_negative_images, share_of
+from ants_engine.method.mining import CertainNegatives, mine_negative_images
+from ants_engine.method.rounding import share_of
 
 GRID = st.sampled_from([0.0, 0.1, 0.2, 0.3, 0.5, 0.5000001, 0.89, 0.9, 1.0])
 SHARES = st.sampled_from([0.01, 0.1, 0.3, 0.5, 0.75, 1.0])
