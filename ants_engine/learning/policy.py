@@ -22,7 +22,6 @@ from ants_engine.method.similar_classes import most_frequent_classes, similar_cl
 from ants_engine.method.spread import EpsilonNet, farthest_first, share_to_describe
 from ants_engine.settings.config import MiningSettings, Settings, VsnlSettings
 
-
 JUDGED_BY = 1000
 """Pictures of a stream by which the judge has been asked all of ``threshold.questions``."""
 

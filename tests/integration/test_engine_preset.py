@@ -170,7 +170,7 @@ def failing(call: Call) -> str:
 
 async def test_failed_questions_are_left_out(lexicon: Path) -> None:
     backend = ScriptedBackend.from_callable(failing)
-    with pytest.raises(NotEnoughAnswersError, match="dispatch.min_success"):
+    with pytest.raises(NotEnoughAnswersError, match=r"dispatch\.min_success"):
         await build(lexicon, backend=backend)
     ants = await build(lexicon, backend=backend, settings=changed(SETTINGS, dispatch={"min_success": 0.5}))
     assert ants.report.judged is not None
