@@ -231,7 +231,7 @@ class Tally:
 
     @property
     def _heard(self) -> int:
-        """Answers that count: where others were confirmed pictures, one sentence for the rest is no defect."""
+        """Answers that are compared; a yes counts: one sentence for all the other pictures may then be right."""
         return len(self._said) + self.verified
 
     def _commonest(self) -> tuple[str, int, int]:

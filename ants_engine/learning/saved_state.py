@@ -180,7 +180,7 @@ def unpack_state(
         cold.candidates.scores.append(_scores(tensors["state_candidate_scores"], "candidate_scores")),
         cold.candidates.features.append(unit_rows(tensors["state_candidate_features"], dim, "candidate_features")),
     )
-    if "state_recent_votes" in tensors:
+    if "state_recent_votes" in tensors or (detector.fusion == "pool" and len(rows["recent"])):
         rows["recent_votes"] = cold.recent_votes.append(_finite(tensors["state_recent_votes"], "recent_votes"))
         if len(rows["recent_votes"]) != len(rows["recent"]):
             raise ValueError("recent features and recent votes differ in number")
@@ -214,7 +214,7 @@ def unpack_state(
     if saved.purity > 0.0:
         detector = replace(detector, verified=asked.verified(), purity=saved.purity)
     net = EpsilonNet(cosine=saved.net[0], seen=saved.net[1], chosen=saved.net[2])
-    if "state_net" in tensors:
+    if net.chosen:
         net = replace(net, described=unit_rows(tensors["state_net"], dim, "net"))
     return replace(
         cold,

@@ -8,9 +8,8 @@ look-alikes of a `World` have made-up names; their features are the stored ones.
 import asyncio
 import io
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -95,8 +94,10 @@ def _number(call: Call) -> int:
     return int(low + (high << 8))
 
 
-def settings_for(lexicon: Path, **stages: Mapping[str, Any]) -> Settings:
-    """Return preset `engine` for features that are given, and a lexicon of words."""
+def settings_for(shown: WorldInWords, folder: Path) -> Settings:
+    """Return preset `engine` for features that are given; writes the world's words into the folder, as a lexicon."""
+    lexicon = folder / "lexicon.txt"
+    lexicon.write_text("".join(f"word {row}\tnoun\n" for row in range(len(shown.world.lexicon))))
     return load_settings(
         preset="engine",
         environment={},
@@ -104,7 +105,6 @@ def settings_for(lexicon: Path, **stages: Mapping[str, Any]) -> Settings:
         text={"class_template": "{}", "feature_cache": None},
         dispatch={"mode": "live", "runs": None},
         progress={"bar": "off"},
-        **stages,
     )
 
 
@@ -113,18 +113,17 @@ def run(given: Given) -> Report:
     worlds = standard_worlds(given.found)
     report = Report(f"Bar 3: `ANTS.build` and `ANTS.stream` ({len(worlds)} sets, a {IF_ID:g}, b {IF_OOD:g})")
     with tempfile.TemporaryDirectory() as folder:
-        lexicon = Path(folder) / "lexicon.txt"
-        _say_builds(report, worlds, given.seeds, lexicon)
-        _say_streams(report, worlds, given.seeds, lexicon)
+        _say_builds(report, worlds, given.seeds, Path(folder))
+        _say_streams(report, worlds, given.seeds, Path(folder))
     return report
 
 
-def _say_builds(report: Report, worlds: Sequence[World], seeds: int, lexicon: Path) -> None:
+def _say_builds(report: Report, worlds: Sequence[World], seeds: int, folder: Path) -> None:
     lines = []
     for prevalence in BUILDS:
         found = np.array(
             [
-                asyncio.run(_build(WorldInWords(world, drawn(world, seed, prevalence), seed), lexicon))
+                asyncio.run(_build(WorldInWords(world, drawn(world, seed, prevalence), seed), folder))
                 for world in worlds
                 for seed in range(seeds)
             ]
@@ -133,7 +132,7 @@ def _say_builds(report: Report, worlds: Sequence[World], seeds: int, lexicon: Pa
             float(column[~np.isnan(column)].mean()) if (~np.isnan(column)).any() else float("nan") for column in found.T
         )
         share = f"{100 * prevalence:g} %"
-        lines.append([share, *(f"{value:.1f}" for value in (flagged, caught, area, estimate)), f"{questions:.0f}"])
+        lines.append([share, *map(_figure, (flagged, caught, area, estimate)), f"{questions:.0f}"])
         report.bar(f"build, {share}: known flagged", flagged, FLAGGED[1])
         report.bar(f"build, {share}: known flagged", flagged, FLAGGED[0], at_least=True)
         if prevalence:
@@ -142,17 +141,14 @@ def _say_builds(report: Report, worlds: Sequence[World], seeds: int, lexicon: Pa
     report.say("`ANTS.build`, then `score` of the same pictures; means in %\n\n" + markdown(heads, lines))
 
 
-async def _build(shown: WorldInWords, lexicon: Path) -> list[float]:
-    await asyncio.to_thread(
-        lexicon.write_text, "".join(f"word {row}\tnoun\n" for row in range(len(shown.world.lexicon)))
-    )
+async def _build(shown: WorldInWords, folder: Path) -> list[float]:
     ants = await ANTS.build(
         shown.classes,
         shown.images,
         features=shown.features,
         encoder=shown.encoder,
         backend=shown.backend,
-        config=settings_for(lexicon),
+        config=settings_for(shown, folder),
     )
     scores = ants.score_features(shown.features)
     known, unknown = scores.id_score[shown.is_id], scores.id_score[~shown.is_id]
@@ -164,21 +160,20 @@ async def _build(shown: WorldInWords, lexicon: Path) -> list[float]:
     return [*shares, pictures, float("nan") if prevalence is None else 100 * prevalence["value"]]
 
 
-def _say_streams(report: Report, worlds: Sequence[World], seeds: int, lexicon: Path) -> None:
+def _say_streams(report: Report, worlds: Sequence[World], seeds: int, folder: Path) -> None:
     lines = []
     for prevalence in STREAMS:
         found = {
             world.name: np.mean(
-                [asyncio.run(_stream(_repeated(world, seed, prevalence), lexicon)) for seed in range(seeds)], axis=0
+                [asyncio.run(_stream(_repeated(world, seed, prevalence), folder)) for seed in range(seeds)], axis=0
             )
             for world in worlds
         }
         share = f"{100 * prevalence:g} %"
         for name, values in found.items():
-            lines.append([share, name.replace("|", " → "), *(f"{value:.1f}" for value in values)])
+            lines.append([share, name.replace("|", " → "), *map(_figure, values)])
         flagged, caught, area, questions = np.mean(list(found.values()), axis=0)
-        means = f"**{flagged:.1f}**", f"**{caught:.1f}**", f"{area:.1f}", f"{questions:.0f}"
-        lines.append([share, "**mean**", *means])
+        lines.append([share, "**mean**", *map(_figure, (flagged, caught, area, questions))])
         report.bar(f"stream, {share}: known flagged in its last half", float(flagged), STREAM_FLAGGED)
     heads = ["prevalence", "set", "known flagged", "unknown caught", "AUROC", "questions"]
     report.say(f"`ANTS.stream`, last half of {PICTURES:,} pictures; means in %\n\n" + markdown(heads, lines))
@@ -189,15 +184,16 @@ def _repeated(world: World, seed: int, prevalence: float) -> WorldInWords:
     random = np.random.default_rng(seed)
     oods = round(PICTURES * prevalence)
     parts = [(0, world.ids, PICTURES - oods), (world.ids, len(world.features) - world.ids, oods)]
-    rows = np.concatenate([first + random.permutation(np.arange(wanted) % count) for first, count, wanted in parts])
+    rows = np.concatenate(
+        [first + random.permutation(count)[np.arange(wanted) % count] for first, count, wanted in parts]
+    )
     return WorldInWords(world, torch.from_numpy(random.permutation(rows)), seed)
 
 
-async def _stream(shown: WorldInWords, lexicon: Path) -> list[float]:
-    await asyncio.to_thread(
-        lexicon.write_text, "".join(f"word {row}\tnoun\n" for row in range(len(shown.world.lexicon)))
+async def _stream(shown: WorldInWords, folder: Path) -> list[float]:
+    ants = await ANTS.build(
+        shown.classes, encoder=shown.encoder, backend=shown.backend, config=settings_for(shown, folder)
     )
-    ants = await ANTS.build(shown.classes, encoder=shown.encoder, backend=shown.backend, config=settings_for(lexicon))
     scored = [scores async for scores in ants.stream(shown.images, features=shown.features)]
     outlier = np.concatenate([scores.is_outlier for scores in scored])[JUDGED_FROM:]
     score = np.concatenate([scores.id_score for scores in scored])[JUDGED_FROM:].astype(np.float64)
@@ -211,3 +207,7 @@ def _shares(outlier: NDArray[np.bool_], known: NDArray[np.bool_]) -> tuple[float
     """Return known pictures called unknown, and unknown ones caught (NaN without one), in %."""
     caught = 100 * float(outlier[~known].mean()) if (~known).any() else float("nan")
     return 100 * float(outlier[known].mean()), caught
+
+
+def _figure(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.1f}"

@@ -11,26 +11,29 @@ import numpy as np
 import pytest
 
 from ants_engine import ANTS, Scores
+from ants_engine.backends.scripted import ScriptedBackend, Shows, verify_or_describe
 from ants_engine.errors import DetectorFolderError, SettingError
 from ants_engine.learning.run_observer import RunObserver, RunStart
 from ants_engine.learning.state import AdaptationState
 from ants_engine.settings.uses import USES, Use, flat
-from tests.golden.stream_fixture import numbered_pictures
+from tests.golden.stream_fixture import number_of, numbered_pictures
 from tests.support.stream_world import (
     CLASSES,
+    ENGINE,
     PAPER,
     PRESETS,
     REFERENCE,
+    answer,
     bits,
     changed,
     cold,
     given_encoder,
-    mllm,
     picture_features,
+    pictures_of,
 )
 
 COUNT, BATCH = 48, 6
-FEATURES, PICTURES = picture_features(COUNT), numbered_pictures(COUNT)
+(FEATURES, SHOWN), PICTURES = pictures_of(COUNT), numbered_pictures(COUNT)
 FRESH = picture_features(20, seed=9)
 
 ANOTHER: dict[str, Any] = {
@@ -68,7 +71,7 @@ ANOTHER: dict[str, Any] = {
     "mining.max_images": 3,
     "mining.same_picture": 0.5,
     "mining.describe": 0.25,
-    "mining.describe_least": 1,
+    "mining.describe_least": 40,
     "mining.rule": "histogram",
     "mining.min_waiting": 2,
     "ens.template": "ens/v2",
@@ -145,7 +148,8 @@ TOO_SMALL = {
     "ens.drop_id_names", "ens.max_new_tokens", "ens.max_words", "ens.reader", "ens.queue_overflow",
     "vsnl.max_new_tokens", "vsnl.labels_per_class", "vsnl.reader", "vsnl.start_batch",
 }  # fmt: skip
-WORLDS = {"paper": PAPER, "reference": REFERENCE, "active": ACTIVE}
+POOL = changed(ENGINE, threshold={"questions": 500})
+WORLDS = {"paper": PAPER, "reference": REFERENCE, "active": ACTIVE, "engine": POOL}
 QUIET = {"dispatch": {"runs": None}}
 
 
@@ -161,11 +165,17 @@ def same(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def telling() -> ScriptedBackend:
+    """Return an MLLM that describes pictures, and verifies them where it is asked to."""
+    verified = verify_or_describe(lambda call: Shows(SHOWN[number_of(call)], answer(call)), without_picture=answer)
+    return ScriptedBackend.from_callable(
+        lambda call: (verified if call.prompt.startswith("Does the picture show") else answer)(call)
+    )
+
+
 async def streamed(ants: ANTS, start: int = 0, stop: int = COUNT, **options: Any) -> list[Any]:
-    scored: list[Scores] = [
-        scores
-        async for scores in ants.stream(PICTURES[start:stop], features=FEATURES[start:stop], backend=mllm(), **options)
-    ]
+    given: dict[str, Any] = {"features": FEATURES[start:stop], "backend": telling(), **options}
+    scored: list[Scores] = [scores async for scores in ants.stream(PICTURES[start:stop], **given)]
     return [bits(scores) for scores in scored]
 
 
@@ -184,7 +194,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Pat
 
 
 def load(folder: Path, **settings: Any) -> ANTS:
-    return ANTS.load(folder, encoder=given_encoder(), backend=mllm(), **settings)
+    return ANTS.load(folder, encoder=given_encoder(), backend=telling(), **settings)
 
 
 def world_for(key: str) -> str:
@@ -192,6 +202,8 @@ def world_for(key: str) -> str:
     row = USES[key]
     if row.needs == "scoring.activation.enabled":
         return "active"
+    if row.needs == "scoring.threshold" or key.startswith("mining.describe"):
+        return "engine"
     reference = {"most_frequent", "histogram"} & set(row.values) or key == "scoring.random_permute"
     return "reference" if reference else "paper"
 
@@ -272,7 +284,7 @@ async def test_a_setting_of_streams_changes_what_a_taught_detector_goes_on_to(
     _, folder = saved[world_for(key)]
     before, after = load(folder), load(folder, **nested(key, ANOTHER[key]))
     assert frozen(after) == frozen(before), "what was learned stays"
-    backends = mllm(), mllm()
+    backends = telling(), telling()
     found = []
     for ants, backend in zip((before, after), backends, strict=True):
         stream = ants.stream(PICTURES[COUNT // 2 :], features=FEATURES[COUNT // 2 :], backend=backend)
@@ -334,6 +346,7 @@ def test_a_setting_that_would_do_nothing_is_refused(key: str, saved: dict[str, t
         "scoring.in_score": "near_only",
         "scoring.group_length": None,
         "scoring.activation.enabled": False,
+        "scoring.threshold": "otsu",
     }[row.needs]
     worlds = [
         name for name in saved if row.needs != "mining.rule" or flat(load(saved[name][0]).settings)[row.needs] == idle

@@ -20,7 +20,16 @@ from ants_engine.errors import DetectorFolderError, ImageRefusedError
 from ants_engine.learning.detector_folder import MANIFEST, SavedDetector, load_detector, save_detector
 from ants_engine.learning.report import BuildReport
 from ants_engine.learning.saved_state import copy_name, pack_state, unpack_state
-from ants_engine.learning.state import AdaptationState, Candidate, Candidates, Caption, EnsUpdate, VsnlUpdate
+from ants_engine.learning.state import (
+    AdaptationState,
+    Candidate,
+    Candidates,
+    Caption,
+    EnsUpdate,
+    JudgeUpdate,
+    VsnlUpdate,
+)
+from ants_engine.method.spread import EpsilonNet
 from ants_engine.settings.config import Settings
 from ants_engine.settings.loader import load_settings
 from tests.unit.detector.detectors import DIM, small_detector, unit_rows
@@ -31,13 +40,17 @@ PICTURE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
 
 def full_state(settings: Settings = SETTINGS) -> AdaptationState:
     """Return a state in which nothing is empty."""
-    detector = replace(small_detector(), activation=ActivationRanking(torch.tensor([3, 0, 4]), 2))
+    detector = replace(small_detector(), activation=ActivationRanking(torch.tensor([3, 0, 4]), 2), fusion="pool")
     cold = AdaptationState.cold(detector, settings)
+    asked = cold.asked.append(unit_rows(4, 6), torch.randn(4), [True, False] * 2, list("abcd"), sampled=True)
+    asked = asked.append(unit_rows(3, 7), torch.randn(3), [True, False, False], list("efg"), sampled=False)
+    detector = replace(detector, verified=asked.verified(), purity=0.75)
     items = [
         Candidate(2, "file", 0, file_ref(2, "somewhere/file.png")),
         Candidate(5, "frame", 1, object_ref(5, PICTURE, kept=True)),
         Candidate(6, "described", 2, None),
     ]
+    judged = Candidate(8, "of the sample", 0, object_ref(8, PICTURE[:, ::-1].copy(), kept=True))
     waiting = Candidate(1, "has left", 2, object_ref(1, PICTURE[::-1].copy(), kept=True))
     return replace(
         cold,
@@ -47,6 +60,7 @@ def full_state(settings: Settings = SETTINGS) -> AdaptationState:
         feature_sum=torch.arange(DIM, dtype=torch.float64),
         recent=cold.recent.append(unit_rows(5, 1)),
         recent_initial=cold.recent_initial.append(torch.rand(5)),
+        recent_votes=cold.recent_votes.append(torch.randn(5)),
         recent_scores=cold.recent_scores.append(torch.rand(7)),
         past_scores=cold.past_scores.append(torch.rand(11)),
         activation_scores=cold.activation_scores.append(torch.rand(4)),
@@ -57,7 +71,10 @@ def full_state(settings: Settings = SETTINGS) -> AdaptationState:
         pictures=9,
         looked=7,
         members=(6, 2),
-        captions={6: Caption("a lamp", "described"), 0: Caption(None, "gone")},
+        captions={6: Caption("a lamp", "described", False), 0: Caption(None, "gone")},
+        asked=asked,
+        net=EpsilonNet(unit_rows(2, 8), 0.75, 9, 2),
+        sampled=5,
         ens_updates=2,
         held=(2, 0),
         labels={2: ("wolf", "fox"), 0: ()},
@@ -68,6 +85,7 @@ def full_state(settings: Settings = SETTINGS) -> AdaptationState:
             EnsUpdate(5, (waiting, items[1]), (5, 1), unit_rows(2, 4)),
             VsnlUpdate(6, (1,), (1, 2)),
             EnsUpdate(6, (), (5,), unit_rows(1, 5)),
+            JudgeUpdate(6, (judged,), (8, 5), unit_rows(2, 10)),
         ),
     )
 
@@ -102,9 +120,22 @@ def test_there_and_back(folder: Path) -> None:
         (5, "frame", 1),
         (6, "described", 2),
     ]
-    assert [type(update) for update in after.pending] == [EnsUpdate, VsnlUpdate, EnsUpdate]
+    assert [type(update) for update in after.pending] == [EnsUpdate, VsnlUpdate, EnsUpdate, JudgeUpdate]
     for one, other in zip(before.pending, after.pending, strict=True):
         assert (one.due, one.members) == (other.due, other.members)
+    for name in ("features", "votes", "answers", "sampled"):
+        one, other = getattr(before.asked, name), getattr(after.asked, name)
+        assert (one.limit, len(one)) == (other.limit, len(other))
+        # votes are random numbers, and `before` has others
+        assert torch.equal(one.tensor(), other.tensor()) or name == "votes"
+    assert after.asked.names == before.asked.names
+    assert (after.detector.purity, after.sampled) == (0.75, 5)
+    assert after.detector.verified is not None
+    assert after.detector.verified.names == ("a", "c", "e")
+    assert torch.equal(after.detector.verified.others, before.asked.verified().others)
+    assert (after.net.cosine, after.net.seen, after.net.chosen) == (0.75, 9, 2)
+    assert torch.equal(after.net.described, before.net.described)
+    assert len(after.recent_votes) == len(after.recent) == 5
     assert after.detector.activation is not None
     assert after.detector.activation.rows.tolist() == [3, 0, 4]
 
@@ -123,7 +154,12 @@ def test_pictures_come_back_from_files_and_copies(folder: Path) -> None:
     left = waiting.asked[0].ref
     assert left is not None
     assert np.array_equal(np.asarray(left.load(SETTINGS.pictures)), PICTURE[::-1])
-    assert len(list((folder / "pictures").iterdir())) == 2
+    sample = state.pending[3]
+    assert isinstance(sample, JudgeUpdate)
+    ref = sample.asked[0].ref
+    assert ref is not None
+    assert np.array_equal(np.asarray(ref.load(SETTINGS.pictures)), PICTURE[:, ::-1])
+    assert len(list((folder / "pictures").iterdir())) == 3
 
 
 def test_a_copy_is_as_small_as_what_the_mllm_is_shown(tmp_path: Path) -> None:
@@ -134,7 +170,7 @@ def test_a_copy_is_as_small_as_what_the_mllm_is_shown(tmp_path: Path) -> None:
         assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()
         with Image.open(path) as image:
             sizes.append(image.size)
-    assert sizes == [(3, 4)] * 2
+    assert sizes == [(3, 4)] * 3
 
 
 def test_a_picture_that_nobody_has_any_more_does_not_stand_in_the_way(tmp_path: Path) -> None:
@@ -170,7 +206,7 @@ def test_missing_tensors_are_named() -> None:
     for name in tensors:
         rest = {key: value for key, value in tensors.items() if key != name}
         with pytest.raises((KeyError, ValueError), match="update are missing|" + name):
-            unpack_state(saved, rest, Path(), small_detector(), SETTINGS)
+            unpack_state(saved, rest, Path(), full_state().detector, SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 63 + "/", "0" * 64 + "\n"])
@@ -224,6 +260,18 @@ def swap(folder: Path, name: str, tensor: torch.Tensor) -> None:
         lambda state: state["known"][0].update(sha256="../../etc/passwd"),
         lambda state: state["known"][0].update(id=1 << 64),
         lambda state: state.update(batch=1 << 64),
+        lambda state: state["asked"].append("one more"),
+        lambda state: state["asked"].clear() or state["asked"].append("one"),
+        lambda state: state.update(purity=1.5),
+        lambda state: state.update(purity=float("nan")),
+        lambda state: state.update(net=[float("nan"), 9, 2]),
+        lambda state: state.update(net=[2.0, 9, 2]),
+        lambda state: state.update(net=[0.5, -1, 2]),
+        lambda state: state.update(sampled=-1),
+        lambda state: state["pending"][0].update(asked=[1, 6]),
+        lambda state: state["pending"][3].update(asked=[2]),
+        lambda state: state["pending"][3].update(members=[8]),
+        lambda state: state["pending"][3].update(members=[8, 5, 2]),
     ],
 )
 def test_a_doctored_manifest_is_refused(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -269,6 +317,31 @@ def test_a_doctored_manifest_is_refused(folder: Path, change: Callable[[dict[str
         ("state_feature_sum", torch.full((DIM,), float("nan"), dtype=torch.float64)),
         ("state_negatives", torch.full((2, DIM), float("nan"))),
         ("state_pending_0", torch.full((2, DIM), float("nan"))),
+        ("state_pending_0", unit_rows(1, 4)),
+        ("state_pending_3", unit_rows(1, 4)),
+        ("state_pending_3", torch.zeros(2, DIM)),
+        ("state_asked_features", unit_rows(6, 6)),
+        ("state_asked_features", torch.full((7, DIM), float("nan"))),
+        ("state_asked_features", unit_rows(7, 6)[:, 1:].contiguous()),
+        *(
+            (f"state_asked_{name}", tensor)
+            for name in ("votes", "answers", "sampled")
+            for tensor in (
+                torch.zeros(6),
+                torch.zeros(7, 1),
+                torch.tensor(0.0),
+                torch.full((7,), float("nan")),
+                torch.full((7,), 1e300, dtype=torch.float64),
+                torch.zeros(7, dtype=torch.int64),
+            )
+        ),
+        ("state_recent_votes", torch.zeros(4)),
+        ("state_recent_votes", torch.full((5,), float("inf"))),
+        ("state_recent_votes", torch.full((5,), -1e300, dtype=torch.float64)),
+        ("state_recent_votes", torch.zeros(5, dtype=torch.bool)),
+        ("state_net", torch.zeros(2, DIM)),
+        ("state_net", torch.ones(2, DIM + 1)),
+        ("state_net", torch.tensor(1.0)),
     ],
 )
 def test_a_doctored_tensor_is_refused(folder: Path, name: str, tensor: torch.Tensor) -> None:
@@ -314,7 +387,8 @@ TENSORS = (
     "class_features", "neglabel_features", "ens_features", "vsnl_features", "state_recent", "state_recent_initial",
     "state_recent_scores", "state_past_scores", "state_activation_scores", "state_class_counts", "state_first_seen",
     "state_feature_sum", "state_negatives", "state_candidate_scores", "state_candidate_features",
-    "state_activation_rows", "state_pending_0", "state_pending_2",
+    "state_activation_rows", "state_pending_0", "state_pending_2", "state_pending_3", "state_recent_votes",
+    "state_asked_features", "state_asked_votes", "state_asked_answers", "state_asked_sampled", "state_net",
 )  # fmt: skip
 
 
@@ -342,7 +416,8 @@ def test_a_tensor_of_any_type_rank_and_content_loads_sound_or_not_at_all(name: s
             assert str(folder) in str(error)
             continue
         assert np.isfinite(found.detector.score(unit_rows(2, 9)).id_score).all()
-        assert all(bool(torch.isfinite(rows.tensor()).all()) for rows in (found.recent, found.past_scores))
+        rows = (found.recent, found.past_scores, found.recent_votes, found.asked.votes, found.asked.features)
+        assert all(bool(torch.isfinite(part.tensor()).all()) for part in rows)
         assert bool(torch.isfinite(found.feature_sum).all())
 
 
