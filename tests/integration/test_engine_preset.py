@@ -33,6 +33,8 @@ from tests.support.stream_world import (
     one_by_one,
     pictures_of,
     text_features,
+    unruly_mllm,
+    verifying,
     verifying_mllm,
     write_lexicon,
 )
@@ -339,6 +341,15 @@ async def test_a_stream_saved_after_any_batch_goes_on_with_the_same_bits(lag: in
         if place < len(whole):
             assert await streamed(loaded, place * size) == whole[place:]
     assert place == len(whole)
+
+
+@pytest.mark.parametrize("lag", [0, 3])
+async def test_the_mllms_pace_changes_no_bit(lag: int) -> None:
+    said = verifying(SHOWN, yes=0.9, false_yes=0.1)
+    wanted = await streamed(fresh_stream(stream={"lag": lag}))
+    for seed in range(2):
+        ants = fresh_stream(unruly_mllm(seed, said), stream={"lag": lag})
+        assert await streamed(ants) == wanted
 
 
 async def test_pictures_of_an_iterator_that_wait_for_the_judge_survive_a_save(tmp_path: Path) -> None:
