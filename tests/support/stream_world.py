@@ -91,11 +91,12 @@ def pictures_of(
     for number in range(count):
         phase = number * len(CLASSES) // max(1, count)
         row = (phase + rng.integers(0, 3)) % len(CLASSES)
-        centre, name = known[row], CLASSES[row]
-        if rng.random() < foreign:
-            centre, name = unknown[rng.integers(0, len(unknown))], None
+        centre = known[row]
+        is_known = not rng.random() < foreign
+        if not is_known:
+            centre = unknown[rng.integers(0, len(unknown))]
         rows.append(centre + rng.normal(0, noise, DIM))
-        shown.append(name)
+        shown.append(CLASSES[row] if is_known else None)
     features = np.asarray(rows, dtype=np.float32)
     return features / np.linalg.norm(features, axis=1, keepdims=True), shown
 
