@@ -500,13 +500,14 @@ class ANTS:
             # what is misspelt would otherwise be found when a stream asks, and else never
             news = set(merged.mllm.model_extra or {}) - set(saved.settings.mllm.model_extra or {})
             check_option_names(merged.mllm, sorted(news))
-        if merged.scoring.threshold != "judge":
-            saved.report.judged = None
         ants = cls(saved.state, merged, saved.report, None, backend)
         ants._unconfirmed = unconfirmed(saved.settings, settings)
         if encoder is not None:
             ants._encoder = ants._same_clip(encoder)
         ants.adopt(with_changed_settings(saved.state, saved.settings, merged, ants._logit_scale))
+        if ants.threshold != saved.state.detector.threshold:
+            # what was said of the judge is of another threshold
+            ants._report.judged = None
         return ants
 
     def fork(self, folder: "str | PathLike[str] | None" = None) -> "ANTS":

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ants_engine import ANTS, Scores
 from ants_engine.backends.scripted import ScriptedBackend
@@ -32,6 +33,8 @@ from tests.support.stream_world import (
     one_by_one,
     pictures_of,
     text_features,
+    unruly_mllm,
+    verifying,
     verifying_mllm,
     write_lexicon,
 )
@@ -137,6 +140,22 @@ async def test_a_build_has_the_same_bits_again_and_with_any_batch_size(lexicon: 
         assert other.report.judged == first.report.judged
 
 
+async def test_what_the_judge_is_said_to_have_found_is_of_the_threshold_in_force(lexicon: Path, tmp_path: Path) -> None:
+    ants = await build(lexicon, backend=verifying_mllm(SHOWN, yes=0.9, false_yes=0.1))
+    ants.save(tmp_path)
+    judged = ants.report.judged
+    same = ANTS.load(tmp_path, encoder=given_encoder(), threshold={"questions": 7})
+    assert (same.report.judged, same.threshold) == (judged, ants.threshold)
+    for changes in ({"threshold": {"false_alarms": 0.2}}, {"scoring": {"threshold": "null"}}):
+        other = ANTS.load(tmp_path, encoder=given_encoder(), **changes)
+        assert other.threshold != ants.threshold
+        assert other.report.judged is None
+    more = ANTS.load(tmp_path, encoder=given_encoder(), threshold={"false_alarms": 0.2})
+    assert more.threshold > ants.threshold
+    ants.threshold = 0.25
+    assert ants.report.judged is None
+
+
 @pytest.mark.parametrize("give", [one_by_one, arriving])
 async def test_pictures_of_an_iterator_are_kept_for_the_judge(give: Callable[[Any], Any], lexicon: Path) -> None:
     settings = changed(SETTINGS, threshold={"questions": 20})
@@ -157,6 +176,28 @@ async def test_a_replay_has_the_same_bits_and_asks_nothing(lexicon: Path, tmp_pa
     assert offline.calls == []
     assert learned(again.state) == learned(first.state)
     assert again.report.judged == first.report.judged
+
+
+async def test_pictures_that_cannot_be_shown_are_not_asked_about(lexicon: Path, tmp_path: Path) -> None:
+    paths = []
+    for number, picture in enumerate(PICTURES):
+        paths.append(tmp_path / f"{number:03}.png")
+        if number % 8:
+            Image.fromarray(picture).save(paths[-1])
+    backend = verifying_mllm(SHOWN)
+    ants = await build(lexicon, paths, backend=backend)
+    asked = pictures_asked(backend)
+    assert ants.report.judged is not None
+    assert ants.report.judged["worth"] == "sound"
+    assert len(asked) == len(ants.state.asked) < COUNT
+    assert not [number for number in asked if number % 8 == 0]
+    assert ants.report.failed > 0
+    stream_backend = verifying_mllm(SHOWN)
+    streamed_ants = fresh_stream(stream_backend)
+    async for scores in streamed_ants.stream(paths, features=FEATURES):
+        assert np.isfinite(scores.id_score).all()
+    assert not [number for number in pictures_asked(stream_backend) if number % 8 == 0]
+    assert len(streamed_ants.state.asked) == len(pictures_asked(stream_backend))
 
 
 def failing(call: Call) -> str:
@@ -300,6 +341,15 @@ async def test_a_stream_saved_after_any_batch_goes_on_with_the_same_bits(lag: in
         if place < len(whole):
             assert await streamed(loaded, place * size) == whole[place:]
     assert place == len(whole)
+
+
+@pytest.mark.parametrize("lag", [0, 3])
+async def test_the_mllms_pace_changes_no_bit(lag: int) -> None:
+    said = verifying(SHOWN, yes=0.9, false_yes=0.1)
+    wanted = await streamed(fresh_stream(stream={"lag": lag}))
+    for seed in range(2):
+        ants = fresh_stream(unruly_mllm(seed, said), stream={"lag": lag})
+        assert await streamed(ants) == wanted
 
 
 async def test_pictures_of_an_iterator_that_wait_for_the_judge_survive_a_save(tmp_path: Path) -> None:

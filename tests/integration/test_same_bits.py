@@ -20,6 +20,7 @@ from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import ActivationRanking, Detector
 from ants_engine.detector.negative_bank import NegativeBank
 from ants_engine.learning.scoring import balanced_scores
+from ants_engine.method.verified import VerifiedPictures
 from ants_engine.settings.config import ClipSettings
 from tests.integration.conftest import CLASSES, WORLD
 from tests.support.features import image_features
@@ -103,7 +104,8 @@ SCORINGS = {
     "ada": {},
     "far only": {"weight": 1.0},
     "near only": {"weight": 0.0},
-    "union": {"union": True},
+    "union": {"fusion": "union"},
+    "pool": {"fusion": "pool"},
     "groups as in the public code": {"grouping": "reference", "group_length": 30},
     "banks in groups": {"group_length": 7},
     "activation": {"activation": ActivationRanking(torch.arange(0, 33, 2), 5)},
@@ -115,6 +117,10 @@ SCORINGS = {
 def test_a_pictures_scores_have_the_same_bits_in_any_batch(scoring: str, dim: int, classes: int, words: int) -> None:
     made = detector(dim, classes, words, 33, 90, **SCORINGS[scoring])
     features = unit_rows(300, 9, dim)
+    if made.fusion == "pool":
+        # some of those that are scored are among them
+        asked = torch.cat([features[5:30], unit_rows(150, 11, dim)])
+        made = replace(made, verified=VerifiedPictures.of(asked, torch.arange(len(asked)) % 3 == 0), purity=0.625)
     # features of a kind that hides the order of sums
     features[:3] = torch.eye(dim)[:3]
     wanted: dict[str, np.ndarray[Any, Any]] = {}
@@ -123,8 +129,11 @@ def test_a_pictures_scores_have_the_same_bits_in_any_batch(scoring: str, dim: in
         for partition in partitions(len(features)):
             order = np.argsort(np.concatenate(partition))
             parts = [made.score(features[part]) for part in partition]
-            for name in COLUMNS:
-                found = np.concatenate([getattr(part, name) for part in parts])[order]
+            columns = {name: [getattr(part, name) for part in parts] for name in COLUMNS}
+            columns |= {f"{name} vote": [part.votes[name] for part in parts] for name in parts[0].votes}
+            assert len(columns) == len(COLUMNS) + (4 if made.fusion == "pool" else 0)
+            for name, column in columns.items():
+                found = np.concatenate(column)[order]
                 assert np.array_equal(found, wanted.setdefault(name, found)), (name, threads, partition)
 
 

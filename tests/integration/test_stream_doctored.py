@@ -12,18 +12,19 @@ from ants_engine.backends.scripted import ScriptedBackend
 from ants_engine.clip.picture import encode_picture
 from ants_engine.protocol import Call
 from tests.golden.stream_fixture import numbered_pictures
-from tests.support.stream_world import PAPER, answer, cold, given_encoder, picture_features, run
+from tests.support.stream_world import ENGINE, PAPER, answer, changed, cold, given_encoder, picture_features, run
 
 COUNT, BATCH = 24, 4
 FEATURES = picture_features(COUNT, seed=2)
 
 
+@pytest.mark.parametrize("kind", ["ens", "judge"])
 @pytest.mark.parametrize("given", ["another file", "no digest"])
-async def test_a_private_picture_is_set_aside_and_never_shown(given: str, tmp_path: Path) -> None:
+async def test_a_private_picture_is_set_aside_and_never_shown(given: str, kind: str, tmp_path: Path) -> None:
     paths = [tmp_path / f"{number:02}.png" for number in range(COUNT)]
     for path, picture in zip(paths, numbered_pictures(COUNT), strict=True):
         Image.fromarray(picture).save(path)
-    ants = cold(PAPER)
+    ants = cold(changed(ENGINE, threshold={"questions": 900}) if kind == "judge" else PAPER)
     await run(ants, paths[:12], FEATURES[:12], batch_size=BATCH, lag=9)
     ants.save(tmp_path / "d")
     private = tmp_path / "private.png"
@@ -31,7 +32,7 @@ async def test_a_private_picture_is_set_aside_and_never_shown(given: str, tmp_pa
     secret.save(private)
     manifest = tmp_path / "d" / "detector.json"
     data = json.loads(manifest.read_text())
-    waiting = {key for update in data["state"]["pending"] if update["kind"] == "ens" for key in update["asked"]}
+    waiting = {key for update in data["state"]["pending"] if update["kind"] == kind for key in update["asked"]}
     assert waiting, "pictures wait to be described"
     for item in data["state"]["known"]:
         item["path"] = str(private)

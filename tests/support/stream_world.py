@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 
 from ants_engine import ANTS, Scores
-from ants_engine.backends.scripted import ScriptedBackend, Shows, verify_or_describe
+from ants_engine.backends.scripted import AnswerFunction, ScriptedBackend, Shows, verify_or_describe
 from ants_engine.clip.encoding import GivenEncoder
-from ants_engine.protocol import Call
+from ants_engine.protocol import Answer, Call
 from tests.golden.stream_fixture import number_of
 
 DIM = 12
@@ -91,11 +91,12 @@ def pictures_of(
     for number in range(count):
         phase = number * len(CLASSES) // max(1, count)
         row = (phase + rng.integers(0, 3)) % len(CLASSES)
-        centre, name = known[row], CLASSES[row]
-        if rng.random() < foreign:
-            centre, name = unknown[rng.integers(0, len(unknown))], None
+        centre = known[row]
+        is_known = not rng.random() < foreign
+        if not is_known:
+            centre = unknown[rng.integers(0, len(unknown))]
         rows.append(centre + rng.normal(0, noise, DIM))
-        shown.append(name)
+        shown.append(CLASSES[row] if is_known else None)
     features = np.asarray(rows, dtype=np.float32)
     return features / np.linalg.norm(features, axis=1, keepdims=True), shown
 
@@ -115,15 +116,19 @@ def mllm(**options: Any) -> ScriptedBackend:
     return ScriptedBackend.from_callable(answer, ScriptedBackend.Options(**options))
 
 
-def verifying_mllm(shown: Sequence[str | None], *, yes: float = 1.0, false_yes: float = 0.0) -> ScriptedBackend:
-    """Return an MLLM that verifies or describes numbered pictures, with a judge's errors."""
-    said = verify_or_describe(
+def verifying(shown: Sequence[str | None], *, yes: float = 1.0, false_yes: float = 0.0) -> AnswerFunction:
+    """Return what an MLLM says that verifies or describes numbered pictures, with a judge's errors."""
+    return verify_or_describe(
         lambda call: Shows(shown[number_of(call)], answer(call)), yes=yes, false_yes=false_yes, without_picture=answer
     )
-    return ScriptedBackend.from_callable(said)
 
 
-def unruly_mllm(seed: int) -> ScriptedBackend:
+def verifying_mllm(shown: Sequence[str | None], *, yes: float = 1.0, false_yes: float = 0.0) -> ScriptedBackend:
+    """Return that MLLM, answering at once."""
+    return ScriptedBackend.from_callable(verifying(shown, yes=yes, false_yes=false_yes))
+
+
+def unruly_mllm(seed: int, said: AnswerFunction = answer) -> ScriptedBackend:
     """Return an MLLM whose answers come in a random order: every question lets a random one of those that wait go."""
     rng = random.Random(seed)
     waiting: list[asyncio.Future[None]] = []
@@ -133,7 +138,7 @@ def unruly_mllm(seed: int) -> ScriptedBackend:
         if not chosen.done():
             chosen.set_result(None)
 
-    async def late(call: Call) -> str:
+    async def late(call: Call) -> str | Answer:
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         waiting.append(turn)
@@ -142,7 +147,8 @@ def unruly_mllm(seed: int) -> ScriptedBackend:
         else:
             loop.call_later(rng.uniform(0.0, 0.004), release)
         await turn
-        return answer(call)
+        found = said(call)
+        return found if isinstance(found, str | Answer) else await found
 
     return ScriptedBackend.from_callable(late, ScriptedBackend.Options(max_concurrency=rng.choice([1, 2, 8, 64])))
 
