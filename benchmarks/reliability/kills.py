@@ -35,8 +35,8 @@ def run(kills: int = KILLS, requests: int = REQUESTS, seed: int = SEED) -> Repor
         for number in range(kills):
             worker = _start(server, store, requests)
             # most kills hit while it asks; some while it starts or opens the store
-            if number % 10 and worker.stdout is not None:
-                worker.stdout.readline()
+            if number % 10:
+                _wait_for_a_call(server, worker)
             time.sleep(moments.uniform(0.0, LONGEST if number % 10 else 1.5))
             worker.send_signal(signal.SIGSTOP)
             now = server.counts()
@@ -58,7 +58,14 @@ def run(kills: int = KILLS, requests: int = REQUESTS, seed: int = SEED) -> Repor
     report.bar("answers stored in all", len(kept), requests)
     report.bar("upstream successes beyond the requests and those in flight", successes - requests - sum(flying), 0)
     report.bar("most in flight at one kill", max(flying), SLOTS)
+    report.bar("kills that hit a call in flight", sum(count > 0 for count in flying), kills // 4, at_least=True)
     return report
+
+
+def _wait_for_a_call(server: FaultyServer, worker: "subprocess.Popen[str]") -> None:
+    """Wait until the server works on a question of this process: what comes before is the start of Python."""
+    while worker.poll() is None and not server.counts()["in_flight"]:
+        time.sleep(LATENCY / 20)
 
 
 def _successes(counts: dict[str, Any]) -> int:
