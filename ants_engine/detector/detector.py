@@ -3,8 +3,9 @@
 Everything here is plain data and arithmetic on features; pictures, models and MLLMs are elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -214,37 +215,28 @@ class Detector:
     def id_scores(self, columns: Mapping[str, Tensor]) -> Tensor:
         """Return ``id_score`` (N,) of the columns that `columns` gives."""
         if self.fusion == "pool":
-            return self._pooled(columns)[1]
+            return self._pooled(columns)
         return self.fuse(columns["ens_score"], columns["vsnl_score"])
 
-    def log_odds(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """Return the pooled log-odds (N,), higher = more ID; 0 where no bank has a vote.
-
-        ``id_score`` is their sigmoid. Rank by these where float32 has no score between two next to 1.
-        """
-        return self._pooled(columns)[0]
-
-    def _pooled(self, columns: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return log-odds and ``id_score``, each (N,)."""
+    def _pooled(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """Return ``id_score`` (N,) of a pool: the sigmoid of the log-odds, which are 0 where no bank has a vote."""
         names = [name for name in VOTES if name in columns]
         if not names:
-            odds = torch.zeros_like(columns["neglabel_score"])
-            return odds, torch.sigmoid(odds)
+            return torch.sigmoid(torch.zeros_like(columns["neglabel_score"]))
 
         def work(votes: Columns) -> Columns:
             given = dict(zip(names, votes, strict=True))
             texts = Votes(*map(given.get, VOTES[:3]))
             odds = texts.log_odds() if texts.given() else torch.zeros_like(votes[0])
             odds = with_pictures(odds, given[VOTES[3]], 1.0) if VOTES[3] in given else odds
-            return [odds, torch.sigmoid(odds)]
+            return [torch.sigmoid(odds)]
 
         def probe(rows: int) -> Columns:
             noise = torch.Generator().manual_seed(0)
             return [10.0 * torch.randn(rows, generator=noise) for _ in names]
 
         # in blocks: an elementwise function may compute the last few rows of a batch in another way
-        odds, score = SCORING.run(work, [columns[name] for name in names], ("pool", *names), probe)
-        return odds, score
+        return SCORING.run(work, [columns[name] for name in names], ("pool", *names), probe)[0]
 
     def fuse(self, ens_score: Tensor, vsnl_score: Tensor) -> Tensor:
         """Return ``id_score`` (N,) of the two banks' scores, each (N,), where nothing is pooled."""
@@ -375,14 +367,7 @@ class Detector:
 
     def _scored(self, look: EncodedBatch, bank: NegativeBank) -> tuple[Tensor, Tensor]:
         """Return the score (N,) against sentences or look-alikes, and their vote (N,), out of the same products."""
-        cut = self._cut(bank)
-
-        def work(columns: Columns) -> Columns:
-            features, top, mass = columns
-            return self._score_and_vote(features / self.temperature, cut, IdMass(top, mass), sized=True)
-
-        score, vote = self._in_blocks(work, [look.features, look.id_mass.top, look.id_mass.mass], cut)
-        return score, vote
+        return self._scores(look, self._cut(bank), partial(self._score_and_vote, sized=True))
 
     def _score_and_vote(
         self, scaled: Tensor, cut: Cut, id_mass: IdMass, *, sized: bool = False
@@ -421,10 +406,12 @@ class Detector:
         length = self.group_length or max(1, len(bank))
         return bank.cut(length, permute=self.permute, seed=self.seed, second_length=second_length, repeats=repeats)
 
-    def _scores(self, look: EncodedBatch, cut: Cut) -> tuple[Tensor, Tensor]:
+    def _scores(
+        self, look: EncodedBatch, cut: Cut, scored: Callable[..., tuple[Tensor, Tensor]] = cut_scores
+    ) -> tuple[Tensor, Tensor]:
         def work(columns: Columns) -> Columns:
             features, top, mass = columns
-            return cut_scores(features / self.temperature, cut, IdMass(top, mass))
+            return scored(features / self.temperature, cut, IdMass(top, mass))
 
         first, second = self._in_blocks(work, [look.features, look.id_mass.top, look.id_mass.mass], cut)
         return first, second

@@ -18,7 +18,7 @@ from ants_engine.common.progress import ProgressEvent
 from ants_engine.detector.detector import Detector, EncodedBatch
 from ants_engine.errors import NoImagesError
 from ants_engine.learning.answers import ENDS_A_BUILD
-from ants_engine.learning.engine import LearningEngine, compose
+from ants_engine.learning.engine import LearningEngine, candidates_of, compose
 from ants_engine.learning.initial_detector import class_features, initial_detector
 from ants_engine.learning.pictures import PictureBatch, Pictures
 from ants_engine.learning.policy import PaperPolicy, sample_due, to_describe
@@ -138,10 +138,8 @@ class Build:
 
     def _keep(self, sample: Sequence[int], batch: PictureBatch, look: EncodedBatch, first: int, before: int) -> None:
         """Keep the pictures of a batch that are in the reservoir, and let go of those that have left it."""
-        for row in sample:
-            position = first + batch.rows[row]
-            item = Candidate(position, batch.names[row], int(look.predicted[row]), batch.refs[row])
-            self._sampled[position] = before + row, item
+        for row, item in zip(sample, candidates_of(batch, look, first, sample), strict=True):
+            self._sampled[item.id] = before + row, item
         kept = self._reservoir.positions
         self._sampled = {position: found for position, found in self._sampled.items() if position in kept}
 

@@ -164,17 +164,12 @@ class LearningEngine:
         """
         for failure in batch.failures:
             self.report.put_aside(SetAside("picture", failure.name, str(failure)))
-        low = look.initial.double() < state.gamma
-        kept = sorted({*(torch.nonzero(low).flatten().tolist() if shown else []), *sample})
+        low = torch.nonzero(look.initial.double() < state.gamma).flatten().tolist()
+        kept = sorted({*(low if shown else []), *sample})
         for error in keep_pictures(batch, kept, self.spool, self.settings):
             self.report.put_aside(SetAside("picture", error.name, str(error)))
-        candidates = [
-            Candidate(state.pictures + row, name, predicted, ref) if is_low else None
-            for row, name, predicted, ref, is_low in zip(
-                batch.rows, batch.names, look.predicted.tolist(), batch.refs, low.tolist(), strict=True
-            )
-        ]
-        return remember(count_classes(state, look), look), candidates
+        found = dict(zip(low, candidates_of(batch, look, state.pictures, low), strict=True))
+        return remember(count_classes(state, look), look), [found.get(row) for row in range(len(batch.rows))]
 
     async def read(self, state: AdaptationState, update: Update, asker: Asker) -> AdaptationState:
         """Wait for the answers to an update; return the state with what they say.
@@ -249,6 +244,19 @@ class LearningEngine:
         features[kept] = old.features[[row for row in composition.rows if row is not None]]
         features[new] = encoded
         return NegativeBank(old.kind, composition.texts, composition.sources, features)
+
+
+def candidates_of(batch: PictureBatch, look: EncodedBatch, first: int, rows: Sequence[int]) -> list[Candidate]:
+    """Return pictures of a batch as the MLLM may be asked about them.
+
+    Args:
+        batch: its references are those that can be shown, see `keep_pictures`.
+        look: at its n pictures.
+        first: position of the batch's first picture in the input.
+        rows: which of the n.
+    """
+    predicted = look.predicted.tolist()
+    return [Candidate(first + batch.rows[row], batch.names[row], predicted[row], batch.refs[row]) for row in rows]
 
 
 def compose(policy: Policy, state: AdaptationState, update: Update) -> Composition:

@@ -1,6 +1,6 @@
 """Scoring a batch of a stream; lambda and the threshold after the banks have changed (paper eq. 13, 14)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -59,15 +59,28 @@ def find_weight(detector: Detector, looks: Sequence[EncodedBatch], negatives: Te
     return start_weight(settings)
 
 
-def find_threshold(detector: Detector, looks: Sequence[EncodedBatch], settings: Settings) -> float:
-    """Return the threshold: the fixed one, or what parts the scores of N pictures; the detector has its lambda."""
+def find_threshold(
+    detector: Detector,
+    looks: Sequence[EncodedBatch],
+    settings: Settings,
+    columns: Sequence[Mapping[str, Tensor]] | None = None,
+) -> float:
+    """Return the threshold where no judge finds it: the fixed one, or what parts the scores of N pictures.
+
+    Args:
+        detector: with its banks and lambda.
+        looks: at the pictures.
+        settings: how.
+        columns: what the detector gives of them, where that is known already.
+    """
     threshold = settings.scoring.threshold
     if not isinstance(threshold, str):
         return threshold
     if threshold == "calibrated" or not looks:
         # what `recalibrated` has found
         return detector.threshold
-    scores = torch.cat([detector.id_scores(detector.columns(look)) for look in looks])
+    parts = [detector.columns(look) for look in looks] if columns is None else columns
+    scores = torch.cat([detector.id_scores(part) for part in parts])
     return otsu_threshold(scores) if threshold in ("auto", "otsu") else null_threshold(scores, settings)
 
 
@@ -110,25 +123,24 @@ def find_judged(state: AdaptationState, settings: Settings) -> tuple[AdaptationS
             false_yes=settings.threshold.judge_false_yes,
         )
 
-    detector = bare
-    if len(asked) and columns:
+    detector, wanted = bare, settings.scoring.threshold == "judge"
+    found = judged(bare) if columns and (len(asked) or wanted) else None
+    if found is not None and found.threshold is not None:
         verified = asked.verified()
-        first = judged(bare)
-        rate = 0.0 if first.true_yes is None else first.true_yes.value
+        rate = 0.0 if found.true_yes is None else found.true_yes.value
         weight = purity(len(verified.confirmed), len(verified.others), rate)
-        # where it cannot judge, most of what it did not confirm is ID, however pure the rest seems
-        if verified.votes and weight > 0.0 and first.threshold is not None:
+        if verified.votes and weight > 0.0:
             detector = replace(bare, verified=verified, purity=weight)
             columns = [part | detector.pictures_vote(look) for part, look in zip(columns, looks, strict=True)]
             said_columns = [part | detector.pictures_vote(look) for part, look in zip(said_columns, said, strict=True)]
+            found = judged(detector) if wanted else None
+    # without a threshold it cannot judge: then most of what it did not confirm is ID, and has no vote either
+    found = found if wanted else None
     detector = detector.recalibrated()
-    found = judged(detector) if columns and settings.scoring.threshold == "judge" else None
     if found is not None and found.threshold is not None:
         threshold = min(found.threshold, 1.0 + THRESHOLD_SLACK)
-    elif found is not None:
-        threshold = null_threshold(torch.cat([detector.id_scores(part) for part in columns]), settings)
     else:
-        threshold = find_threshold(detector, looks, settings)
+        threshold = find_threshold(detector, looks, settings, columns)
     return replace(state, detector=replace(detector, threshold=threshold)), found
 
 
@@ -197,7 +209,7 @@ def remember(state: AdaptationState, look: EncodedBatch) -> AdaptationState:
 
 
 def settle(state: AdaptationState, settings: Settings, *, complete: bool = False) -> AdaptationState:
-    """Find lambda and the threshold anew, after a bank has changed (paper eq. 13, 14).
+    """Find lambda and the threshold anew, after a bank has changed (paper eq. 13, 14); of a pool see `find_judged`.
 
     Args:
         state: with its banks.
@@ -205,8 +217,6 @@ def settle(state: AdaptationState, settings: Settings, *, complete: bool = False
         complete: these are all the pictures there are. Without it a batch will follow, and what follows every batch
             is left to `score_batch`: the ranking by activation, and the public code's lambda with its threshold.
     """
-    if settings.scoring.in_score == "pool":
-        return find_judged(state, settings)[0]
     features, initial = state.recent.tensor(), state.recent_initial.tensor()
     detector = state.detector
     if complete:

@@ -20,13 +20,13 @@ from ants_engine.common.task_errors import plain_errors
 from ants_engine.detector.detector import EncodedBatch
 from ants_engine.detector.scores import Adaptation, Scores
 from ants_engine.errors import UsageError
-from ants_engine.learning.engine import LearningEngine, compose
+from ants_engine.learning.engine import LearningEngine, candidates_of, compose
 from ants_engine.learning.pictures import PictureBatch, Pictures
 from ants_engine.learning.policy import JUDGED_BY, choose_policy, sample_due
 from ants_engine.learning.report import BatchRecord, CallMeter, StreamReport
 from ants_engine.learning.run_observer import FirstLook, RunStart, ScoredBatch
 from ants_engine.learning.scoring import score_batch
-from ants_engine.learning.state import AdaptationState, Candidate, EnsUpdate, JudgeUpdate, Update, VsnlUpdate
+from ants_engine.learning.state import AdaptationState, EnsUpdate, JudgeUpdate, Update, VsnlUpdate
 from ants_engine.method.judge import first_of
 
 
@@ -114,10 +114,7 @@ class StreamLoop:
         state, candidates = self._engine.observe(state, batch, look, shown, sample)
         state, updates = self._policy.observe(state, look, candidates, self._engine.abilities)
         if sample:
-            items = [
-                Candidate(first + batch.rows[row], batch.names[row], int(look.predicted[row]), batch.refs[row])
-                for row in sample
-            ]
+            items = candidates_of(batch, look, first, sample)
             others = [update for update in (*state.pending, *updates) if not isinstance(update, VsnlUpdate)]
             known = set(state.captions).union(item.id for update in others for item in update.asked)
             unknown = tuple(item for item in items if item.id not in known and item.ref is not None)
