@@ -124,7 +124,7 @@ class Build:
                 engine.progress(ProgressEvent("pictures", state.pictures, pictures.total))
                 remaining = -1 if pictures.total is None else pictures.total - state.pictures
                 # else the number of pictures is unknown, or what the user's container said of it was wrong
-                early = self._settings.mining.describe >= 1.0 and engine.abilities.pictures
+                early = self._settings.mining.describe is None and engine.abilities.pictures
                 if remaining >= 0 and state.looked and early:
                     await self._ask_certain(state, self._certain.add(look.initial, remaining), group)
         self._report.pictures = state.looked

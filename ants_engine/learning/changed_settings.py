@@ -58,6 +58,8 @@ def with_changed_settings(
     if not changed:
         return state
     detector = _with_scoring(state.detector, changed, after, logit_scale)
+    if after.scoring.threshold == "calibrated" and detector.calibration is None:
+        raise SettingError("scoring.threshold = 'calibrated': this detector was not; calibrate it (ants calibrate)")
     if untaught:
         return AdaptationState.cold(detector, after)
     state = state.resized(after)

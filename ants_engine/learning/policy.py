@@ -225,7 +225,7 @@ class PaperPolicy:
     ) -> tuple[AdaptationState, Candidates, tuple[Candidate, ...]]:
         """Leave out, for good, what looks most like what is described, where only a share is to be described."""
         mining = self._settings.mining
-        if mining.describe >= 1.0 or not asked:
+        if mining.describe is None or not asked:
             return state, history, asked
         row_of = {key: row for row, key in enumerate(history.items)}
         features = history.features.tensor()[[row_of[item.id] for item in asked]]

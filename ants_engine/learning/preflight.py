@@ -22,6 +22,7 @@ from ants_engine.errors import (
     CassetteError,
     DetectorFolderError,
     FinalBackendError,
+    SettingError,
     StoreError,
     UsageError,
 )
@@ -89,6 +90,11 @@ def merged_settings(
     """
     given = config if isinstance(config, (Settings, Mapping)) or config is None else Path(config)
     merged = load_settings(given, **settings)
+    if merged.scoring.threshold == "calibrated":
+        raise SettingError(
+            "scoring.threshold = 'calibrated' is what ANTS.calibrate (ants calibrate) sets, with pictures known to be "
+            "ID: build with another threshold, then calibrate"
+        )
     if backend is None and merged.mllm.model_extra:
         # a cold start asks nothing, so that a misspelt one would not be found
         check_option_names(merged.mllm, merged.mllm.model_extra)

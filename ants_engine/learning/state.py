@@ -307,11 +307,13 @@ class AdaptationState:
             initial = detector.initial
             ens = NegativeBank("ens", initial.texts, initial.sources, initial.features)
         bare = replace(detector, ens=ens, vsnl=NegativeBank.empty("vsnl", dim), activation=None)
-        bare = replace(bare, verified=None, purity=0.0)
+        bare = replace(bare, verified=None, purity=0.0, weight=start_weight(settings))
+        calibrated = settings.scoring.threshold == "calibrated"
+        bare = bare.recalibrated() if calibrated else replace(bare, threshold=start_threshold(settings))
         # the reference describes what waits and forgets it; it never waits long enough to be cut off
         room = keep if settings.mining.rule == "lowest_share" else UNBOUNDED
         return cls(
-            detector=replace(bare, weight=start_weight(settings), threshold=start_threshold(settings)),
+            detector=bare,
             class_counts=torch.zeros(classes, dtype=torch.int64),
             first_seen=torch.full((classes,), UNBOUNDED),
             feature_sum=torch.zeros(dim, dtype=torch.float64),

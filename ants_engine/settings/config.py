@@ -1,7 +1,7 @@
 """Every setting, one frozen pydantic model per stage. `ants_engine.settings.loader` merges the sources."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     PositiveInt,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 
@@ -151,9 +152,10 @@ class MiningSettings(Stage):
     rule: Literal["lowest_share", "histogram"] = "lowest_share"
     """``lowest_share``: the paper's, eq. 6, over the history. ``histogram``: the public code's: what scores below gamma
     waits, is described once and forgotten, and gamma is set anew from a histogram of all past scores."""
-    describe: float = Field(default=1.0, gt=0.0, le=1.0)
+    describe: float | None = Field(default=None, gt=0.0, le=1.0)
     """With ``lowest_share``: of the negative images only this share is described, those most unlike each other: a bank
-    of different sentences for a part of the price. 0.5 is as good as all of them, 0.25 nearly so."""
+    of different sentences for a part of the price. 0.5 is as good as all of them, 0.25 nearly so. When empty, all are
+    described."""
     describe_least: PositiveInt = 50
     """So many are described in any case, however small the share."""
     min_waiting: NonNegativeInt = 200
@@ -254,6 +256,12 @@ class ScoringSettings(Stage):
     called ``auto``: splits the scores in two, and finds unknown pictures where there are none; ``calibrated``: what
     `ANTS.calibrate` found. Or a number: scores lie in [0, 1]; with -0.01 no picture is unknown, with 1.01 every one
     is."""
+
+    @model_validator(mode="after")
+    def _used(self) -> Self:
+        if self.in_score == "pool" and self.activation.enabled:
+            raise ValueError("activation.enabled has no use where in_score is 'pool': leave one of them out")
+        return self
 
 
 class ThresholdSettings(Stage):

@@ -55,7 +55,8 @@ USES: Mapping[str, SettingUse] = {
     **_each(Use.SCORING, "neglabel.", "grouping"),
     **_each(Use.START, "mining.", "rule"),
     **_each(Use.STREAM, "mining.", "gamma eta"),
-    **_each(Use.STREAM, "mining.", "max_images same_picture describe describe_least", *_PAPER),
+    **_each(Use.STREAM, "mining.", "max_images same_picture describe", *_PAPER),
+    **_each(Use.STREAM, "mining.", "describe_least", "mining.describe"),
     **_each(Use.STREAM, "mining.", "min_waiting", *_PUBLIC),
     **_each(Use.START, "ens.", "start", *_PUBLIC),
     **_each(Use.STREAM, "ens.", "template max_words bank_size reader max_new_tokens other_template"),
@@ -133,7 +134,8 @@ def check_changes(before: Settings, after: Settings, *, untaught: bool, given: b
     for key in changes(before, after):
         row = use_of(key)
         fixed = row.use is Use.BUILD or (row.use is Use.START and not untaught)
-        idle = row.needs is not None and not _met(row, new[row.needs])
+        unmet = _unmet(row, new)
+        idle = unmet is not None
         if fixed and not (idle and not given):
             when = "when a detector is built" if row.use is Use.BUILD else "once a detector has seen pictures"
             refused.append(
@@ -142,10 +144,10 @@ def check_changes(before: Settings, after: Settings, *, untaught: bool, given: b
             )
         elif given and row.use is Use.BASELINE:
             refused.append(f"{key} is of the baseline EOE, which `ants eval` runs: a detector has no use for it")
-        elif given and idle:
-            wanted = " or ".join(map(repr, row.values)) or "a value"
+        elif given and unmet is not None:
+            wanted = " or ".join(map(repr, unmet.values)) or "a value"
             refused.append(
-                f"{key} is used only where {row.needs} is {wanted}, and here it is {new[row.needs or key]!r}"
+                f"{key} is used only where {unmet.needs} is {wanted}, and here it is {new[unmet.needs or key]!r}"
             )
         elif not idle and row.use is not Use.BASELINE:
             used.append(key)
@@ -164,5 +166,10 @@ def used_by_streams_only(keys: Collection[str]) -> list[str]:
     return sorted(key for key in keys if (key in USES or key.startswith("mllm.")) and use_of(key).use is Use.STREAM)
 
 
-def _met(row: SettingUse, value: Any) -> bool:
-    return value in row.values if row.values else value is not None
+def _unmet(row: SettingUse, values: Mapping[str, Any]) -> SettingUse | None:
+    """Return the row, or one of those that it depends on, whose need is not met; None where all are."""
+    if row.needs is None:
+        return None
+    value = values[row.needs]
+    met = value in row.values if row.values else value is not None
+    return _unmet(use_of(row.needs), values) if met else row

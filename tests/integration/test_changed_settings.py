@@ -347,6 +347,7 @@ def test_a_setting_that_would_do_nothing_is_refused(key: str, saved: dict[str, t
         "scoring.group_length": None,
         "scoring.activation.enabled": False,
         "scoring.threshold": "otsu",
+        "mining.describe": None,
     }[row.needs]
     worlds = [
         name for name in saved if row.needs != "mining.rule" or flat(load(saved[name][0]).settings)[row.needs] == idle
@@ -507,3 +508,26 @@ async def test_calibrating_may_set_what_it_finds(saved: dict[str, tuple[Path, Pa
         assert ants.settings.scoring.threshold == "calibrated"
         ants.save(tmp_path)
         assert load(tmp_path).threshold == ants.threshold
+
+
+async def test_a_calibration_outlives_what_was_learned(saved: dict[str, tuple[Path, Path]]) -> None:
+    ants = load(saved["paper"][1])
+    await ants.calibrate(features=FRESH, false_alarms=0.2)
+    ants.reset()
+    assert ants.detector.calibration is not None
+    assert np.float32(ants.threshold) == np.sort(ants.score_features(FRESH).id_score)[int(0.2 * (len(FRESH) + 1)) - 1]
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_a_threshold_that_was_never_calibrated_is_refused(taught: bool, saved: dict[str, tuple[Path, Path]]) -> None:
+    with pytest.raises(SettingError, match="ants calibrate"):
+        load(saved["paper"][taught], scoring={"threshold": "calibrated"})
+    with pytest.raises(SettingError, match="then calibrate"):
+        cold(changed(WORLDS["paper"], **QUIET, scoring={"threshold": "calibrated"}))
+
+
+def test_a_setting_that_a_pool_does_not_use_is_refused(saved: dict[str, tuple[Path, Path]]) -> None:
+    with pytest.raises(SettingError, match=r"activation\.enabled has no use"):
+        load(saved["active"][1], scoring={"in_score": "pool"})
+    with pytest.raises(SettingError, match=r"mining\.describe_least is used only where mining\.describe is a value"):
+        load(saved["paper"][1], mining={"describe_least": 3})
