@@ -4,6 +4,8 @@ import hashlib
 import json
 import re
 
+from pydantic import ValidationError
+
 _HIDDEN = re.compile(
     "[\x7f-\x9f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
     "\U000e0000-\U000e007f]"
@@ -53,6 +55,17 @@ def readable(value: object, indent: int | None = None) -> str:
 def excerpt(text: str, limit: int = 80) -> str:
     """Quote the start of a text on one line."""
     return readable(text if len(text) <= limit else text[: limit - 1] + "…")
+
+
+def first_fault(error: ValidationError, whole: str = "") -> str:
+    """Say where parsed JSON first does not fit its model, and why; without what it holds.
+
+    Args:
+        error: as pydantic raised it.
+        whole: what the place is called where it is the document itself.
+    """
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
 
 
 def _escape(found: re.Match[str]) -> str:

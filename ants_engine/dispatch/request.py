@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from ants_engine.common.canonical_json import canonical, digest, excerpt
+from ants_engine.common.canonical_json import canonical, digest, excerpt, first_fault
 from ants_engine.dispatch.prompt_template import PromptTemplate
 from ants_engine.errors import ImageUnreadableError, TemplateError, UnusableAnswerError
 from ants_engine.protocol import JSON, Answer, Decoding, Picture
@@ -131,8 +131,7 @@ class Request:
         try:
             parts = _Payload.model_validate(payload)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            raise ValueError(f"request.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+            raise ValueError(f"request.{first_fault(error)}") from error
         parts.prompt.encode("utf-8")
         temperature = parts.decoding.temperature
         spelled: Any = payload
@@ -263,8 +262,7 @@ class RecordedIdentity:
         try:
             found = _Identity.model_validate(parts)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            raise ValueError(f"identity.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+            raise ValueError(f"identity.{first_fault(error)}") from error
         return cls(found.backend, found.model, found.identity, found.pictures, found.text_only)
 
     def describe(self) -> str:

@@ -31,7 +31,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
 from ants_engine.common.atomic_file import read_at_most, write_whole
-from ants_engine.common.canonical_json import readable
+from ants_engine.common.canonical_json import first_fault, readable
 from ants_engine.detector.class_list import ClassList
 from ants_engine.detector.detector import Calibration, Detector
 from ants_engine.detector.negative_bank import NegativeBank
@@ -135,7 +135,9 @@ def save_detector(folder: Path, saved: SavedDetector) -> None:
         # what could not be read back must not replace what can
         _assemble(manifest, load_tensors(packed), folder)
     except ValidationError as error:
-        raise DetectorFolderError(f"{folder}: this detector cannot be saved: {_first(error)}") from None
+        raise DetectorFolderError(
+            f"{folder}: this detector cannot be saved: {first_fault(error, 'the file')}"
+        ) from None
     except _MISFITS as error:
         raise DetectorFolderError(f"{folder}: this detector cannot be saved: {error}") from None
     for data, limit, what in ((text, MAX_MANIFEST, MANIFEST), (packed, MAX_TENSORS, "features")):
@@ -189,7 +191,7 @@ def load_detector(folder: Path) -> SavedDetector:
     try:
         return _assemble(manifest, load_tensors(packed), folder)
     except ValidationError as error:
-        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at report: {_first(error)}") from None
+        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at report: {first_fault(error, 'the file')}") from None
     except _MISFITS as error:
         raise DetectorFolderError(f"{folder}: its parts do not fit together: {error}") from None
 
@@ -265,18 +267,12 @@ def _parsed(data: bytes, folder: Path) -> _Manifest:
     try:
         manifest = _Manifest.model_validate(json.loads(data))
     except ValidationError as error:
-        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at {_first(error)}") from None
+        raise DetectorFolderError(f"{folder / MANIFEST}: damaged at {first_fault(error, 'the file')}") from None
     except (ValueError, RecursionError) as error:
         raise DetectorFolderError(f"{folder / MANIFEST}: damaged, not JSON: {error}") from None
     if not 1 <= manifest.format <= FORMAT:
         raise DetectorFolderError(f"{folder}: format {manifest.format}; this version reads formats up to {FORMAT}")
     return manifest
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(map(str, first["loc"])) or "the file"
-    return f"{place}: {first['msg']}"
 
 
 def _named_files(folder: Path) -> set[Path]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ants_engine import errors
-from ants_engine.common.canonical_json import readable
+from ants_engine.common.canonical_json import first_fault, readable
 from ants_engine.dispatch.request import RecordedIdentity, Request
 from ants_engine.errors import BackendError
 from ants_engine.protocol import Answer
@@ -97,8 +97,7 @@ class Entry:
             else:
                 raise ValueError("not a request with an answer or a failure")
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+            raise ValueError(first_fault(error)) from error
         return cls(Request.from_payload(parts["request"]), ending, stored_at)
 
     def to_line(self) -> bytes:
